@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Sets up .venv, builds d3torch, then lint, types and tests. Idempotent. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/setup.sh test,mace,lint
+echo "== lint"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+echo "== types"
+.venv/bin/mypy
+echo "== tests"
+.venv/bin/python -m pytest "$@"
