@@ -1,0 +1,184 @@
+"""Damping parameters: against the tables and the energies of simple-dftd3, names, refusals."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from d3torch.parameters import DampingParameters, Functional, damping_parameters, functionals
+
+NAMES = [functional.name for functional in functionals()]
+ALIASES = [(alias, functional) for functional in functionals() for alias in functional.aliases]
+# How simple-dftd3 spells the names that have an underscore in its parameter file.
+SPELLING = {
+    "b3lyp_631gd": "b3lyp/631gd",
+    "b97_1": "b97-1",
+    "b97_2": "b97-2",
+    "hf_minis": "hf/minis",
+    "hf_mixed": "hf/mixed",
+    "hf_sv": "hf/sv",
+    "lc_whpbe": "lc-whpbe",
+}
+
+
+def _rows() -> list[dict[str, str]]:
+    path = resources.files("d3torch") / "data" / "functionals.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@cache
+def _model() -> Any:
+    interface = pytest.importorskip("dftd3.interface")
+    numbers = np.array([6, 8, 1, 17, 79, 3])
+    x = [[0, 0, 0], [0, 0, 2.2], [1.9, 0, -0.8], [-3, 1, 0], [2, 5, 1], [5, -3, 2]]
+    return interface.DispersionModel(numbers, np.array(x, dtype=float))
+
+
+def _energy(**parameters: Any) -> float:
+    interface = pytest.importorskip("dftd3.interface")
+    damping = interface.RationalDampingParam(**parameters)
+    return float(_model().get_dispersion(damping, grad=False)["energy"])
+
+
+def test_table_holds_every_functional_of_the_oracle() -> None:
+    package = pytest.importorskip("dftd3")
+    text = (resources.files(package) / "parameters.toml").read_text(encoding="utf-8")
+    published = tomllib.loads(text)
+    default = published["default"]["parameter"]["d3"]["bj"]
+    expected = {
+        name: {**default, **entry["d3"]["bj"]}
+        for name, entry in published["parameter"].items()
+        if "bj" in entry["d3"]
+    }
+    assert set(NAMES) == set(expected)
+    assert len(NAMES) == 157
+    for functional in functionals():
+        row = expected[functional.name]
+        assert functional.parameters == tuple(row[k] for k in ("s6", "s8", "a1", "a2"))
+        assert functional.s9 == row["s9"]
+        assert functional.doi == row.get("doi", functional.doi)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_energy_is_that_of_the_oracle_for_the_name(name: str) -> None:
+    parameters = damping_parameters(name)._asdict()
+    named = _energy(method=SPELLING.get(name, name))
+    assert _energy(s9=0.0, **parameters) == pytest.approx(named, rel=1e-14)
+
+
+@pytest.mark.parametrize("functional", functionals(), ids=NAMES)
+def test_three_body_weight_is_that_of_the_oracle(functional: Functional) -> None:
+    parameters = functional.parameters._asdict()
+    named = _energy(method=SPELLING.get(functional.name, functional.name), atm=True)
+    assert _energy(s9=functional.s9, **parameters) == pytest.approx(named, rel=1e-14)
+
+
+@pytest.mark.parametrize(("alias", "functional"), ALIASES, ids=[alias for alias, _ in ALIASES])
+def test_alias_means_the_same_here_and_in_the_oracle(alias: str, functional: Functional) -> None:
+    parameters = damping_parameters(alias)
+    assert parameters == functional.parameters
+    assert _energy(s9=0.0, **parameters._asdict()) == pytest.approx(_energy(method=alias))
+
+
+def test_no_two_functionals_share_a_name() -> None:
+    owners: dict[str, set[str]] = {}
+    for row in _rows():
+        for name in (row["name"], *row["aliases"].split()):
+            key = re.sub(r"[-_/ .()]", "", name).replace("ω", "w").replace("τ", "tau")
+            owners.setdefault(key, set()).add(row["name"])
+    assert [names for names in owners.values() if len(names) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("PBE", "pbe"),
+        (" pbe ", "pbe"),
+        ("PBE 0", "pbe0"),
+        ("PBE0", "pbe0"),
+        ("r2SCAN", "r2scan"),
+        ("r²SCAN", "r2scan"),
+        ("B3LYP", "b3lyp"),
+        ("BP86", "bp"),
+        ("CAM-B3LYP", "camb3lyp"),
+        ("ωB97X", "wb97x"),
+        ("wB97M", "wb97m"),
+        ("LC-ωhPBE", "lc_whpbe"),
+        ("τ-HCTH", "tauhcth"),
+        ("B97-1", "b97_1"),
+        ("HF-3c", "hf3c"),
+        ("B3LYP/6-31G(d)", "b3lyp_631gd"),
+        ("revDSD-PBEP86", "revdsdpbep86"),
+    ],
+)
+def test_names_are_read_as_people_write_them(spelling: str, name: str) -> None:
+    assert damping_parameters(spelling) == damping_parameters(name)
+
+
+def test_known_values() -> None:
+    assert damping_parameters("PBE") == DampingParameters(1.0, 0.7875, 0.4289, 4.4407)
+    assert damping_parameters("B2PLYP") == DampingParameters(0.64, 0.9147, 0.3065, 5.057)
+
+
+def test_every_row_has_a_doi() -> None:
+    for functional in functionals():
+        assert re.fullmatch(r"10\.\d{4,5}/\S+", functional.doi), functional.name
+
+
+def test_unclear_sources_are_marked() -> None:
+    unclear = {f.name for f in functionals() if "not established" in f.note}
+    assert unclear == {"dftb3", "hcth120", "hsesol", "pwgga"}
+    assert {f.name for f in functionals() if f.doi == "10.21105/joss.07169"} == unclear
+
+
+def test_patterns_find_functionals_by_name_and_alias() -> None:
+    assert [f.name for f in functionals("r2scan")] == ["r2scan", "r2scan0", "r2scan50", "r2scanh"]
+    assert [f.name for f in functionals("R2-SCAN??")] == ["r2scan50"]
+    assert [f.name for f in functionals("bp86")] == ["bp", "dsdbp86"]
+    assert functionals("nothing") == []
+    assert len(functionals("*")) == len(functionals()) == 157
+
+
+@pytest.mark.parametrize(
+    ("xc", "error", "message"),
+    [
+        ("pbee", ValueError, r"got 'pbee' \(nearest: pbe,"),
+        ("", ValueError, "known functional, got ''$"),
+        ("PBE+U", ValueError, r"got 'PBE\+U' \(nearest: pbe"),
+        ("M06-2X", ValueError, "'M06-2X', for which D3 has zero damping only"),
+        ("PW91P86", ValueError, "zero damping only"),
+        ("MS2", ValueError, "optimised-power damping only"),
+        (1, TypeError, "string, got 1"),
+        (None, TypeError, "string, got None"),
+    ],
+)
+def test_wrong_names_are_refused(xc: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        damping_parameters(xc)
+
+
+def test_wrong_pattern_is_refused() -> None:
+    with pytest.raises(TypeError, match="got 1"):
+        functionals(1)  # type: ignore[arg-type]
+
+
+def test_functionals_without_these_parameters_are_refused_by_the_oracle_too() -> None:
+    others = [row["name"] for row in _rows() if row["damping"] != "bj"]
+    assert len(others) == 18
+    for name in others:
+        with pytest.raises(RuntimeError):
+            _energy(method=name)
+        with pytest.raises(ValueError, match="damping only"):
+            damping_parameters(name)
