@@ -1,0 +1,384 @@
+// The CPU driver of the lattice engine: for every system three sweeps over its clusters (coordination numbers, energies,
+// gradient through the coordination numbers) with the kernels of the chosen instruction set. Small systems go to one
+// thread each, large ones to all threads, one after the other.
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "lattice_system.h"
+#include "tiles.h"
+
+namespace d3 {
+namespace {
+
+// Integral from cutoff - width to infinity of (1 - sw(r)) 4 pi r^2 / r^n.
+double tail_integral(double cutoff, double width, int n) {
+  constexpr double pi = 3.14159265358979323846;
+  double sum = std::pow(cutoff, 3 - n) / (n - 3);
+  // Gauss-Legendre on eight panels: the integrand is smooth, so this is exact to rounding
+  const double node[4] = {0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363};
+  const double weight[4] = {0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763};
+  for (int panel = 0; panel < 8; ++panel)
+    for (int k = 0; k < 8; ++k) {
+      const double x = (panel + 0.5 + 0.5 * (k < 4 ? node[k] : -node[k - 4])) / 8, r = cutoff - width * x;
+      sum += width / 16 * weight[k % 4] * (1 - x * x * x * (10 + x * (6 * x - 15))) * std::pow(r, 2 - n);
+    }
+  return 4 * pi * sum;
+}
+
+template <class T, class Types> class Evaluation : public System<T, Types> {
+  using Base = System<T, Types>;
+  using typename Base::A;
+  using typename Base::S;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_;
+  using Workspaces = std::vector<Workspace<T, S>>;
+  using Sweep = bool (Evaluation::*)(int, Workspace<T, S>&);  // false: an atom sits on another
+
+ public:
+  Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const LatticeKernels<T, S, A>& kernels)
+      : Base(in, tangents), find_(find), kernels_(kernels) {}
+
+  LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
+    const LatticeError error = this->prepare(system);
+    if (error.kind) return error;
+    allocate();
+    workspaces_.resize(std::max<size_t>(workspaces_.size(), threads));
+    const int same = sweep(in_.cn_cutoff, threads, &Evaluation::count);
+    if (same >= 0) return {LatticeError::same_spot, system, same};
+    fill_weights();
+    sweep(in_.cutoff, threads, &Evaluation::energy);
+    if (in_.tail) add_tail();
+    if (in_.gradients) {
+      this->for_lanes([this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
+      sweep(in_.cn_cutoff, threads, &Evaluation::count_gradient);
+    }
+    write(out);
+    return error;
+  }
+
+ private:
+  void allocate() {
+    const size_t n_clusters = centres_->clusters.size(), n_refs = in_.tables.n_refs;
+    cn_.resize(n_), energy_.resize(n_), dcn_.resize(n_), gradient_.resize(3 * n_), w_.resize(2 * n_refs * n_);
+    virial_.assign(6 * n_clusters, A(0.0)), by_damping_.assign(4 * n_clusters, A(0.0));
+    tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
+  }
+
+  // The first atom that sits on another, or -1.
+  int sweep(double cutoff, int threads, Sweep body) {
+    const int n = int(centres_->clusters.size());
+    int bad = n_;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(min : bad) if (threads > 1)
+    for (int c = 0; c < n; ++c) {
+      Workspace<T, S>& workspace = workspaces_[threads > 1 ? omp_get_thread_num() : 0];
+      find_tiles(centres_->clusters[c], cutoff, workspace);
+      if (!(this->*body)(c, workspace)) bad = std::min(bad, centres_->points[centres_->clusters[c].first].atom);
+    }
+    return bad == n_ ? -1 : bad;
+  }
+
+  void find_tiles(const Cluster& box, double cutoff, Workspace<T, S>& workspace) const {
+    auto& tiles = workspace.tiles;
+    tiles.resize(std::max(tiles.size(), present_.size()));
+    for (size_t slot = 0; slot < present_.size(); ++slot) tiles[slot].clear();
+    const std::vector<Cluster>& clusters = this->neighbours().clusters;
+    this->neighbours_.visit(box, cutoff, find_, workspace.search, [&](int cluster, const Vec3& offset, const Shift& shift) {
+      Tile<S> tile{cluster, {S(T(offset[0])), S(T(offset[1])), S(T(offset[2]))}};
+      if constexpr (dual)
+        for (int d = 0; d < 3; ++d) tile.offset[d].d = T(this->shift_tangent(shift, d));
+      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, T(1e-4 * cutoff));
+    });
+  }
+
+  Shell<T> shell(T cutoff) const {
+    const T same = T(1e-6) * cutoff;
+    return {cutoff * cutoff, same * same};
+  }
+
+  // Atom k of a cluster in the middle, and its index.
+  int centre(const Cluster& cluster, int k, Centre<S>& out) const {
+    const Point& p = centres_->points[cluster.first + k];
+    A x[3];
+    this->place(p, cluster.centre, x);
+    out = {{narrow<S>(x[0]), narrow<S>(x[1]), narrow<S>(x[2])}, S(T(0))};
+    return p.atom;
+  }
+
+  // The neighbours of a cluster's atoms, by species; with the damping where energies are to be summed.
+  const Group<T, S>* group(const Cluster& cluster, Workspace<T, S>& workspace, bool damped) const {
+    workspace.groups.resize(present_.size());
+    for (int slot = 0; slot < int(present_.size()); ++slot) {
+      Group<T, S>& g = workspace.groups[slot];
+      g.list = workspace.tiles[slot].list();
+      g.rc = in_.rcov[present_[cluster.slot]] + in_.rcov[present_[slot]];
+      g.n_refs = n_refs_[slot];
+      if (damped) g.damping = damping(cluster.slot, slot);
+    }
+    return workspace.groups.data();
+  }
+
+  bool count(int c, Workspace<T, S>& workspace) {
+    const Cluster& cluster = centres_->clusters[c];
+    const Group<T, S>* groups = group(cluster, workspace, false);
+    Centre<S> middle;
+    bool alone = true;
+    for (int k = 0; k < cluster.count; ++k) {
+      CountSums<A> sums;
+      const int atom = centre(cluster, k, middle);
+      kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
+      cn_[atom] = sums.cn;
+      alone = alone && !(sums.coincident > 1);
+    }
+    return alone;
+  }
+
+  // Weights of every atom and their derivatives by its CN, n_refs each.
+  const A* w(int atom) const { return &w_[2 * in_.tables.n_refs * atom]; }
+  const A* dw(int atom) const { return w(atom) + in_.tables.n_refs; }
+
+  void fill_weights() {
+    for (const Point& p : centres_->points) {
+      A* at = &w_[2 * in_.tables.n_refs * p.atom];
+      reference_weights(cn_[p.atom], this->cn_ref(p.slot), in_.tables.n_refs, at, at + in_.tables.n_refs);
+    }
+    this->for_lanes([this](size_t c, int lane, int atom) {
+      for (int a = 0; a < in_.tables.n_refs; ++a) this->put_row(c, row_w + a, lane, w(atom)[a]);
+    });
+  }
+
+  RationalDamping<S> damping(int slot, int other) const {
+    const T* r4r2 = in_.tables.r4r2;
+    const auto d = RationalDamping<A>::make(this->damping_, double(r4r2[present_[slot]]), double(r4r2[present_[other]]));
+    return {narrow<S>(d.s6), narrow<S>(d.s8q),  narrow<S>(d.q),   narrow<S>(d.root),
+            narrow<S>(d.r0), narrow<S>(d.r0_6), narrow<S>(d.r0_8)};
+  }
+
+  // C6 row of an atom against a species, from its weights or their derivatives.
+  void c6_row(const A* weights, int slot, int other, S* row) const {
+    A wide[max_refs] = {};
+    contract(weights, this->c6_ref(slot, other), in_.tables.n_refs, n_refs_[slot], n_refs_[other], wide);
+    for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
+  }
+
+  bool energy(int c, Workspace<T, S>& workspace) {
+    const Cluster& cluster = centres_->clusters[c];
+    const EnergyMode mode = in_.learn ? EnergyMode::learn : in_.gradients ? EnergyMode::gradient : EnergyMode::energy;
+    const int n = int(present_.size());
+    const Group<T, S>* groups = group(cluster, workspace, true);
+    workspace.rows.resize(n);
+    Centre<S> middle;
+    for (int k = 0; k < cluster.count; ++k) {
+      EnergySums<A> sums;
+      const int atom = centre(cluster, k, middle);
+      for (int slot = 0; slot < n; ++slot) {
+        c6_row(w(atom), cluster.slot, slot, workspace.rows[slot].c6);
+        c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
+      }
+      kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle, {in_.cutoff, in_.width}, shell(in_.cutoff), mode, sums);
+      add_energy(c, atom, sums);
+    }
+    return true;
+  }
+
+  // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
+  void add_energy(int c, int atom, const EnergySums<A>& sums) {
+    const A half(-0.5);
+    energy_[atom] = half * sums.energy, dcn_[atom] = -sums.dcn;
+    for (int k = 0; k < 3; ++k) gradient_[3 * atom + k] = sums.gradient[k];
+    for (int k = 0; k < 6; ++k) virial_[6 * c + k] += half * sums.virial[k];
+    for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
+  }
+
+  bool count_gradient(int c, Workspace<T, S>& workspace) {
+    const Cluster& cluster = centres_->clusters[c];
+    const Group<T, S>* groups = group(cluster, workspace, false);
+    Centre<S> middle;
+    for (int k = 0; k < cluster.count; ++k) {
+      EnergySums<A> sums;
+      const int atom = centre(cluster, k, middle);
+      middle.dcn = narrow<S>(dcn_[atom]);
+      kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
+      for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
+      for (int d = 0; d < 6; ++d) virial_[6 * c + d] += A(0.5) * sums.virial[d];
+    }
+    return true;
+  }
+
+  // Energy of a homogeneous continuation beyond the cutoff (and of what switching takes away before it):
+  // E = -1/(2 V) sum_ij C6_ij [s6 I_6 + s8 3 Q_i Q_j I_8], I_n = integral of (1 - sw(r)) 4 pi r^2 / r^n.
+  void add_tail() {
+    const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
+    std::vector<A> sums(n_slots * n_refs, A(0.0));
+    for (const Point& p : centres_->points)
+      for (int a = 0; a < n_refs; ++a) sums[p.slot * n_refs + a] += w(p.atom)[a];
+    const A scale = A(-0.5) / volume();
+    const double i6 = tail_integral(in_.cutoff, in_.width, 6), i8 = tail_integral(in_.cutoff, in_.width, 8);
+    for (const Point& p : centres_->points)
+      for (int slot = 0; slot < n_slots; ++slot) {
+        A row[max_refs] = {}, slope[max_refs] = {};
+        contract(w(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, row);
+        contract(dw(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, slope);
+        const A c6 = scale * dot(row, &sums[slot * n_refs], n_refs), dc6 = scale * dot(slope, &sums[slot * n_refs], n_refs);
+        const double q = 3.0 * in_.tables.r4r2[present_[p.slot]] * in_.tables.r4r2[present_[slot]];
+        const A kernel = this->damping_[0] * A(i6) + this->damping_[1] * A(q * i8);
+        energy_[p.atom] += c6 * kernel, tail_energy_ += c6 * kernel;
+        dcn_[p.atom] += A(2.0) * dc6 * kernel;
+        tail_damping_[0] += c6 * A(i6), tail_damping_[1] += c6 * A(q * i8);
+      }
+  }
+
+  A volume() const {
+    const auto& c = this->cell_;
+    const A det = c[0][0] * (c[1][1] * c[2][2] - c[1][2] * c[2][1]) + c[0][1] * (c[1][2] * c[2][0] - c[1][0] * c[2][2]) +
+                  c[0][2] * (c[1][0] * c[2][1] - c[1][1] * c[2][0]);
+    return value(det) < 0 ? -det : det;
+  }
+
+  void write(const LatticeOutput<T>& out) const {
+    const int64_t b = this->system_;
+    A energy(0.0), virial[3][3];
+    for (const Point& p : centres_->points) out.c6[first_ + p.atom] = T(output(like_c6(p)));
+    for (int i = 0; i < n_; ++i) {
+      energy += energy_[i];
+      out.energies[first_ + i] = T(output(energy_[i])), out.cn[first_ + i] = T(output(cn_[i]));
+      for (int k = 0; k < 3; ++k) out.gradient[3 * (first_ + i) + k] = in_.gradients ? T(output(gradient_[3 * i + k])) : T(0);
+    }
+    out.energy[b] = T(output(energy));
+    sum_virial(virial);
+    for (int k = 0; k < 9; ++k) out.virial[9 * b + k] = T(output(virial[k / 3][k % 3]));
+    write_cell(virial, out.cell + 9 * b);
+    for (int k = 0; k < 4; ++k) {
+      A sum = k < 2 && in_.learn ? tail_damping_[k] : A(0.0);
+      for (size_t c = 0; c < centres_->clusters.size(); ++c) sum += by_damping_[4 * c + k];
+      out.damping[4 * b + k] = T(output(sum));
+    }
+  }
+
+  A like_c6(const Point& p) const {
+    A row[max_refs] = {};
+    contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot], n_refs_[p.slot], row);
+    return dot(row, w(p.atom), n_refs_[p.slot]);
+  }
+
+  void sum_virial(A virial[3][3]) const {
+    A packed[6] = {};
+    for (size_t c = 0; c < centres_->clusters.size(); ++c)
+      for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
+    const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
+    for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];
+    for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_energy_;
+  }
+
+  // Virial = sum_i x_i (x) dE/dx_i + sum_k a_k (x) dE/da_k, solved for dE/da_k with the reciprocal vectors.
+  void write_cell(const A virial[3][3], T* out) const {
+    A rest[3][3], by_cell[3][3];
+    for (int k = 0; k < 9; ++k) rest[k / 3][k % 3] = virial[k / 3][k % 3];
+    for (int i = 0; i < n_ && in_.gradients; ++i)
+      for (int k = 0; k < 9; ++k)
+        rest[k / 3][k % 3] += -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) * gradient_[3 * i + k % 3]);
+    auto solve = [&](int k, int d) {
+      const Cell& b = this->reciprocal_;
+      return A(b[0][k]) * rest[0][d] + A(b[1][k]) * rest[1][d] + A(b[2][k]) * rest[2][d];
+    };
+    for (int k = 0; k < 9; ++k) by_cell[k / 3][k % 3] = this->periodic_[k / 3] ? solve(k / 3, k % 3) : A(0.0);
+    if constexpr (dual) {  // the reciprocal vectors move with the cell
+      for (int e = 0; e < 9; ++e)
+        for (int k = 0; k < 3; ++k)
+          if (this->periodic_[k]) rest[e / 3][e % 3].d -= this->cell_[k][e / 3].d * by_cell[k][e % 3].v;
+      for (int k = 0; k < 9; ++k)
+        if (this->periodic_[k / 3]) by_cell[k / 3][k % 3].d = solve(k / 3, k % 3).d;
+    }
+    for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
+  }
+
+  const Find find_;
+  const LatticeKernels<T, S, A> kernels_;
+  Workspaces workspaces_;  // one a thread
+  std::vector<A> cn_, dcn_, energy_, gradient_, w_;
+  std::vector<A> virial_, by_damping_;  // 6 and 4 for each cluster
+  A tail_energy_{}, tail_damping_[2]{};
+};
+
+// Pairs that a system comes to, roughly: enough to decide how threads share the work.
+template <class T> double work(const LatticeInput<T>& in, int64_t b) {
+  const double n = double(in.offsets[b + 1] - in.offsets[b]), reach = std::max(in.cutoff, in.cn_cutoff);
+  double images = 1;
+  for (int k = 0; k < 3; ++k) {
+    const T* a = in.cell + 9 * b + 3 * k;
+    if (in.pbc[3 * b + k]) images *= 1 + 2 * reach / std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
+  }
+  return n * n * images;
+}
+
+template <class T, class Types, class Kernels>
+LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const Kernels& kernels,
+                     const LatticeOutput<T>& out) {
+  double total = 0;
+  for (int64_t b = 0; b < in.n_systems; ++b) total += work(in, b);
+  const int threads = total > 2e5 ? in.threads : 1;  // below, waking threads costs more than it gains
+  const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
+  std::vector<int64_t> large;
+  for (int64_t b = 0; b < in.n_systems; ++b)
+    if (work(in, b) > small) large.push_back(b);
+  int64_t failed = in.n_systems;
+  LatticeError error;
+  const auto note = [&](const LatticeError& e) {
+    if (e.kind && e.system < failed) failed = e.system, error = e;
+  };
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Evaluation<T, Types> evaluation(in, tangents, find, kernels);
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t b = 0; b < in.n_systems; ++b) {
+      if (work(in, b) > small) continue;
+      const LatticeError e = evaluation.run(b, 1, out);
+      if (e.kind) {
+#pragma omp critical(d3_lattice_error)
+        note(e);
+      }
+    }
+  }
+  if (large.empty()) return error;
+  Evaluation<T, Types> evaluation(in, tangents, find, kernels);
+  for (int64_t b : large) note(evaluation.run(b, threads, out));
+  return error;
+}
+
+template <class T> KernelSet<T> choose(InstructionSet set) {
+  if (set == InstructionSet::best)
+    set = supported(InstructionSet::avx512) ? InstructionSet::avx512
+          : supported(InstructionSet::avx2) ? InstructionSet::avx2
+                                            : InstructionSet::baseline;
+#if defined(__x86_64__)
+  if (set == InstructionSet::avx512) return kernels_avx512<T>();
+  if (set == InstructionSet::avx2) return kernels_avx2<T>();
+#endif
+  return kernels_baseline<T>();
+}
+
+}  // namespace
+
+bool supported(InstructionSet set) {
+#if defined(__x86_64__)
+  if (set == InstructionSet::avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (set == InstructionSet::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  if (set == InstructionSet::avx512 || set == InstructionSet::avx2) return false;
+#endif
+  return true;
+}
+
+template <class T>
+LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out) {
+  const KernelSet<T> kernels = choose<T>(in.instruction_set);
+  if (tangents) return run_all<T, DualTypes<T>>(in, tangents, kernels.find, kernels.dual, out);
+  return run_all<T, PlainTypes<T>>(in, nullptr, kernels.find, kernels.plain, out);
+}
+
+template struct Lattice<float>;
+template struct Lattice<double>;
+
+}  // namespace d3
