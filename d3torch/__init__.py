@@ -1,0 +1,41 @@
+"""Grimme's D3(BJ) dispersion as a differentiable C++ operator of PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _library
+
+_library.load()
+
+from .model import D3BJ, PRESETS  # noqa: E402
+from .parameters import DampingParameters, damping_parameters, functionals  # noqa: E402
+
+if TYPE_CHECKING:
+    from .integrations.ase import D3Calculator
+    from .neighbors import neighbor_pairs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "D3BJ",
+    "PRESETS",
+    "D3Calculator",
+    "DampingParameters",
+    "damping_parameters",
+    "functionals",
+    "neighbor_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs an extra only when it is asked for."""
+    if name == "D3Calculator":
+        from .integrations.ase import D3Calculator
+
+        return D3Calculator
+    if name == "neighbor_pairs":
+        from .neighbors import neighbor_pairs
+
+        return neighbor_pairs
+    raise AttributeError(f"module 'd3torch' has no attribute {name!r}")

@@ -1,0 +1,140 @@
+"""The ops in plain torch, no tricks: the specification, and the oracle of every kernel.
+
+Same arguments, units and results as :mod:`d3torch.ops`, on any device and for any order of
+derivative, at a cost of about 1 kB a pair. It is used only when asked for by name
+(``backend="eager"``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .ops import Range, Systems, Tables
+
+try:
+    from torch_scatter import scatter_sum
+except ImportError:
+
+    def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
+        """Sum of the values that share an index, (n,)."""
+        return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, index, values)
+
+else:
+
+    def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
+        """Sum of the values that share an index, (n,), by torch-scatter."""
+        total: Tensor = scatter_sum(values, index, dim=0, dim_size=n)
+        return total
+
+
+def coordination_number(
+    vectors: Tensor, pairs: Tensor, species: Tensor, rcov: Tensor, cutoff: float
+) -> Tensor:
+    """CN_i = sum_j 1/(1 + exp(-16 (R_ij/r_ij - 1))), as in :mod:`d3torch.ops`."""
+    r = torch.sqrt((vectors**2).sum(dim=1))
+    radii = rcov[species[pairs[0]]] + rcov[species[pairs[1]]]
+    count = torch.sigmoid(16.0 * (radii / r - 1.0))
+    count = torch.where(r > cutoff, torch.zeros_like(count), count)  # keeps NaN
+    return segment_sum(count, pairs[0], species.shape[0])
+
+
+def reference_weights(cn: Tensor, cn_ref: Tensor) -> Tensor:
+    """w_a = softmax_a(-4 (CN - CN_ref_a)^2), 0 where CN_ref is padding; (n_atoms, n_refs)."""
+    exponent = -4.0 * (cn[:, None] - cn_ref) ** 2
+    return torch.softmax(exponent.masked_fill(cn_ref < 0, -float("inf")), dim=1)
+
+
+def switching(r: Tensor, cutoff: float, width: float) -> Tensor:
+    """Switch x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width cut to [0, 1]; a step at width 0."""
+    if width == 0.0:
+        return (r <= cutoff).to(r.dtype)
+    x = ((cutoff - r) / width).clamp(0.0, 1.0)
+    return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+
+
+def dispersion_energy(
+    vectors: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    cutoff: float,
+    width: float = 0.0,
+) -> Tensor:
+    """E_i = -1/2 sum_j C6_ij [s6/(r^6 + R0^6) + ...] sw, as in :mod:`d3torch.ops`."""
+    i, j = pairs[0], pairs[1]
+    s_i, s_j = species[i], species[j]
+    w = reference_weights(cn, tables.cn_ref[species])
+    c6 = (w[i][:, :, None] * tables.c6_ref[s_i, s_j] * w[j][:, None, :]).sum(dim=(1, 2))
+    qq = 3.0 * tables.r4r2[s_i] * tables.r4r2[s_j]
+    s6, s8, a1, a2 = damping.unbind()
+    r0 = a1 * torch.sqrt(qq) + a2
+    r2 = (vectors**2).sum(dim=1)
+    damped = s6 / (r2**3 + r0**6) + s8 * qq / (r2**4 + r0**8)
+    energy = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
+    return segment_sum(energy, i, species.shape[0])
+
+
+def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image."""
+    vectors = torch.where(pbc[:, None], cell, torch.zeros_like(cell))
+    reciprocal = torch.linalg.pinv(vectors.detach().double())  # 1/|column| is the cell's height
+    fractional = positions.detach().double() @ reciprocal
+    span = fractional.max(dim=0).values - fractional.min(dim=0).values
+    lengths = torch.sqrt((reciprocal**2).sum(dim=0))
+    counts = torch.ceil(cutoff * lengths + span) * pbc
+    a, b, c = int(counts[0]), int(counts[1]), int(counts[2])
+    axes = [torch.arange(-a, a + 1), torch.arange(-b, b + 1), torch.arange(-c, c + 1)]
+    grid = torch.meshgrid(axes, indexing="ij")
+    shifts = torch.stack(grid, dim=3).reshape(-1, 3).to(positions)
+    r = positions[None, :, None] - positions[:, None, None] + shifts @ vectors
+    d = torch.sqrt((r.detach() ** 2).sum(dim=3))
+    index = torch.nonzero((d <= cutoff) & (d > 1e-6 * cutoff))
+    i, j, s = index.unbind(1)
+    return r[i, j, s], torch.stack([i, j])
+
+
+def tail_integral(reach: Range, power: int) -> float:
+    """Integral of (1 - sw(r)) 4 pi r^2 / r^power from cutoff - width to infinity."""
+    r = torch.linspace(reach.cutoff - reach.width, reach.cutoff, 4001, dtype=torch.float64)
+    switched = (1.0 - switching(r, reach.cutoff, reach.width)) * r ** (2 - power)
+    inner = float(torch.trapezoid(switched, r)) if reach.width > 0.0 else 0.0
+    return 4.0 * math.pi * (inner + reach.cutoff ** (3 - power) / (power - 3))
+
+
+def tail_energy(
+    cn: Tensor, cell: Tensor, damping: Tensor, species: Tensor, tables: Tables, reach: Range
+) -> Tensor:
+    """E_tail = -1/(2V) sum_ij C6_ij (s6 I6 + 3 s8 Q_i Q_j I8), as in :mod:`d3torch.ops`."""
+    w = reference_weights(cn, tables.cn_ref[species])
+    c6 = torch.einsum("ia,ijab,jb->ij", w, tables.c6_ref[species[:, None], species], w)
+    q = tables.r4r2[species]
+    kernel = damping[0] * tail_integral(reach, 6)
+    kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8)
+    energy: Tensor = -0.5 * (c6 * kernel).sum() / torch.linalg.det(cell).abs()
+    return energy
+
+
+def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
+    """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
+    energies: list[Tensor] = []
+    for b in range(len(systems.offsets) - 1):
+        first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
+        if first == last:
+            energies.append(systems.positions.new_zeros(1)[0])
+            continue
+        cell, species = systems.cell[b], systems.species[first:last]
+        farthest = max(reach.cutoff, reach.cn_cutoff)
+        vectors, pairs = all_pairs(systems.positions[first:last], cell, systems.pbc[b], farthest)
+        cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+        energy = dispersion_energy(
+            vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width
+        ).sum()
+        if reach.tail:
+            energy = energy + tail_energy(cn, cell, damping[b], species, tables, reach)
+        energies.append(energy)
+    return torch.stack(energies) if len(energies) > 0 else systems.positions.new_zeros(0)

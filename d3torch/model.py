@@ -1,0 +1,282 @@
+"""D3(BJ) as a module: tables and damping parameters of a set of elements, in the host's units."""
+
+# No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from . import eager, ops
+from .checks import require_bool, require_choice, require_cutoffs, require_number
+from .parameters import DampingParameters, damping_parameters
+from .reference import atomic_numbers, reference_tables
+from .units import UNITS, Units, get_units
+
+PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
+"""Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
+
+BACKENDS = ("kernel", "eager")
+
+
+def resolve_damping(xc: object, damping: object) -> DampingParameters:
+    """The damping parameters of a functional, or the explicit ones (a2 in bohr).
+
+    Raises:
+        TypeError: if both or neither are given, or a value is no number.
+        ValueError: if the functional is not known.
+    """
+    if (xc is None) == (damping is None):
+        raise TypeError(f"expected either xc or damping, got xc={xc!r} and damping={damping!r}")
+    if damping is None:
+        return damping_parameters(xc)  # type: ignore[arg-type]
+    names = DampingParameters._fields
+    values = damping._asdict() if isinstance(damping, DampingParameters) else damping
+    if not isinstance(values, dict) or sorted(values) != sorted(names):
+        raise TypeError(f"expected damping to give {', '.join(names)}, got {damping!r}")
+    return DampingParameters(**{name: require_number(name, values[name]) for name in names})
+
+
+class D3BJ(nn.Module):
+    r"""Per-atom D3(BJ) energies of a neighbour list.
+
+    Computes :func:`d3torch.ops.coordination_number`, then :func:`d3torch.ops.dispersion_energy`.
+    Forces, virials and second derivatives come through autograd. Works under TorchScript,
+    ``torch.compile`` and ``torch.export``.
+
+    Args:
+        elements: symbols or atomic numbers; ``species`` index this sequence, in its order.
+        xc: functional, such as ``"pbe"``; see :func:`d3torch.functionals`.
+        damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
+        cutoff: two-body cutoff in the length unit; default 60 bohr.
+        cn_cutoff: cutoff of the coordination number; default 40 bohr.
+        width: width of the smooth switch to zero at the cutoff; 0 cuts off hard.
+        tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
+        reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
+        units: ``"eV/A"`` or ``"hartree/bohr"``, of everything above but ``damping`` and below.
+        learnable: make s6, s8, a1, a2 parameters (else they are buffers).
+        dtype: torch.float64 or torch.float32.
+        backend: ``"kernel"``, or ``"eager"`` for plain torch on any device.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or value, an element without data, an
+            unknown functional; one sentence each.
+
+    Source: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759.
+    """
+
+    backend: Final[str]
+    numbers: Tensor
+    lookup: Tensor
+    rcov: Tensor
+    r4r2: Tensor
+    cn_ref: Tensor
+    c6_ref: Tensor
+    s6: Tensor
+    s8: Tensor
+    a1: Tensor
+    a2: Tensor
+
+    def __init__(
+        self,
+        elements: Sequence[int | str],
+        xc: str | None = None,
+        *,
+        damping: DampingParameters | dict[str, float] | None = None,
+        cutoff: float | None = None,
+        cn_cutoff: float | None = None,
+        width: float = 0.0,
+        tail: bool = False,
+        reference: str = "2024",
+        units: str = "eV/A",
+        learnable: bool = False,
+        dtype: torch.dtype = torch.float64,
+        backend: str = "kernel",
+    ) -> None:
+        super().__init__()
+        unit = get_units(require_choice("units", units, tuple(UNITS)))
+        default = PRESETS["s-dftd3"]
+        self.cutoff, self.cn_cutoff, self.width = require_cutoffs(
+            default[0] * unit.length if cutoff is None else cutoff,
+            default[1] * unit.length if cn_cutoff is None else cn_cutoff,
+            width,
+        )
+        self.tail = require_bool("tail", tail)
+        self.backend = require_choice("backend", backend, BACKENDS)
+        if dtype not in (torch.float64, torch.float32):
+            raise ValueError(f"expected dtype to be torch.float64 or torch.float32, got {dtype}")
+        self._set_tables(elements, reference, unit, dtype)
+        self._set_damping(
+            resolve_damping(xc, damping), unit, dtype, require_bool("learnable", learnable)
+        )
+
+    def _set_tables(
+        self, elements: Sequence[int | str], reference: str, unit: Units, dtype: torch.dtype
+    ) -> None:
+        numbers = atomic_numbers(elements)
+        tables = reference_tables(elements, reference)
+        lookup = torch.full((max(numbers) + 2,), -1, dtype=torch.long)  # the ends are no element
+        lookup[numbers] = torch.arange(len(numbers))
+        self.register_buffer("numbers", torch.tensor(numbers))
+        self.register_buffer("lookup", lookup, persistent=False)
+        scaled: dict[str, Any] = {
+            "rcov": tables.rcov * unit.length,
+            "r4r2": tables.r4r2 * unit.length,
+            "cn_ref": tables.cn_ref,
+            "c6_ref": tables.c6_ref * (unit.energy * unit.length**6),
+        }
+        for name, values in scaled.items():
+            self.register_buffer(name, torch.tensor(values, dtype=dtype))
+
+    def _set_damping(
+        self, damping: DampingParameters, unit: Units, dtype: torch.dtype, learnable: bool
+    ) -> None:
+        scaled = damping._replace(a2=damping.a2 * unit.length)
+        for name, number in scaled._asdict().items():
+            value = torch.tensor(number, dtype=dtype)
+            if learnable:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+
+    def forward(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
+        """Energies per atom.
+
+        Args:
+            vectors: r_ij = x_j - x_i + S @ cell, (n_pairs, 3), length; differentiable twice.
+            pairs: centres i and neighbours j, (2, n_pairs), int64; directed, so both i-j and j-i.
+            species: index into ``elements`` of every atom, (n_atoms,), int64.
+
+        Returns:
+            (n_atoms,), energy; the sum is the dispersion energy.
+        """
+        cn = self.coordination_number(vectors, pairs, species)
+        return self.dispersion_energy(vectors, cn, pairs, species)
+
+    @torch.jit.export
+    def coordination_number(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
+        """Coordination numbers, (n_atoms,); arguments as of :meth:`forward`."""
+        if self.backend == "eager":
+            return eager.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
+        return ops.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
+
+    @torch.jit.export
+    def dispersion_energy(
+        self, vectors: Tensor, cn: Tensor, pairs: Tensor, species: Tensor
+    ) -> Tensor:
+        """Energies per atom from given coordination numbers, those of ghosts exchanged before."""
+        damping, tables = self.damping(), self.tables()
+        if self.backend == "eager":
+            return eager.dispersion_energy(
+                vectors, cn, damping, pairs, species, tables, self.cutoff, self.width
+            )
+        return ops.dispersion_energy(
+            vectors, cn, damping, pairs, species, tables, self.cutoff, self.width
+        )
+
+    @torch.jit.export
+    def lattice(self, systems: ops.Systems, damping: Tensor | None = None) -> Tensor:
+        """Energies of whole structures, (n_systems,), without a pair list.
+
+        Args:
+            systems: see :meth:`systems`; differentiable twice in positions and cell.
+            damping: s6, s8, a1, a2 (length) of each, (n_systems, 4), to mix functionals.
+
+        Raises:
+            ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
+        """
+        batch = (
+            self.damping().expand(systems.offsets.shape[0] - 1, 4) if damping is None else damping
+        )
+        if self.backend == "eager":
+            return eager.dispersion(systems, batch, self.tables(), self.reach())
+        return ops.dispersion(systems, batch, self.tables(), self.reach())
+
+    @torch.jit.export
+    def evaluate(self, systems: ops.Systems, gradients: bool = True) -> ops.Evaluation:
+        """Everything at once, without a graph, by the kernel: see :func:`d3torch.ops.evaluate`."""
+        batch = self.damping().detach().expand(systems.offsets.shape[0] - 1, 4)
+        plain = ops.Systems(
+            systems.positions.detach(),
+            systems.cell.detach(),
+            systems.pbc,
+            systems.species,
+            systems.offsets,
+        )
+        return ops.evaluate(plain, batch, self.tables(), self.reach(), gradients)
+
+    @torch.jit.export
+    def systems(
+        self,
+        positions: Tensor,
+        species: Tensor,
+        cell: Tensor | None = None,
+        pbc: Tensor | None = None,
+        offsets: Tensor | None = None,
+    ) -> ops.Systems:
+        """One structure or a batch in the form that :meth:`lattice` takes.
+
+        Args:
+            positions: (n_atoms, 3), length.
+            species: index into ``elements`` of every atom, (n_atoms,), int64.
+            cell: (3, 3) or (n_systems, 3, 3), length; None for molecules.
+            pbc: (3,) or (n_systems, 3), bool; None for True where there is a cell.
+            offsets: first atom of every system, then n_atoms; None for one system.
+        """
+        n, device = positions.shape[0], positions.device
+        starts = torch.tensor([0, n], device=device) if offsets is None else offsets
+        n_systems = starts.shape[0] - 1
+        vectors = positions.new_zeros(1, 3, 3) if cell is None else cell.reshape(-1, 3, 3)
+        periodic = torch.full((1, 3), cell is not None, dtype=torch.bool, device=device)
+        if pbc is not None:
+            periodic = pbc.reshape(-1, 3)
+        return ops.Systems(
+            positions,
+            vectors.expand(n_systems, 3, 3),
+            periodic.expand(n_systems, 3),
+            species,
+            starts,
+        )
+
+    @torch.jit.export
+    def damping(self) -> Tensor:
+        """s6, s8, a1, a2 (length), (4,)."""
+        return torch.stack([self.s6, self.s8, self.a1, self.a2])
+
+    @torch.jit.export
+    def tables(self) -> ops.Tables:
+        """Per-species data, in the units of the module."""
+        return ops.Tables(self.rcov, self.r4r2, self.cn_ref, self.c6_ref)
+
+    @torch.jit.export
+    def reach(self) -> ops.Range:
+        """Cutoffs."""
+        return ops.Range(self.cutoff, self.cn_cutoff, self.width, self.tail)
+
+    @torch.jit.export
+    def atomic_c6(self, cn: Tensor, species: Tensor) -> Tensor:
+        """C6 of atoms with their like, sum_ab w_a w_b C6_ref[a, b], (n_atoms,), energy length^6."""
+        w = eager.reference_weights(cn, self.cn_ref[species])
+        rows = torch.bmm(w[:, None], self.c6_ref[species, species])
+        return (rows[:, 0] * w).sum(dim=1)
+
+    @torch.jit.export
+    def species(self, numbers: Tensor) -> Tensor:
+        """Species indices of atomic numbers, (n_atoms,), int64.
+
+        Raises:
+            ValueError: if one of them is not among the elements; reads values, so it synchronises.
+        """
+        index = self.lookup[numbers.clamp(0, self.lookup.shape[0] - 1)]
+        if bool((index < 0).any()):
+            missing = int(numbers[index < 0][0])
+            expected: list[int] = self.numbers.tolist()
+            raise ValueError(f"expected atomic numbers among {expected}, got {missing}")
+        return index
+
+    def extra_repr(self) -> str:
+        """Settings, for print."""
+        return (
+            f"elements={self.numbers.tolist()}, cutoff={self.cutoff}, cn_cutoff={self.cn_cutoff}, "
+            f"width={self.width}, backend={self.backend!r}"
+        )

@@ -1,0 +1,262 @@
+"""The ops: D3(BJ) on a neighbour list that the host already has, and on positions and cells.
+
+All are dispatcher ops, ``torch.ops.d3torch.*``, with C++ autograd of first and second order; they
+work in eager mode, TorchScript, ``torch.compile`` and ``torch.export``. A pair list is directed:
+``pairs[0]`` are the centres i, ``pairs[1]`` the neighbours j, ``vectors`` are
+r_ij = x_j - x_i + S @ cell, in any order. Energies are per centre, so a list that lacks the pairs
+of some atoms (ghosts) gives exactly the share of the others.
+"""
+
+from typing import NamedTuple  # without `from __future__ import annotations`: see model.py
+
+import torch
+from torch import Tensor
+
+
+class Tables(NamedTuple):
+    """Per-species data in the units of the vectors and energies, none of it differentiable.
+
+    Attributes:
+        rcov: covalent radii, 4/3 included, (n_species,), length.
+        r4r2: Q = sqrt(0.5 <r^4>/<r^2> sqrt(Z)), (n_species,), length.
+        cn_ref: reference coordination numbers, (n_species, n_refs), padded with -1.
+        c6_ref: reference C6, (n_species, n_species, n_refs, n_refs), energy length^6.
+    """
+
+    rcov: Tensor
+    r4r2: Tensor
+    cn_ref: Tensor
+    c6_ref: Tensor
+
+
+class Systems(NamedTuple):
+    """A batch of structures, their atoms one after the other.
+
+    Attributes:
+        positions: (n_atoms, 3), length.
+        cell: rows are lattice vectors, (n_systems, 3, 3), length; rows without pbc do not matter.
+        pbc: (n_systems, 3), bool.
+        species: index into the tables of every atom, (n_atoms,), int64.
+        offsets: first atom of every system, then n_atoms, (n_systems + 1,), int64.
+    """
+
+    positions: Tensor
+    cell: Tensor
+    pbc: Tensor
+    species: Tensor
+    offsets: Tensor
+
+
+class Evaluation(NamedTuple):
+    """Everything that one evaluation of a batch gives, without a graph.
+
+    Attributes:
+        energy: (n_systems,).
+        energies: share of each atom, (n_atoms,).
+        cn: coordination numbers, (n_atoms,).
+        c6: C6 of each atom with its like, (n_atoms,), energy length^6.
+        gradient: dE/dx, minus the forces, (n_atoms, 3).
+        virial: dE/dstrain = sum of r (x) dE/dr over the pairs, (n_systems, 3, 3).
+        by_cell: dE/dcell at fixed positions, (n_systems, 3, 3); 0 along axes without pbc.
+        by_damping: dE/d(s6, s8, a1, a2), (n_systems, 4); 0 unless asked for.
+    """
+
+    energy: Tensor
+    energies: Tensor
+    cn: Tensor
+    c6: Tensor
+    gradient: Tensor
+    virial: Tensor
+    by_cell: Tensor
+    by_damping: Tensor
+
+
+class Range(NamedTuple):
+    """How far the dispersion reaches.
+
+    Attributes:
+        cutoff: two-body cutoff, length.
+        cn_cutoff: cutoff of the coordination number, length.
+        width: switching width, length; 0 cuts off hard.
+        tail: add the energy of a homogeneous continuation beyond the cutoff (3D periodic only).
+            The virial is the derivative of this energy: at a hard cutoff it knows nothing of pairs
+            that cross it, and is corrected by half only; take a width where stress matters.
+    """
+
+    cutoff: float
+    cn_cutoff: float
+    width: float = 0.0
+    tail: bool = False
+
+
+def coordination_number(
+    vectors: Tensor, pairs: Tensor, species: Tensor, rcov: Tensor, cutoff: float
+) -> Tensor:
+    r"""D3 coordination numbers of the centres of a pair list.
+
+    .. math:: CN_i = \sum_j \left[1 + e^{-16 (R_{ij}/r_{ij} - 1)}\right]^{-1}, \quad
+        R_{ij} = rcov_i + rcov_j, \quad r_{ij} \le cutoff
+
+    Args:
+        vectors: (n_pairs, 3), length; differentiable twice.
+        pairs: (2, n_pairs), int64.
+        species: index into the tables of every atom, (n_atoms,), int64.
+        rcov: covalent radii with the 4/3, (n_species,), length.
+        cutoff: length.
+
+    Returns:
+        (n_atoms,), of the dtype of ``vectors``.
+
+    Raises:
+        ValueError, TypeError, IndexError: shape or device, dtype, index; one sentence each.
+
+    Source: Grimme et al., J. Chem. Phys. 132, 154104 (2010), doi:10.1063/1.3382344.
+    """
+    cn: Tensor = torch.ops.d3torch.coordination_number(vectors, pairs, species, rcov, cutoff)
+    return cn
+
+
+def dispersion_energy(
+    vectors: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    cutoff: float,
+    width: float = 0.0,
+) -> Tensor:
+    r"""D3(BJ) energies per centre of a pair list.
+
+    .. math:: E_i = -\frac12 \sum_j C6_{ij} \left[\frac{s_6}{r^6 + R_0^6}
+        + \frac{3 s_8 Q_i Q_j}{r^8 + R_0^8}\right] sw(r), \quad
+        R_0 = a_1 \sqrt{3 Q_i Q_j} + a_2, \quad r \le cutoff
+
+    with :math:`C6_{ij} = \sum_{ab} w_{ia} w_{jb} C6^{ref}_{ab}`,
+    :math:`w_{ia} = softmax_a(-4 (CN_i - CN^{ref}_a)^2)`, and :math:`sw = x^3 (10 - 15x + 6x^2)`,
+    :math:`x = (cutoff - r)/width` in the last ``width`` before the cutoff.
+
+    Args:
+        vectors: (n_pairs, 3), length; differentiable twice.
+        cn: coordination numbers of all atoms, also neighbours, (n_atoms,); differentiable twice.
+        damping: s6, s8, a1, a2 (length), (4,); differentiable twice.
+        pairs: (2, n_pairs), int64.
+        species: (n_atoms,), int64.
+        tables: per-species data.
+        cutoff: length.
+        width: switching width, length; 0 cuts off hard, as simple-dftd3 does.
+
+    Returns:
+        (n_atoms,), energy.
+
+    Raises:
+        ValueError, TypeError, IndexError: shape or device, dtype, index; one sentence each.
+
+    Source: Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759.
+    """
+    energy: Tensor = torch.ops.d3torch.dispersion_energy(
+        vectors,
+        cn,
+        damping,
+        pairs,
+        species,
+        tables.r4r2,
+        tables.cn_ref,
+        tables.c6_ref,
+        cutoff,
+        width,
+    )
+    return energy
+
+
+def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
+    r"""D3(BJ) energies of a batch of structures, found and summed without storing a pair.
+
+    The energy is the sum over atoms of :func:`dispersion_energy` on the list of all neighbours
+    within the cutoff, own images included, from the :func:`coordination_number` within its own.
+    With ``tail``, plus
+
+    .. math:: E_{tail} = -\frac{1}{2V} \sum_{ij} C6_{ij} \int (1 - sw(r))
+        \left[\frac{s_6}{r^6} + \frac{3 s_8 Q_i Q_j}{r^8}\right] 4 \pi r^2 dr
+
+    When gradients are wanted, this one sweep computes them too; backward only scales them, and
+    double backward is one more sweep.
+
+    Args:
+        systems: structures; positions and cell are differentiable twice.
+        damping: s6, s8, a1, a2 (length) of every system, (n_systems, 4); differentiable twice.
+        tables: per-species data; at most 7 references.
+        reach: cutoffs.
+
+    Returns:
+        (n_systems,), energy.
+
+    Raises:
+        ValueError, TypeError, IndexError: shape, device, dtype or index; NaN positions, two atoms
+            on one spot, a singular cell, a tail without three periodic directions.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    energy: Tensor = torch.ops.d3torch.dispersion(
+        systems.positions,
+        systems.cell,
+        systems.pbc,
+        systems.species,
+        systems.offsets,
+        damping,
+        tables.rcov,
+        tables.r4r2,
+        tables.cn_ref,
+        tables.c6_ref,
+        reach.cutoff,
+        reach.cn_cutoff,
+        reach.width,
+        reach.tail,
+    )
+    return energy
+
+
+def evaluate(
+    systems: Systems,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    gradients: bool = True,
+    learn: bool = False,
+    instruction_set: str = "best",
+) -> Evaluation:
+    """All results of :func:`dispersion` at once, for inference: they carry no graph.
+
+    Args:
+        systems: as of :func:`dispersion`.
+        damping: as of :func:`dispersion`.
+        tables: as of :func:`dispersion`.
+        reach: as of :func:`dispersion`.
+        gradients: compute ``gradient``, ``virial`` and ``by_cell``, else leave them 0.
+        learn: compute ``by_damping`` as well.
+        instruction_set: ``"best"`` of this processor, or ``"avx512"``, ``"avx2"``, ``"baseline"``.
+
+    Raises:
+        ValueError, TypeError, IndexError: as :func:`dispersion`; an instruction set that this
+            processor lacks.
+    """
+    a = torch.ops.d3torch.dispersion_evaluate(
+        systems.positions,
+        systems.cell,
+        systems.pbc,
+        systems.species,
+        systems.offsets,
+        damping,
+        tables.rcov,
+        tables.r4r2,
+        tables.cn_ref,
+        tables.c6_ref,
+        reach.cutoff,
+        reach.cn_cutoff,
+        reach.width,
+        reach.tail,
+        gradients,
+        learn,
+        instruction_set,
+    )
+    return Evaluation(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7])
