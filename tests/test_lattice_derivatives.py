@@ -1,0 +1,301 @@
+"""Derivatives of the lattice engine, and what dispatcher, TorchScript and compilers ask of it."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from corpus import random_structures
+from test_ops import _first_and_second
+from torch import Tensor, nn
+from torch.autograd import grad, gradcheck, gradgradcheck
+
+from d3torch import D3BJ, eager, ops
+
+LIBRARY = Path(ops.__file__).parent / "_C.so"
+ELEMENTS = ["H", "C", "O", "Na"]
+CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
+PERIODIC = {
+    "molecule": (False, False, False),
+    "chain": (False, True, False),
+    "slab": (True, False, True),
+    "crystal": (True, True, True),
+    "tail": (True, True, True),
+}
+NAMES = [f"dispersion{suffix}" for suffix in ("", "_backward", "_evaluate", "_tangent")]
+OPS = torch.ops.d3torch
+kinds = pytest.mark.parametrize("kind", PERIODIC)
+widths = pytest.mark.parametrize("width", [0.0, 1.6])
+dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+
+
+class Case(NamedTuple):
+    """Two systems of one periodicity, of 4 and 3 atoms, with different cells and damping."""
+
+    systems: ops.Systems
+    damping: Tensor
+    model: D3BJ
+
+
+def _case(kind: str = "crystal", width: float = 0.0, dtype: torch.dtype = torch.float64) -> Case:
+    settings: dict[str, Any] = {"width": width, "tail": kind == "tail", "dtype": dtype}
+    model = D3BJ(ELEMENTS, "pbe", cutoff=6.2, cn_cutoff=5.3, **settings)
+    rng = np.random.default_rng(8)
+    grid = np.stack(np.meshgrid(*3 * [np.arange(2)]), axis=-1).reshape(-1, 3)[:7] * 0.5
+    fractional = torch.tensor(grid + rng.uniform(-0.06, 0.06, (7, 3)))
+    offsets, pbc = torch.tensor([0, 4, 7]), torch.tensor([PERIODIC[kind]] * 2)
+    cells = torch.stack([CELL, 1.07 * CELL.flip(0)])
+    positions = torch.cat([fractional[:4] @ cells[0], fractional[4:] @ cells[1]])
+    species = torch.tensor([0, 1, 2, 3, 1, 2, 1])
+    batch = model.systems(positions.to(dtype), species, cells.to(dtype), pbc, offsets)
+    second = D3BJ(ELEMENTS, "b3-lyp", dtype=dtype).damping()
+    return Case(batch, torch.stack([model.damping(), second]), model)
+
+
+def _energy(case: Case, backend: str = "kernel") -> Callable[..., Tensor]:
+    """Energies (n_systems,) of positions, cell and damping."""
+    op = ops.dispersion if backend == "kernel" else eager.dispersion
+    tables, reach = case.model.tables(), case.model.reach()
+
+    def energy(positions: Tensor, cell: Tensor, damping: Tensor) -> Tensor:
+        return op(case.systems._replace(positions=positions, cell=cell), damping, tables, reach)
+
+    return energy
+
+
+def _inputs(case: Case) -> list[Tensor]:
+    values = (case.systems.positions, case.systems.cell, case.damping)
+    return [v.detach().clone().requires_grad_() for v in values]
+
+
+@kinds
+@widths
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_derivatives_are_those_of_finite_differences(
+    check: Callable[..., bool], width: float, kind: str
+) -> None:
+    """Energies are of the order of 0.1 eV: scaled to where torch's tolerances mean digits."""
+    case = _case(kind, width)
+    energy = _energy(case)
+    assert check(lambda *x: 1e2 * energy(*x), _inputs(case))
+
+
+def _assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    """Equal relative to the largest component."""
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+@kinds
+@widths
+def test_derivatives_are_those_of_eager(width: float, kind: str) -> None:
+    """The twin's integral over the switch, in the tail, is a sum over 4000 trapezoids."""
+    case = _case(kind, width)
+    found, twin = (_first_and_second(_energy(case, b), _inputs(case)) for b in ("kernel", "eager"))
+    _assert_close(found, twin, 1e-7 if kind == "tail" and width > 0 else 1e-12)
+
+
+@kinds
+@widths
+def test_derivatives_in_float32_are_those_of_float64(width: float, kind: str) -> None:
+    """At the same rounded inputs and tables."""
+    case, twin = _case(kind, width, torch.float32), _case(kind, width)
+    twin.model.load_state_dict(case.model.state_dict())
+    found = _first_and_second(_energy(case), _inputs(case))
+    inputs = [x.detach().double().requires_grad_() for x in _inputs(case)]
+    expected = _first_and_second(_energy(twin, "eager"), inputs)
+    _assert_close([x.double() for x in found], expected, 1e-5)
+
+
+@kinds
+def test_evaluate_gives_what_autograd_gives(kind: str) -> None:
+    case = _case(kind, 1.6)
+    inputs = _inputs(case)
+    energy = _energy(case)(*inputs)
+    last = (case.damping, case.model.tables(), case.model.reach())
+    e = ops.evaluate(case.systems, *last, learn=True)
+    expected = [energy, *grad(energy.sum(), inputs)]
+    assert all(map(torch.equal, (e.energy, e.gradient, e.by_cell, e.by_damping), expected))
+
+
+@kinds
+def test_virial_is_the_derivative_by_strain(kind: str) -> None:
+    """By finite differences of the energy, the only formula that cannot share a mistake."""
+    case = _case(kind, 1.6)
+    systems, energy = case.systems, _energy(case)
+    virial = case.model.evaluate(systems).virial[0]  # with the damping of the first system
+    found, h = [], 1e-4
+    for strain in torch.eye(9, dtype=torch.float64).reshape(9, 3, 3):
+        up, down = (
+            energy(systems.positions @ f, systems.cell @ f, case.damping)[0]
+            for f in (torch.eye(3) + h * strain, torch.eye(3) - h * strain)
+        )
+        found.append((up - down) / (2 * h))
+    found = torch.stack(found).reshape(3, 3)
+    torch.testing.assert_close(found, virial, rtol=0, atol=1e-6 * virial.abs().max().item())
+
+
+@pytest.mark.parametrize("key", [3, 11, 19])
+def test_hessian_of_a_crystal_is_that_of_the_oracle(key: int) -> None:
+    s = random_structures(20)[key]
+    assert s.pbc.all()
+    hessian = oracle.model(*s[1:5], s.cutoff, s.cn_cutoff).get_hessian(oracle.damping())["hessian"]
+    model = D3BJ(np.unique(s.numbers).tolist(), "pbe", cutoff=s.cutoff, cn_cutoff=s.cn_cutoff)
+    species, cell = model.species(torch.tensor(s.numbers)), torch.tensor(s.cell)
+
+    def energy(x: Tensor) -> Tensor:
+        return model.lattice(model.systems(x.reshape(-1, 3), species, cell)).sum()
+
+    x = torch.tensor(s.positions).flatten()
+    found = torch.autograd.functional.hessian(energy, x).numpy()
+    expected = np.asarray(hessian).reshape(found.shape) * (oracle.HARTREE / oracle.BOHR**2)
+    assert np.abs(found - expected).max() <= 1e-11 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("argument", [0, 1, 2], ids=["positions", "cell", "damping"])
+def test_third_derivatives_are_refused(argument: int) -> None:
+    case = _case()
+    inputs = _inputs(case)
+    (first,) = grad(_energy(case)(*inputs).sum(), inputs[argument], create_graph=True)
+    (second,) = grad((first**2).sum(), inputs[argument], create_graph=True)
+    with pytest.raises(NotImplementedError, match="third derivatives are not implemented"):
+        grad(second.sum(), inputs[argument])
+
+
+def test_evaluate_refuses_derivatives_in_one_sentence() -> None:
+    case = _case()
+    systems = case.systems._replace(positions=_inputs(case)[0])
+    e = ops.evaluate(systems, case.damping, case.model.tables(), case.model.reach())
+    sentence = (
+        "d3torch: dispersion_evaluate is for inference and not differentiable: use dispersion."
+    )
+    with pytest.raises(NotImplementedError, match=re.escape(sentence)):
+        e.energy.sum().backward()
+
+
+def test_evaluate_of_the_module_has_no_graph() -> None:
+    case = _case()
+    systems = case.systems._replace(positions=_inputs(case)[0])
+    assert not any(t.requires_grad for t in case.model.evaluate(systems))
+
+
+@pytest.mark.parametrize("name", ops.Tables._fields)
+def test_tables_are_refused_as_differentiable(name: str) -> None:
+    case = _case()
+    tables = case.model.tables()
+    tables = tables._replace(**{name: getattr(tables, name).clone().requires_grad_()})
+    with pytest.raises(NotImplementedError, match=f"{name} is not differentiable"):
+        ops.dispersion(case.systems, case.damping, tables, case.model.reach())
+
+
+def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any, ...]:
+    case = _case("tail", 1.6, dtype)
+    x, cell, damping = (i.detach().requires_grad_(requires_grad) for i in _inputs(case))
+    base = (x, cell, *case.systems[2:], damping, *case.model.tables(), *case.model.reach())
+    ones = tuple(torch.ones_like(t) for t in (x, cell, damping))
+    if name == "dispersion_backward":
+        per_system = torch.tensor([0.5, 1.5], dtype=dtype).requires_grad_(requires_grad)
+        return (per_system, *ones, *base)
+    return (*ones, *base) if name == "dispersion_tangent" else base
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@dtypes
+@pytest.mark.parametrize("name", NAMES)
+def test_opcheck(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
+    tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
+    if not (requires_grad and name in NAMES[2:]):  # their derivatives are refused
+        tests.append("test_aot_dispatch_dynamic")
+    op = getattr(OPS, name).default
+    torch.library.opcheck(op, _arguments(name, dtype, requires_grad), test_utils=tests)
+
+
+class Energies(nn.Module):
+    """A host's module: positions and cells in, energies out."""
+
+    def __init__(self, d3: D3BJ) -> None:
+        super().__init__()
+        self.d3 = d3
+
+    def forward(self, positions: Tensor, cell: Tensor, pbc: Tensor, species: Tensor) -> Tensor:
+        return self.d3.lattice(self.d3.systems(positions, species, cell, pbc))
+
+
+def _crystal(n_atoms: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    rng = np.random.default_rng(n_atoms)
+    grid = np.stack(np.meshgrid(*3 * [np.arange(3)]), axis=-1).reshape(-1, 3)[:n_atoms] * 2.4
+    positions = torch.tensor(grid + rng.uniform(-0.3, 0.3, grid.shape), dtype=dtype)
+    species = torch.tensor(np.arange(n_atoms) % 4)
+    return positions, 1.5 * CELL.to(dtype), torch.tensor([True, True, False]), species
+
+
+def _with_gradients(module: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    x, cell = (t.clone().requires_grad_() for t in inputs[:2])
+    energy = module(x, cell, *inputs[2:])
+    return [energy.detach(), *grad(energy.sum(), (x, cell))]
+
+
+def _assert_equal(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    assert all(map(torch.equal, _with_gradients(a, inputs), _with_gradients(b, inputs)))
+
+
+@dtypes
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compile_without_graph_breaks(dynamic: bool | None, dtype: torch.dtype) -> None:
+    torch._dynamo.reset()
+    module = Energies(_case(dtype=dtype).model)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for n_atoms in (12, 9):
+        _assert_equal(compiled, module, _crystal(n_atoms, dtype))
+
+
+@dtypes
+def test_export_with_any_number_of_atoms(dtype: torch.dtype) -> None:
+    module = Energies(_case(dtype=dtype).model)
+    n = torch.export.Dim("n_atoms")
+    shapes = {"positions": {0: n}, "cell": None, "pbc": None, "species": {0: n}}
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(module, _crystal(12, dtype), dynamic_shapes=shapes), file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    for n_atoms in (12, 9, 20):
+        _assert_equal(loaded, module, _crystal(n_atoms, dtype))
+
+
+FRESH_PROCESS = """
+import sys
+import torch
+torch.ops.load_library(sys.argv[1])
+model, (x, cell, pbc, species) = torch.jit.load(sys.argv[2]), torch.load(sys.argv[3])
+x.requires_grad_()
+systems = model.systems(x, species, cell, pbc)
+energy = model.lattice(systems)
+(gradient,) = torch.autograd.grad(energy.sum(), x)
+evaluation = model.evaluate(systems)
+assert "d3torch" not in sys.modules
+results = [energy, gradient, evaluation.energy, evaluation.gradient]
+torch.save([t.detach() for t in results], sys.argv[3])
+"""
+
+
+@dtypes
+def test_scripted_module_is_equal_in_a_fresh_process(dtype: torch.dtype, tmp_path: Path) -> None:
+    model, inputs = _case(dtype=dtype).model, _crystal(12, dtype)
+    module, data = str(tmp_path / "module.pt"), str(tmp_path / "data.pt")
+    torch.jit.script(model).save(module)
+    torch.save(inputs, data)
+    command = [sys.executable, "-c", FRESH_PROCESS, str(LIBRARY), module, data]
+    subprocess.run(command, check=True)
+    energy, gradient = _with_gradients(Energies(model), inputs)[:2]
+    assert all(map(torch.equal, torch.load(data), [energy, gradient] * 2))

@@ -1,0 +1,18 @@
+"""The C++ core under the address and undefined-behaviour sanitizers, without torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "sanitize.sh"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_sanitizers_find_nothing() -> None:
+    out = subprocess.run([str(SCRIPT)], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stdout + out.stderr
+    assert "nothing found" in out.stdout
