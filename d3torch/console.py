@@ -1,0 +1,42 @@
+"""What the commands share at the terminal: the parser, one-line errors and the progress bar."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from .extras import import_extra
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2."""
+        self.exit(2, f"d3torch: {one_line(message)}\n")
+
+
+def one_line(message: object) -> str:
+    """First line with text, or the kind of an error without text."""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    return lines[0].removeprefix("d3torch: ") if lines else type(message).__name__
+
+
+def complain(message: object, *place: str) -> None:
+    """One line on stderr, clear of a progress bar."""
+    line = ": ".join(("d3torch", *place, one_line(message)))
+    tqdm = sys.modules.get("tqdm")
+    with tqdm.tqdm.external_write_mode(sys.stderr) if tqdm else contextlib.nullcontext():
+        print(line, file=sys.stderr, flush=True)
+
+
+def progress(frames: Iterator[Any], name: str) -> Iterator[Any]:
+    """The frames, counted on stderr if that is a terminal."""
+    tqdm = import_extra("tqdm", "cli").tqdm
+    bar: Iterator[Any] = tqdm(
+        frames, desc=name, unit=" frames", leave=False, disable=not sys.stderr.isatty()
+    )
+    return bar

@@ -1,0 +1,1 @@
+"""Hosts, one file each: they translate, they do not compute. The core knows none of them."""

@@ -1,0 +1,261 @@
+"""ASE calculator of the D3(BJ) dispersion energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+try:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+    from ase.outputs import Properties, all_outputs
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"expected {error.name} to be installed: run `pip install d3torch[ase]`", name=error.name
+    ) from None
+
+from d3torch.checks import require_choice, require_positive
+from d3torch.evaluate import Results, auto_cutoff, evaluate
+from d3torch.model import D3BJ, PRESETS
+from d3torch.parameters import DampingParameters
+from d3torch.units import BOHR
+
+PROPERTIES = [
+    "energy",
+    "free_energy",
+    "energies",
+    "forces",
+    "stress",
+    "coordination_numbers",
+    "c6",
+]
+
+DEFAULTS: dict[str, Any] = {
+    "xc": "pbe",
+    "cutoff": None,
+    "cn_cutoff": None,
+    "width": 0.0,
+    "tail": False,
+    "tolerance": 1e-4,
+    "damping": None,
+    "reference": "2024",
+    "preset": "s-dftd3",
+    "dtype": "float64",
+    "device": "cpu",
+    "backend": "kernel",
+}
+
+IGNORED = {"initial_charges", "initial_magmoms"}
+
+Floats = NDArray[np.float64]
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+KERNELS = {"cpu": "CPU", "cuda": "CUDA"}
+"""Dispatch keys of the devices that there are kernels for."""
+
+VOIGT = [0, 4, 8, 5, 2, 1]
+"""xx, yy, zz, yz, xz, xy of a flattened matrix."""
+
+
+def resolve_dtype(dtype: object) -> str:
+    """Name of a dtype, given by that name or as torch.dtype.
+
+    Raises:
+        ValueError: unless it is float64 or float32.
+    """
+    return require_choice("dtype", str(dtype).removeprefix("torch."), tuple(DTYPES))
+
+
+def _has_kernel(device: str) -> bool:
+    """Whether the library was built for that type of device."""
+    op, key = "d3torch::coordination_number", KERNELS.get(device)
+    return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key(op, key)
+
+
+def resolve_device(device: object, backend: object) -> str:
+    """Name of a device that is there, and that the backend has kernels for.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    try:
+        found = torch.device(device)  # type: ignore[call-overload]
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
+        raise ValueError(f"expected a device that torch has here, got {device!r}") from None
+    if backend == "kernel" and not _has_kernel(found.type):
+        raise ValueError(
+            f"expected a device that d3torch was built for, got {device!r}; "
+            "backend='eager' runs there"
+        )
+    return str(found)
+
+
+def _stress(virial: Floats, atoms: Atoms) -> Floats | None:
+    """Voigt stress virial / volume, None for a molecule and where the cell has no volume."""
+    if not atoms.pbc.any() or atoms.cell.rank < 3:
+        return None
+    stress: Floats = (virial + virial.T) / (2.0 * atoms.cell.volume)
+    return stress.ravel()[VOIGT]
+
+
+class D3Calculator(Calculator):
+    """D3(BJ) dispersion in ASE: energies in eV, lengths in angstrom.
+
+    Results: ``energy``, ``free_energy`` (the same), ``energies``, ``forces``, ``stress`` (Voigt,
+    ASE's sign), ``coordination_numbers`` (n,) and ``c6`` (n,), C6 of each atom with its like,
+    eV A^6. There is a stress where anything is periodic and the cell has a volume, so for a slab
+    in a box too; else asking for it raises PropertyNotImplementedError, as ASE does.
+
+    Args:
+        xc: functional, such as ``"pbe"`` (used if damping is not given either).
+        cutoff: two-body cutoff, A; None takes that of the preset; ``"auto"`` chooses it by
+            :func:`d3torch.evaluate.auto_cutoff` for the first structure of each composition.
+        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
+        tail: add the isotropic energy beyond the cutoff; three periodic directions only. Take a
+            width with it where stress matters, see :class:`d3torch.ops.Range`.
+        tolerance: energy per atom, eV, that ``cutoff="auto"`` may leave out.
+        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
+        reference: ``"2024"`` or ``"2010"``.
+        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, which equals
+            ``mace_mp(dispersion=True)``.
+        dtype: ``"float64"`` or ``"float32"``, or the torch.dtype.
+        device: name of a torch device.
+        backend: ``"kernel"``, or ``"eager"`` for plain torch.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or value; one sentence each.
+
+    Source: :class:`d3torch.D3BJ`.
+    """
+
+    name = "d3torch"
+    implemented_properties = PROPERTIES
+    default_parameters = DEFAULTS
+    discard_results_on_any_change = True
+    ignored_changes = IGNORED
+
+    def __init__(
+        self,
+        xc: str | None = None,
+        *,
+        cutoff: float | str | None = None,
+        cn_cutoff: float | None = None,
+        width: float = 0.0,
+        tail: bool = False,
+        tolerance: float = 1e-4,
+        damping: DampingParameters | dict[str, float] | None = None,
+        reference: str = "2024",
+        preset: str = "s-dftd3",
+        dtype: str | torch.dtype = "float64",
+        device: str | torch.device = "cpu",
+        backend: str = "kernel",
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in DEFAULTS}
+        if xc is None and damping is None:
+            given["xc"] = DEFAULTS["xc"]
+        self._model: D3BJ | None = None
+        self._auto_for: list[int] | None = None
+        super().__init__(**given)  # type: ignore[no-untyped-call]
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change arguments of the constructor, all or none; xc and damping replace each other.
+
+        Returns:
+            Those that changed; results are then discarded.
+
+        Raises:
+            TypeError, ValueError: see the constructor.
+        """
+        for key in kwargs:
+            require_choice("a keyword of D3Calculator", key, tuple(self.default_parameters))
+        changes = self._plain(kwargs)
+        model = self._build([1], {**self.parameters, **changes})
+        changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
+        if changed:
+            self._model, self._auto_for = model, None
+        return changed
+
+    @staticmethod
+    def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments as strings, numbers and dicts, which ASE can store."""
+        changes = dict(kwargs)
+        for one, other in (("xc", "damping"), ("damping", "xc")):
+            if kwargs.get(one) is not None:
+                changes.setdefault(other, None)
+        if isinstance(changes.get("damping"), DampingParameters):
+            changes["damping"] = changes["damping"]._asdict()
+        if "dtype" in changes:
+            changes["dtype"] = resolve_dtype(changes["dtype"])
+        if isinstance(changes.get("device"), torch.device):
+            changes["device"] = str(changes["device"])
+        return changes
+
+    @staticmethod
+    def _build(elements: Sequence[int], parameters: dict[str, Any]) -> D3BJ:
+        """The module of some elements."""
+        p = parameters
+        preset = PRESETS[require_choice("preset", p["preset"], tuple(PRESETS))]
+        require_positive("tolerance", p["tolerance"])
+        device = resolve_device(p["device"], p["backend"])
+        model = D3BJ(
+            elements,
+            p["xc"],
+            damping=p["damping"],
+            cutoff=preset[0] * BOHR if p["cutoff"] in (None, "auto") else p["cutoff"],
+            cn_cutoff=preset[1] * BOHR if p["cn_cutoff"] is None else p["cn_cutoff"],
+            width=p["width"],
+            tail=p["tail"],
+            reference=p["reference"],
+            dtype=DTYPES[p["dtype"]],
+            backend=p["backend"],
+        )
+        return model.to(device)
+
+    def model(self, elements: Sequence[int]) -> D3BJ:
+        """The module of the sorted elements of a structure; kept until they change."""
+        if self._model is None or self._model.numbers.tolist() != list(elements):
+            self._model = self._build(elements, self.parameters)
+        return self._model
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = (),
+        system_changes: Sequence[str] = (),
+    ) -> None:
+        """Compute all results at once; see :func:`d3torch.evaluate.evaluate` for the errors."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        x = cast(Atoms, self.atoms)
+        model = self.model(np.unique(x.numbers).tolist() or [1])
+        structure = x.positions, x.cell.array, x.pbc, x.numbers
+        if self.parameters["cutoff"] == "auto" and self._auto_for != sorted(x.numbers):
+            model.cutoff = auto_cutoff(model, *structure, self.parameters["tolerance"])
+            self._auto_for = sorted(x.numbers)
+        found = evaluate(model, *structure)
+        self.results = self._translate(found, x)
+
+    @staticmethod
+    def _translate(found: Results, atoms: Atoms) -> dict[str, Any]:
+        """Results under ASE's names."""
+        results = {
+            "energy": found.energy.item(),
+            "free_energy": found.energy.item(),
+            "energies": found.energies.numpy(),
+            "forces": found.forces.numpy(),
+            "stress": _stress(found.virial.numpy(), atoms),
+            "coordination_numbers": found.cn.numpy(),
+            "c6": found.c6.numpy(),
+        }
+        return {name: value for name, value in results.items() if value is not None}
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has a name for."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})

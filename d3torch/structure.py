@@ -1,0 +1,133 @@
+"""What a host hands over as a structure, checked by value once, before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+FARTHEST = 1e7
+"""Largest coordinate; beyond it float64 leaves fewer than eight digits after the point."""
+
+FLATTEST = 1e-6
+"""Least singular value of the periodic cell vectors, each divided by its length."""
+
+
+class Structure(NamedTuple):
+    """Geometry of n atoms.
+
+    Attributes:
+        positions: (n, 3), length.
+        cell: (3, 3), rows are lattice vectors, length; rows of axes without pbc do not matter.
+        pbc: (3,), whether the structure repeats along each lattice vector.
+    """
+
+    positions: Floats
+    cell: Floats
+    pbc: NDArray[np.bool_]
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    """Array of a list, array or tensor on any device; of dtype object if it is ragged."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(None)
+
+
+def _as_floats(name: str, values: Any) -> Floats:
+    array = _as_array(values)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"expected {name} to be an array of numbers, got {values!r}")
+    return array.astype(np.float64)
+
+
+def check_positions(positions: Any) -> Floats:
+    """Positions as float64, (n, 3).
+
+    Raises:
+        TypeError: if they are not numbers.
+        ValueError: for another shape, a value that is not finite, or one beyond ``FARTHEST``.
+    """
+    array = _as_floats("positions", positions)
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise ValueError(f"expected positions of shape (n, 3), got {array.shape}")
+    for problem, bad in (
+        ("finite positions", ~np.isfinite(array)),
+        (f"positions within {FARTHEST:g} of the origin", np.abs(array) > FARTHEST),
+    ):
+        if bad.any():
+            atom = int(np.flatnonzero(bad.any(axis=1))[0])
+            raise ValueError(f"expected {problem}, got {array[atom].tolist()} for atom {atom}")
+    return array
+
+
+def check_pbc(pbc: Any) -> NDArray[np.bool_]:
+    """Periodicity along each lattice vector, (3,); one bool stands for all three.
+
+    Raises:
+        TypeError: if they are not bools (0 and 1 are taken as such).
+        ValueError: for another number of them.
+    """
+    array = _as_array(pbc)
+    if array.dtype.kind not in "biu" or ((array != 0) & (array != 1)).any():
+        raise TypeError(f"expected pbc to be True, False or three of these, got {pbc!r}")
+    if array.shape not in ((), (3,)):
+        raise ValueError(f"expected pbc of shape (3,), got {array.shape}")
+    return np.broadcast_to(array, 3).astype(np.bool_)
+
+
+def check_cell(cell: Any, pbc: NDArray[np.bool_]) -> Floats:
+    """Lattice vectors as rows, (3, 3); zeros where there is no cell.
+
+    Raises:
+        TypeError: if they are not numbers.
+        ValueError: for another shape, a value that is not finite, or vectors of periodic axes that
+            are missing or linearly dependent.
+    """
+    array = np.zeros((3, 3)) if cell is None else _as_floats("cell", cell)
+    if array.shape != (3, 3):
+        raise ValueError(f"expected a cell of shape (3, 3), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected a finite cell, got {array.tolist()}")
+    lengths = np.linalg.norm(array, axis=1)
+    for axis in np.flatnonzero(pbc & (lengths == 0.0)):
+        raise ValueError(f"expected a lattice vector for periodic axis {axis}, got zero")
+    directions = array[pbc] / lengths[pbc, None]
+    if pbc.any() and np.linalg.svd(directions, compute_uv=False).min() < FLATTEST:
+        raise ValueError(
+            f"expected linearly independent lattice vectors for the periodic axes, "
+            f"got {array[pbc].tolist()}"
+        )
+    return array
+
+
+def check_numbers(numbers: Any, n: int) -> NDArray[np.int64]:
+    """Atomic numbers of n atoms, (n,); whether they are those of elements is the module's business.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: for another shape.
+    """
+    array = _as_array(numbers)
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise TypeError(f"expected atomic numbers to be integers, got {numbers!r}")
+    if array.shape != (n,):
+        raise ValueError(f"expected {n} atomic numbers for {n} positions, got {array.shape}")
+    return array.astype(np.int64)
+
+
+def check_structure(positions: Any, cell: Any, pbc: Any) -> Structure:
+    """Arrays of a structure, from anything that numpy reads, or tensors.
+
+    Raises:
+        TypeError, ValueError: see ``check_positions``, ``check_cell`` and ``check_pbc``.
+    """
+    periodic = check_pbc(pbc)
+    return Structure(check_positions(positions), check_cell(cell, periodic), periodic)

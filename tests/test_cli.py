@@ -1,0 +1,212 @@
+"""The command line: what it prints, writes, refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+
+import d3torch
+from d3torch import D3Calculator, functionals
+from d3torch.cli import main
+
+CUTOFFS = ["--cutoff", "9", "--cn-cutoff", "8"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two molecules in a file, a crystal with results of its own in another, and broken ones."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("two.extxyz", [molecule("H2O"), molecule("CH4")])
+    copper = bulk("Cu", cubic=True)
+    copper.info["origin"] = "by hand"
+    copper.arrays["tag2"] = np.arange(4)
+    copper.calc = EMT()
+    copper.get_forces()
+    ase.io.write("copper.extxyz", copper)
+    (tmp_path / "garbage.xyz").write_text("no atoms in here\n")
+    collided = molecule("H2O")
+    collided.positions[1] = collided.positions[0]
+    ase.io.write("collided.extxyz", [molecule("CO"), collided, molecule("N2")])
+    return tmp_path
+
+
+def run(capsys, *args):
+    """Exit code, stdout, stderr lines."""
+    code = main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err.splitlines()
+
+
+def energy_of(atoms):
+    return D3Calculator(cutoff=9.0, cn_cutoff=8.0).get_potential_energy(atoms)
+
+
+def test_table(folder, capsys):
+    code, out, err = run(capsys, "energy", "two.extxyz", "copper.extxyz", *CUTOFFS)
+    assert (code, err) == (0, [])
+    lines = out.splitlines()
+    assert len(lines) == 2 + 3
+    assert "CH4" in lines[3]
+    assert f"{energy_of(molecule('CH4')):.8f}" in lines[3]
+    assert lines[3].split()[-1] == "-"  # a molecule has no pressure
+
+
+def test_json(folder, capsys):
+    code, out, err = run(capsys, "energy", "two.extxyz", "copper.extxyz", *CUTOFFS, "--json")
+    assert (code, err) == (0, [])
+    document = json.loads(out)
+    assert document["version"] == d3torch.__version__
+    assert document["settings"]["cutoff"] == 9.0
+    assert document["settings"]["damping"]["s8"] == 0.7875
+    assert [f["frame"] for f in document["frames"]] == [0, 1, 0]
+    water, copper = document["frames"][0], document["frames"][2]
+    assert water["energy"] == energy_of(molecule("H2O"))
+    assert water["pressure"] is None
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = D3Calculator(cutoff=9.0, cn_cutoff=8.0)
+    assert copper["stress"] == pytest.approx(atoms.get_stress(), abs=1e-15)
+    assert copper["pressure"] == pytest.approx(-160.21766 * copper["stress"][0], rel=1e-6)
+
+
+def test_settings_reach_the_calculator(folder, capsys):
+    args = ["--xc", "B3LYP", "--preset", "mace_mp", "--width", "2", "--dtype", "float32"]
+    _, out, _ = run(capsys, "energy", "two.extxyz", *args, "--reference", "2010", "--json")
+    document = json.loads(out)
+    calculator = D3Calculator(
+        "b3lyp", preset="mace_mp", width=2.0, dtype="float32", reference="2010"
+    )
+    assert document["frames"][0]["energy"] == calculator.get_potential_energy(molecule("H2O"))
+    assert document["settings"]["cutoff"] == document["settings"]["cn_cutoff"]
+
+
+def test_frames_of_a_file_can_be_chosen(folder, capsys):
+    _, out, _ = run(capsys, "energy", "two.extxyz@1:", *CUTOFFS, "--json")
+    assert [f["formula"] for f in json.loads(out)["frames"]] == ["CH4"]
+
+
+def test_output_keeps_the_frames_and_adds_results(folder, capsys):
+    files = ["two.extxyz", "copper.extxyz"]
+    assert run(capsys, "energy", *files, *CUTOFFS, "--output", "out.extxyz")[0] == 0
+    frames = ase.io.read("out.extxyz", ":")
+    assert len(frames) == 3
+    copper, source = frames[2], ase.io.read("copper.extxyz")
+    calculator = D3Calculator(cutoff=9.0, cn_cutoff=8.0)
+    assert copper.info["d3_energy"] == pytest.approx(calculator.get_potential_energy(source))
+    assert copper.info["d3_stress"] == pytest.approx(calculator.get_stress(source))
+    np.testing.assert_allclose(copper.arrays["d3_forces"], 0.0, atol=1e-8)
+    assert copper.info["origin"] == "by hand"
+    assert copper.arrays["tag2"].tolist() == [0, 1, 2, 3]
+    assert copper.get_potential_energy() == source.get_potential_energy()
+    assert "d3_stress" not in frames[0].info
+    assert sorted(p.name for p in folder.glob(".*")) == []
+
+
+def test_an_existing_output_is_refused_unless_told(folder, capsys):
+    before = (folder / "copper.extxyz").read_text()
+    args = ["energy", "two.extxyz", *CUTOFFS, "--output", "copper.extxyz"]
+    code, out, err = run(capsys, *args)
+    assert (code, out) == (2, "")
+    assert err == ["d3torch: expected no file at copper.extxyz, got one: --overwrite replaces it"]
+    assert (folder / "copper.extxyz").read_text() == before
+    assert run(capsys, *args, "--overwrite")[0] == 0
+    assert len(ase.io.read("copper.extxyz", ":")) == 2
+
+
+def test_a_file_may_be_its_own_output(folder, capsys):
+    args = ["energy", "two.extxyz", *CUTOFFS, "--output", "two.extxyz", "--overwrite"]
+    for _ in range(2):
+        assert run(capsys, *args)[0] == 0
+    frames = ase.io.read("two.extxyz", ":")
+    assert frames[1].info["d3_energy"] == pytest.approx(energy_of(molecule("CH4")), abs=1e-8)
+
+
+def test_the_others_run_where_one_file_fails(folder, capsys):
+    files = ["garbage.xyz", "two.extxyz", "missing.xyz", "copper.extxyz"]
+    code, out, err = run(capsys, "energy", *files, *CUTOFFS, "--json")
+    assert code == 1
+    assert len(json.loads(out)["frames"]) == 3
+    assert len(json.loads(out)["errors"]) == len(err) == 2
+    assert err[0].startswith("d3torch: garbage.xyz: ")
+    assert err[1] == "d3torch: missing.xyz: expected a file, got a name that does not exist"
+
+
+def test_the_other_frames_run_where_one_fails(folder, capsys):
+    code, out, err = run(
+        capsys, "energy", "collided.extxyz", *CUTOFFS, "--json", "--output", "out.xyz"
+    )
+    assert code == 1
+    assert [f["frame"] for f in json.loads(out)["frames"]] == [0, 2]
+    assert len(err) == 1
+    assert err[0].startswith("d3torch: collided.extxyz: frame 1: expected atoms at distinct")
+    frames = ase.io.read("out.xyz", ":")
+    assert ["d3_energy" in f.info for f in frames] == [True, False, True]
+
+
+def test_no_output_appears_where_nothing_was_read(folder, capsys):
+    before = sorted(p.name for p in folder.iterdir())
+    assert run(capsys, "energy", "garbage.xyz", "--output", "out.xyz")[0] == 1
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["energy", "two.extxyz", "--xc", "pbee"], "expected a known functional, got 'pbee' (near"),
+        (["energy", "two.extxyz", "--cutoff", "-3"], "expected a positive cutoff, got -3.0"),
+        (["energy", "two.extxyz", "--cutoff", "far"], "expected a length or auto, got 'far'"),
+        (["energy", "two.extxyz", "--cutoff", "5", "--width", "5"], "expected 0 <= width < cutoff"),
+        (["energy", "two.extxyz", "--preset", "fast"], "invalid choice: 'fast'"),
+        (["energy", "two.extxyz", "--device", "abacus"], "expected a device that torch has here"),
+        (["energy", "two.extxyz", "--output", "o.txt"], "expected an output file .extxyz or .xyz"),
+        (["energy", "two.extxyz", "--output", "no/o.xyz"], "expected a folder to write to, got no"),
+        (["energy"], "the following arguments are required: FILE"),
+        (["energy", "two.extxyz", "--cut", "5"], "unrecognized arguments: --cut"),
+        (["energie"], "invalid choice: 'energie'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(folder, capsys, args, words):
+    code, out, err = run(capsys, *args)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert err[0].startswith("d3torch: ")
+    assert words in err[0]
+
+
+def test_missing_extras_are_named(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tabulate", None)
+    code, _, err = run(capsys, "energy", "two.extxyz")
+    assert code == 1
+    assert err == ["d3torch: expected tabulate to be installed: run `pip install d3torch[cli]`"]
+
+
+def test_functionals(capsys):
+    code, out, err = run(capsys, "functionals", "*SCAN*")
+    assert (code, err) == (0, [])
+    assert len(out.splitlines()) == 2 + len(functionals("*scan*"))
+    assert "10.1063/5.0041008" in out
+
+
+def test_functionals_as_json(capsys):
+    _, out, _ = run(capsys, "functionals", "--json")
+    found = {f["name"]: f for f in json.loads(out)}
+    assert len(found) == len(functionals())
+    assert found["pbe"]["parameters"] == {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
+
+
+def test_a_pattern_without_match(capsys):
+    code, out, err = run(capsys, "functionals", "zzz")
+    assert (code, out) == (1, "")
+    assert err == ["d3torch: expected part of the name of a functional, got 'zzz'"]
+
+
+@pytest.mark.parametrize("args", [["--version"], ["--help"], ["energy", "--help"]])
+def test_help_and_version(capsys, args):
+    code, out, err = run(capsys, *args)
+    assert (code, err) == (0, [])
+    assert out.startswith(f"d3torch {d3torch.__version__}" if "version" in args[0] else "usage:")
