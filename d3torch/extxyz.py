@@ -1,0 +1,164 @@
+"""Frames of an extxyz file as text, so that all that is not replaced stays as it was written."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .extras import import_extra
+
+Floats = NDArray[np.float64]
+
+DELIMITED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]"""
+FIELD = re.compile(rf"""([^\s="'{{\[]+|"[^"]*")(?:\s*=\s*({DELIMITED}|[^\s"'{{\[]\S*))?""")
+"""A key, and its value where it has one."""
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?(?![\w.])")
+
+
+def _number(text: str) -> float:
+    return float(re.sub("[dD]", "e", text))
+
+
+def _format(old: str, change: float) -> str:
+    """The number plus a change, all digits that float64 holds; as it was without a change."""
+    return old if change == 0.0 else repr(_number(old) + float(change))
+
+
+class TextFrame:
+    """One frame: its count of atoms, its comment line, and a line for each atom.
+
+    Args:
+        count: first line.
+        comment: second line, with keys and values.
+        rows: as many lines as the first one says.
+    """
+
+    def __init__(self, count: str, comment: str, rows: list[str]) -> None:
+        self.count, self.comment, self.rows = count, comment, rows
+
+    def text(self) -> str:
+        """The frame as it is written to a file."""
+        return "".join((self.count, self.comment, *self.rows))
+
+    def atoms(self) -> Any:
+        """The frame as ASE reads it.
+
+        Raises:
+            ValueError: if ASE cannot; whatever else its reader raises.
+        """
+        return import_extra("ase.io", "cli").read(io.StringIO(self.text()), format="extxyz")
+
+    def _fields(self) -> dict[str, tuple[int, int]]:
+        """Where the value of each key lies in the comment."""
+        return {found[1].strip('"'): found.span(2) for found in FIELD.finditer(self.comment)}
+
+    def _columns(self) -> dict[str, tuple[int, int]]:
+        """First column of each property of the atoms, and how many it has."""
+        parts = (self.get("Properties") or "species:S:1:pos:R:3").split(":")
+        columns, start = {}, 0
+        for name, width in zip(parts[::3], parts[2::3], strict=True):
+            columns[name] = (start, int(width))
+            start += int(width)
+        return columns
+
+    def names(self) -> list[str]:
+        """Keys of the comment, and properties of the atoms."""
+        return [*self._fields(), *self._columns()]
+
+    def get(self, key: str) -> str | None:
+        """Value of a key of the comment without its quotes, None where it has none."""
+        start, end = self._fields().get(key, (-1, -1))
+        return None if start < 0 else self.comment[start:end].strip("\"'{}[]")
+
+    def values(self, key: str) -> Floats | None:
+        """All numbers of a value of the comment, (n,), None without such a key."""
+        value = self.get(key)
+        return None if value is None else np.array([_number(x) for x in NUMBER.findall(value)])
+
+    def change_values(self, key: str, changes: Floats) -> None:
+        """Add to the numbers of a value of the comment.
+
+        Args:
+            key: that of the value.
+            changes: as many as the value has numbers, (n,).
+        """
+        start, end = self._fields()[key]
+        each = iter(changes)
+        value = NUMBER.sub(lambda old: _format(old[0], next(each)), self.comment[start:end])
+        self.comment = self.comment[:start] + value + self.comment[end:]
+
+    def width(self, key: str) -> int | None:
+        """How many columns a property of the atoms has, None without such a property."""
+        return self._columns().get(key, (0, None))[1]
+
+    def change_columns(self, key: str, changes: Floats) -> None:
+        """Add to a property of the atoms.
+
+        Args:
+            key: that of the property.
+            changes: (n_atoms, columns).
+
+        Raises:
+            ValueError: if one of them is no number.
+        """
+        first, _ = self._columns()[key]
+        for i, change in enumerate(changes):
+            self.rows[i] = self._changed_row(self.rows[i], first, change, f"{key} of atom {i}")
+
+    @staticmethod
+    def _changed_row(row: str, first: int, change: Floats, name: str) -> str:
+        words = list(re.finditer(r"\S+", row))[first : first + len(change)]
+        if len(words) < len(change) or not all(NUMBER.fullmatch(word[0]) for word in words):
+            raise ValueError(f"expected numbers for {name}, got {row.strip()!r}")
+        for word, x in reversed(list(zip(words, change, strict=True))):
+            row = row[: word.start()] + _format(word[0], x) + row[word.end() :]
+        return row
+
+    def tag(self, settings: dict[str, str]) -> None:
+        """Append keys with values to the comment."""
+        line = self.comment.rstrip("\r\n")
+        end = self.comment[len(line) :]
+        added = " ".join(f'{k}="{v}"' if " " in v else f"{k}={v}" for k, v in settings.items())
+        self.comment = f"{line} {added}{end}"
+
+    def untag(self, settings: dict[str, str]) -> None:
+        """Remove what :meth:`tag` has appended; the values do not matter."""
+        for key in reversed(settings):
+            found = next(x for x in FIELD.finditer(self.comment) if x[1] == key)
+            self.comment = self.comment[: found.start() - 1] + self.comment[found.end() :]
+
+
+def read_text_frames(name: str) -> Iterator[TextFrame]:
+    """Frames of an extxyz file, one after the other.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a frame does not start with its number of atoms, or has fewer of them.
+    """
+    try:
+        file = open(name, encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+    except FileNotFoundError:
+        raise FileNotFoundError("expected a file, got a name that does not exist") from None
+    with file:
+        for number, count in enumerate(file):
+            if not count.strip() and not file.read().strip():
+                return
+            try:
+                yield _read_frame(count, file)
+            except ValueError as error:
+                raise ValueError(f"frame {number}: {error}") from None
+
+
+def _read_frame(count: str, file: Any) -> TextFrame:
+    if not count.strip().isdecimal():
+        raise ValueError(f"expected a number of atoms, got {count.strip()!r}")
+    lines = [file.readline() for _ in range(int(count) + 1)]
+    if not all(lines):
+        raise ValueError(f"expected {int(count)} atoms, got the end of the file")
+    return TextFrame(count, lines[0], lines[1:])

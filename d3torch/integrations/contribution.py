@@ -1,0 +1,120 @@
+"""The dispersion of a batch as one more term of a machine-learned potential, in eV and A."""
+
+# No `from __future__ import annotations`: TorchScript cannot read strings.
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from d3torch.model import D3BJ
+from d3torch.ops import Systems
+
+
+class Contribution(NamedTuple):
+    """What D3 adds to a batch; virials = -dE/dstrain, symmetric, as in MACE.
+
+    Attributes:
+        energy: (n_graphs,), eV.
+        node_energy: share of each atom, (n_nodes,), eV; never with a graph.
+        forces: (n_nodes, 3), eV/A; None if not asked for.
+        virials: (n_graphs, 3, 3), eV; None if not asked for.
+    """
+
+    energy: Tensor
+    node_energy: Tensor
+    forces: Tensor | None
+    virials: Tensor | None
+
+
+class DispersionTerm(nn.Module):
+    """D3(BJ) of batches whose atoms are given one-hot: numbers for inference, graphs for losses.
+
+    Args:
+        d3: its elements in the order of the one-hot columns.
+    """
+
+    def __init__(self, d3: D3BJ) -> None:
+        super().__init__()
+        self.d3 = d3
+
+    def forward(
+        self,
+        systems: Systems,
+        displacement: Tensor | None,
+        batch: Tensor,
+        training: bool,
+        forced: bool,
+    ) -> Contribution:
+        """The contribution of a batch.
+
+        Args:
+            systems: see :meth:`systems`.
+            displacement: strain that energies are to depend on, (n_graphs, 3, 3), or None.
+            batch: graph of every atom, (n_nodes,), int64.
+            training: whether a learnable damping shall be in the graph of energies and forces.
+            forced: whether to give forces and virials; if not, the energy has a graph.
+        """
+        if forced and not (training and self.d3.damping().requires_grad):
+            return self.numbers(systems)
+        return self.graph(systems, displacement, batch, forced)
+
+    @torch.jit.export
+    def systems(self, data: dict[str, Tensor]) -> Systems:
+        """Structures of a batch of MACE: positions, node_attrs, cell, pbc and ptr.
+
+        Raises:
+            ValueError: for data without pbc: a cell alone does not tell.
+        """
+        if "pbc" not in data:
+            raise ValueError("expected data with pbc, as mace-torch >= 0.3.15 makes, got none")
+        species = data["node_attrs"].argmax(dim=-1)
+        offsets = data["ptr"].long()
+        return self.d3.systems(data["positions"], species, data["cell"], data["pbc"], offsets)
+
+    def constant(self, systems: Systems) -> Systems:
+        """The same, cut from any graph: torch.compile would ask for derivatives otherwise."""
+        return Systems(
+            systems.positions.detach(),
+            systems.cell.detach(),
+            systems.pbc,
+            systems.species,
+            systems.offsets,
+        )
+
+    def numbers(self, systems: Systems) -> Contribution:
+        """All in one sweep, without a graph."""
+        found = self.d3.evaluate(self.constant(systems))
+        virials = -0.5 * (found.virial + found.virial.transpose(1, 2))
+        return Contribution(found.energy, found.energies, -found.gradient, virials)
+
+    def graph(
+        self, systems: Systems, displacement: Tensor | None, batch: Tensor, forced: bool
+    ) -> Contribution:
+        """Energies, and forces and virials if wanted, that a loss can be taken of."""
+        x = systems.positions
+        leaf = torch.zeros_like(systems.cell).requires_grad_(forced)
+        strain = leaf if displacement is None else leaf + displacement
+        strain = 0.5 * (strain + strain.transpose(1, 2))
+        moved = x + torch.einsum("ni,nij->nj", x, strain[batch])
+        cell = systems.cell + systems.cell @ strain
+        energy = self.d3.lattice(
+            Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
+        )
+        shares = self.d3.evaluate(self.constant(systems), False).energies
+        if not forced:
+            return Contribution(energy, shares, None, None)
+        slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)
+        by_x, by_strain = slopes[0], slopes[1]
+        assert by_x is not None  # TorchScript cannot know
+        assert by_strain is not None
+        return Contribution(energy, shares, -by_x, -by_strain)
+
+    @torch.jit.unused
+    def hessian(self, systems: Systems) -> Tensor:
+        """dE/dx_a dx_b, a row by one sweep of double backward, (3 n_nodes, n_nodes, 3), eV/A^2."""
+        with torch.enable_grad():
+            x = systems.positions.detach().requires_grad_()
+            energy = self.d3.lattice(systems._replace(positions=x)).sum()
+            (slope,) = torch.autograd.grad(energy, x, create_graph=True)
+        rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
+        return torch.stack(rows).detach()

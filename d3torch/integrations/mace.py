@@ -1,0 +1,291 @@
+"""MACE models with D3(BJ) dispersion inside, wherever a MACE model goes."""
+
+# No `from __future__ import annotations`: TorchScript cannot read strings.
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import mace.modules  # before e3nn: it lets torch >= 2.6 read e3nn's own files
+    from e3nn.util import jit
+    from mace import calculators
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"expected {error.name} to be installed: run `pip install d3torch[mace]`", name=error.name
+    ) from None
+
+from d3torch import __version__
+from d3torch.checks import require_bool, require_choice
+from d3torch.integrations.contribution import Contribution, DispersionTerm
+from d3torch.model import D3BJ, PRESETS
+from d3torch.ops import Systems
+from d3torch.parameters import DampingParameters
+from d3torch.units import BOHR
+
+NAMED = ("atomic_numbers", "r_max", "num_interactions")
+"""Buffers of MACE that hosts read, also from TorchScript."""
+
+TORCH_DFTD = {"abc": False, "old": False, "cutoff_smoothing": "none", "bidirectional": True}
+"""Arguments that ``mace_mp`` hands on to torch-dftd; others than these have no equal here."""
+
+
+def has_dispersion(model: nn.Module) -> bool:
+    """Whether a model, TorchScript or not, has D3 of this package in it."""
+    return any(
+        getattr(m, "original_name", type(m).__name__) == D3BJ.__name__ for m in model.modules()
+    )
+
+
+def check_model(model: object) -> nn.Module:
+    """The model, if dispersion can be put into it.
+
+    Raises:
+        TypeError: if it is no MACE or ScaleShiftMACE model, or one of TorchScript.
+        ValueError: if it has dispersion already.
+    """
+    if isinstance(model, nn.Module) and has_dispersion(model):
+        raise ValueError("expected a model without dispersion, got one that has D3(BJ) already")
+    if not isinstance(model, mace.modules.MACE):
+        raise TypeError(f"expected a MACE or ScaleShiftMACE model, got {type(model).__name__}")
+    found: nn.Module = model
+    return found
+
+
+@jit.compile_mode("script")
+class MACED3(nn.Module):
+    r"""A MACE model plus D3(BJ), E = E_MACE + E_D3, with all derivatives.
+
+    Takes and returns what the wrapped model does, with D3 in ``energy``, ``node_energy``,
+    ``interaction_energy``, ``contributions``, ``forces``, ``virials``, ``stress`` and ``hessian``,
+    and by itself in ``dispersion_energy`` (n_graphs,), ``dispersion_forces`` (n_nodes, 3) and
+    ``dispersion_virials`` (n_graphs, 3, 3), eV and A. MACE's graph stays at its r_max: D3 finds
+    its own neighbours from ``positions``, ``cell`` and ``pbc``.
+
+    Where forces, virials or stress are computed, D3 adds numbers, and the sums carry the graph of
+    MACE alone; with a learnable damping and ``training=True``, the graph of all of them has the
+    damping in it too. Without forces, virials and stress, ``energy`` is differentiable in
+    positions, displacement and damping. Stress divides by the volume of ``data["cell"]``, as MACE
+    does, which stretches cells along axes without pbc. No hessian in TorchScript, as in MACE.
+
+    Args:
+        model: MACE or ScaleShiftMACE; its dtype and device are taken.
+        xc: functional, such as ``"pbe"`` (the default if damping is not given either).
+        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
+        cutoff: two-body cutoff, A; None takes that of the preset.
+        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
+        reference: ``"2024"`` or ``"2010"``.
+        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr.
+        learnable: make s6, s8, a1, a2 parameters.
+
+    Raises:
+        TypeError: for what is no MACE model, see :func:`check_model`, or no number.
+        ValueError: for a model that has D3 already, an element without data, an unknown xc.
+
+    Source: :class:`d3torch.D3BJ`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
+    """
+
+    settings: str
+    atomic_numbers: Tensor
+    r_max: Tensor
+    num_interactions: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        xc: str | None = None,
+        *,
+        damping: DampingParameters | dict[str, float] | None = None,
+        cutoff: float | None = None,
+        cn_cutoff: float | None = None,
+        width: float = 0.0,
+        reference: str = "2024",
+        preset: str = "s-dftd3",
+        learnable: bool = False,
+    ) -> None:
+        super().__init__()
+        check_model(model)
+        for name in NAMED:  # before `model` is there to answer for them
+            self.register_buffer(name, getattr(model, name), persistent=False)
+        self.heads: list[str] = list(getattr(model, "heads", None) or ["Default"])
+        ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+        weight = next(model.parameters())
+        xc = "pbe" if xc is None and damping is None else xc
+        d3 = D3BJ(
+            self.atomic_numbers.tolist(),
+            xc,
+            damping=damping,
+            cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
+            cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
+            width=width,
+            reference=reference,
+            learnable=learnable,
+            dtype=weight.dtype,
+        )
+        self.settings = json.dumps({"d3torch": __version__, "xc": xc, "reference": reference})
+        self.dispersion = DispersionTerm(d3).to(weight.device)
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        """What the wrapper lacks, taken from the model inside."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "model" not in self.__dict__.get("_modules", {}):
+                raise
+            return getattr(self._modules["model"], name)
+
+    def forward(
+        self,
+        data: dict[str, Tensor],
+        training: bool = False,
+        compute_force: bool = True,
+        compute_virials: bool = False,
+        compute_stress: bool = False,
+        compute_displacement: bool = False,
+        compute_hessian: bool = False,
+        compute_edge_forces: bool = False,
+        compute_atomic_stresses: bool = False,
+        lammps_mliap: bool = False,
+    ) -> dict[str, Tensor | None]:
+        """As that of the model inside.
+
+        Args:
+            data: a batch of MACE, with ``pbc``, bool (n_graphs, 3).
+            training: build the graphs that a loss of forces, virials and stress needs.
+            compute_force: whether to give forces.
+            compute_virials: whether to give virials.
+            compute_stress: whether to give the stress.
+            compute_displacement: whether energies shall be differentiable in ``displacement``.
+            compute_hessian: whether to give d2E/dx_a dx_b, (3 n_nodes, n_nodes, 3).
+            compute_edge_forces: must be False; D3 has no part on the edges of MACE.
+            compute_atomic_stresses: must be False; D3 has no stress per atom.
+            lammps_mliap: must be False.
+
+        Raises:
+            ValueError: for one of the last three; for data without pbc.
+        """
+        if compute_edge_forces or compute_atomic_stresses or lammps_mliap:
+            raise ValueError(
+                "expected no edge forces, atomic stresses or ML-IAP of a model with D3, got one"
+            )
+        systems = self.dispersion.systems(data)  # now: the model puts strained positions there
+        out: dict[str, Tensor | None] = self.model(
+            data,
+            training=training,
+            compute_force=compute_force,
+            compute_virials=compute_virials,
+            compute_stress=compute_stress,
+            compute_displacement=compute_displacement,
+            compute_hessian=compute_hessian,
+        )
+        forced = compute_force or compute_virials or compute_stress
+        part = self.dispersion(systems, out["displacement"], data["batch"], training, forced)
+        hessian = out["hessian"]
+        if hessian is not None:
+            out["hessian"] = hessian + self._hessian(systems)
+        return self._sum(out, part, systems.cell)
+
+    @torch.jit.unused
+    def _hessian(self, systems: Systems) -> Tensor:
+        return self.dispersion.hessian(systems)
+
+    def _sum(
+        self, out: dict[str, Tensor | None], part: Contribution, cell: Tensor
+    ) -> dict[str, Tensor | None]:
+        """Outputs of the model with the contribution added, where the model gave any."""
+        virials, stress = part.virials, part.virials
+        if virials is not None:
+            stress = -virials / torch.linalg.det(cell).abs().view(-1, 1, 1)
+            stress = torch.where(stress.abs() < 1e10, stress, torch.zeros_like(stress))
+        added: dict[str, Tensor | None] = {
+            "energy": part.energy,
+            "interaction_energy": part.energy,
+            "node_energy": part.node_energy,
+            "forces": part.forces,
+            "virials": virials,
+            "stress": stress,
+        }
+        for name, value in added.items():
+            before = out.get(name)
+            if before is not None and value is not None:
+                out[name] = before + value
+        terms = out.get("contributions")
+        if terms is not None:
+            out["contributions"] = torch.cat([terms, part.energy.unsqueeze(-1)], dim=-1)
+        out["dispersion_energy"] = part.energy
+        out["dispersion_forces"] = part.forces
+        out["dispersion_virials"] = virials
+        return out
+
+    def extra_repr(self) -> str:
+        """Settings, for print."""
+        return self.settings
+
+
+def torchscript(model: MACED3) -> torch.jit.ScriptModule:
+    """A TorchScript copy, for ``torch.jit.save``; whoever loads it imports d3torch before."""
+    scripted: torch.jit.ScriptModule = jit.compile(copy.deepcopy(model).eval())
+    return scripted
+
+
+def mace_mp_d3(
+    model: str | Path | None = None,
+    device: str = "",
+    default_dtype: str = "float32",
+    dispersion: bool = True,
+    damping: str = "bj",
+    dispersion_xc: str = "pbe",
+    dispersion_cutoff: float = PRESETS["mace_mp"][0] * BOHR,
+    return_raw_model: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """What ``mace_mp(dispersion=True)`` is, with D3 inside the model.
+
+    Args:
+        model: as of ``mace_mp``: path of a trusted file (it is a pickle), or a name.
+        device: as of ``mace_mp``.
+        default_dtype: ``"float32"`` or ``"float64"``.
+        dispersion: False gives ``mace_mp`` itself.
+        damping: ``"bj"``.
+        dispersion_xc: functional.
+        dispersion_cutoff: two-body cutoff, A.
+        return_raw_model: give the model instead of a calculator.
+        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; the rest goes to MACECalculator.
+
+    Returns:
+        MACECalculator, or MACED3.
+
+    Raises:
+        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool.
+    """
+    require_bool("dispersion", dispersion)
+    raw_only = require_bool("return_raw_model", return_raw_model)
+    if not dispersion:
+        return calculators.mace_mp(
+            model, device, default_dtype, return_raw_model=raw_only, **kwargs
+        )
+    require_choice("damping", damping, ("bj",))
+    require_choice("default_dtype", default_dtype, ("float32", "float64"))
+    for name, value in TORCH_DFTD.items():
+        if kwargs.pop(name, value) != value:
+            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
+    raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
+    fused = MACED3(
+        check_model(raw).to(getattr(torch, default_dtype)),
+        dispersion_xc,
+        cutoff=dispersion_cutoff,
+        cn_cutoff=kwargs.pop("cnthr", None),
+        preset="mace_mp",
+        reference="2010",
+    )
+    if raw_only:
+        return fused
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return calculators.MACECalculator(
+        models=fused, device=device, default_dtype=default_dtype, **kwargs
+    )

@@ -1,0 +1,274 @@
+"""MACE with D3 inside: the sum of both in every output, wherever a MACE model goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+
+import mace_models as models
+from ase import Atoms, units
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+from mace.calculators import MACECalculator
+from mace_models import EVERYTHING, RANGE, dispersion, one_sentence, some
+
+from d3torch.integrations.mace import MACED3
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
+one_thread = models.one_thread
+
+KINDS = pytest.mark.parametrize("kind", ["ScaleShiftMACE", "MACE"])
+BATCHES = {**{name: [name] for name in models.STRUCTURES}, "batch": [*models.STRUCTURES]}
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return models.build()
+
+
+@pytest.fixture(scope="module")
+def fused(model: Any) -> MACED3:
+    return MACED3(model, "pbe", **RANGE)
+
+
+# ---- the sum ----
+
+
+@KINDS
+@pytest.mark.parametrize("names", BATCHES.values(), ids=BATCHES)
+def test_fused_is_mace_plus_dispersion(kind: str, names: list[str]) -> None:
+    model, structures = models.build(kind), some(*names)
+    data = models.batch(model, structures)
+    volume = torch.linalg.det(data["cell"].view(-1, 3, 3)).abs().view(-1, 1, 1)
+    parts = [dispersion(atoms) for atoms in structures]
+    before = model(models.batch(model, structures), **EVERYTHING)
+    after = MACED3(model, "pbe", **RANGE)(data, **EVERYTHING)
+    virial = torch.stack([part.virial for part in parts])
+    virial = 0.5 * (virial + virial.transpose(1, 2))
+    expected = {
+        "energy": torch.stack([part.energy for part in parts]),
+        "node_energy": torch.cat([part.energies for part in parts]),
+        "forces": torch.cat([part.forces for part in parts]),
+        "virials": -virial,
+        "stress": virial / volume,
+    }
+    for name, value in expected.items():
+        assert float((after[name] - before[name] - value).abs().max()) < 1e-10, name
+    assert set(before) < set(after)
+    for name in ("energy", "forces", "virials"):
+        assert float((after[f"dispersion_{name}"] - expected[name]).abs().max()) < 1e-10
+    if kind == "MACE":
+        assert torch.allclose(after["contributions"].sum(dim=-1), after["energy"])
+    else:
+        assert torch.allclose(
+            after["interaction_energy"] - before["interaction_energy"], expected["energy"]
+        )
+
+
+def test_batch_is_what_its_structures_are(fused: MACED3) -> None:
+    structures = some(*models.STRUCTURES)
+    together = fused(models.batch(fused, structures), **EVERYTHING)
+    for b, atoms in enumerate(structures):
+        alone = fused(models.batch(fused, [atoms]), **EVERYTHING)
+        for name in ("energy", "virials", "stress", "dispersion_energy"):
+            torch.testing.assert_close(together[name][b], alone[name][0], rtol=0, atol=1e-10)
+
+
+def test_stress_is_the_derivative_of_the_energy(fused: MACED3) -> None:
+    atoms = models.crystal()
+    atoms.calc = MACECalculator(models=fused, default_dtype="float64")
+    stress = atoms.get_stress(voigt=False)
+    h = 1e-4
+    for i, j in ((0, 0), (1, 2), (0, 2)):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[i, j] += 0.5 * sign * h
+            strain[j, i] += 0.5 * sign * h
+            moved = atoms.copy()
+            moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            moved.calc = atoms.calc
+            energies.append(moved.get_potential_energy())
+        slope = (energies[0] - energies[1]) / (2 * h * atoms.get_volume())
+        assert stress[i, j] == pytest.approx(slope, abs=1e-7)
+
+
+def test_energy_without_forces_can_be_differentiated(fused: MACED3) -> None:
+    structures = some("crystal", "molecule")
+    expected = fused(models.batch(fused, structures), **EVERYTHING)
+    data = models.batch(fused, structures)
+    positions = data["positions"]
+    out = fused(data, compute_force=False, compute_displacement=True)
+    by_x, by_strain = torch.autograd.grad(out["energy"].sum(), [positions, out["displacement"]])
+    assert out["forces"] is None
+    torch.testing.assert_close(-by_x, expected["forces"], rtol=0, atol=1e-10)
+    torch.testing.assert_close(-by_strain, expected["virials"], rtol=0, atol=1e-10)
+
+
+def test_hessian_is_the_derivative_of_the_forces(fused: MACED3) -> None:
+    atoms = models.molecule()[:4]
+    calculator = MACECalculator(models=fused, default_dtype="float64")
+    hessian = calculator.get_hessian(atoms)
+    assert hessian.shape == (12, 4, 3)
+    h = 1e-4
+    for row, (i, a) in ((0, (0, 0)), (7, (2, 1))):
+        forces = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[i, a] += sign * h
+            moved.calc = calculator
+            forces.append(moved.get_forces())
+        np.testing.assert_allclose(
+            hessian[row], -(forces[0] - forces[1]) / (2 * h), rtol=0, atol=1e-5
+        )
+
+
+# ---- hosts ----
+
+
+def test_wrapper_answers_for_the_model(model: Any, fused: MACED3) -> None:
+    for name in ("r_max", "atomic_numbers", "num_interactions"):
+        assert torch.equal(getattr(fused, name), getattr(model, name))
+    assert fused.heads == model.heads
+    assert fused.products is model.products
+    with pytest.raises(AttributeError):
+        fused.nothing_of_this_name  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def repulsive() -> MACECalculator:
+    """Of a fused model whose atoms cannot meet."""
+    fused = MACED3(models.build(pair_repulsion=True), "pbe", **RANGE)
+    return MACECalculator(models=fused, default_dtype="float64")
+
+
+def _hot(calculator: MACECalculator) -> Atoms:
+    atoms = models.crystal()
+    atoms.calc = calculator
+    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(5))
+    return atoms
+
+
+def test_md_conserves_energy(repulsive: MACECalculator) -> None:
+    atoms = _hot(repulsive)
+    before, potential = atoms.get_total_energy(), atoms.get_potential_energy()
+    VelocityVerlet(atoms, timestep=0.5 * units.fs).run(60)
+    exchanged = abs(atoms.get_potential_energy() - potential)
+    assert abs(atoms.get_total_energy() - before) < 0.02 * exchanged
+
+
+def test_md_at_constant_pressure_moves_the_cell(repulsive: MACECalculator) -> None:
+    from ase.md.nose_hoover_chain import IsotropicMTKNPT
+
+    atoms = _hot(repulsive)
+    volume = atoms.get_volume()
+    IsotropicMTKNPT(
+        atoms,
+        timestep=0.5 * units.fs,
+        temperature_K=300,
+        pressure_au=0.0,
+        tdamp=50 * units.fs,
+        pdamp=200 * units.fs,
+    ).run(20)
+    assert np.isfinite(atoms.positions).all()
+    assert 0.0 < abs(atoms.get_volume() / volume - 1.0) < 0.5
+
+
+def test_heads_of_a_model_are_kept() -> None:
+    model, atoms = models.build(heads=["one", "two"]), models.crystal()
+    fused = MACED3(model, "pbe", **RANGE)
+    for head in ("one", "two"):
+        plain, sum_of_both = (
+            MACECalculator(models=m, default_dtype="float64", head=head) for m in (model, fused)
+        )
+        difference = sum_of_both.get_property("energy", atoms) - plain.get_property("energy", atoms)
+        assert difference == pytest.approx(float(dispersion(atoms).energy), abs=1e-10)
+
+
+# ---- training ----
+
+
+def test_frozen_dispersion_adds_constants_to_a_loss() -> None:
+    """Gradients of the weights are those of MACE alone on labels without dispersion."""
+    model, structures = models.build(), some("crystal", "molecule")
+    fused = MACED3(model, "pbe", **RANGE)
+    parts = [dispersion(atoms) for atoms in structures]
+    energy = torch.stack([part.energy for part in parts])
+    forces = torch.cat([part.forces for part in parts])
+    gradients = []
+    for m, e, f in ((fused, energy, forces), (model, 0.0, 0.0)):
+        out = m(models.batch(m, structures), training=True)
+        loss = ((out["energy"] - e - 1.0) ** 2).sum() + ((out["forces"] - f) ** 2).sum()
+        gradients.append(torch.autograd.grad(loss, [*model.parameters()], allow_unused=True))
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_learnable_damping_learns_from_forces_and_stress() -> None:
+    structures = some("crystal", "molecule")
+    model = models.build()
+
+    def loss(a1: float) -> tuple[MACED3, Any]:
+        damping = {"s6": 1.0, "s8": 0.7875, "a1": a1, "a2": 4.4407}
+        fused = MACED3(model, damping=damping, learnable=True, **RANGE)
+        out = fused(models.batch(fused, structures), training=True, compute_stress=True)
+        return fused, (out["forces"] ** 2).sum() + 1e3 * (out["stress"][0] ** 2).sum()
+
+    fused, value = loss(0.4289)
+    value.backward()
+    assert sorted(n for n, _ in fused.named_parameters() if n.startswith("dispersion")) == [
+        f"dispersion.d3.{name}" for name in ("a1", "a2", "s6", "s8")
+    ]
+    h = 1e-4
+    slope = (loss(0.4289 + h)[1] - loss(0.4289 - h)[1]).item() / (2 * h)
+    assert fused.dispersion.d3.a1.grad.item() == pytest.approx(slope, rel=1e-5)
+
+
+# ---- refusals ----
+
+
+def test_what_is_no_mace_model_is_refused(fused: MACED3) -> None:
+    with pytest.raises(TypeError, match="got Linear") as caught:
+        MACED3(torch.nn.Linear(1, 1))
+    one_sentence(caught)
+    with pytest.raises(ValueError, match="has D3") as caught:
+        MACED3(fused)
+    one_sentence(caught)
+
+
+def test_elements_without_data_are_refused() -> None:
+    with pytest.raises(ValueError, match="got Am") as caught:
+        MACED3(models.build(numbers=(1, 95)), "pbe", reference="2010")
+    one_sentence(caught)
+
+
+def test_data_without_pbc_are_refused(fused: MACED3) -> None:
+    data = models.batch(fused, [models.crystal()])
+    del data["pbc"]
+    with pytest.raises(ValueError, match="pbc") as caught:
+        fused(data)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize("name", ["compute_edge_forces", "compute_atomic_stresses", "lammps_mliap"])
+def test_outputs_without_dispersion_are_refused(name: str, fused: MACED3) -> None:
+    with pytest.raises(ValueError, match="expected no edge forces") as caught:
+        fused(models.batch(fused, [models.crystal()]), **{name: True})
+    one_sentence(caught)
+
+
+def test_a_cell_without_pbc_does_not_count(fused: MACED3) -> None:
+    boxed = models.molecule()
+    boxed.set_cell([9.0, 9.0, 9.0])
+    a, b = (fused(models.batch(fused, [x])) for x in (boxed, models.molecule()))
+    assert torch.equal(a["dispersion_energy"], b["dispersion_energy"])
