@@ -92,13 +92,14 @@ def _by_pairs(model: D3BJ, structure: Structure, species: Tensor) -> Results:
 def auto_cutoff(
     model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
 ) -> float:
-    r"""Two-body cutoff that leaves out at most `tolerance` of energy per atom.
+    r"""Two-body cutoff that leaves out about `tolerance` of energy per atom.
 
     .. math:: R = \left(\frac{2 \pi \rho \, s_6 \langle C6 \rangle}{3 \, tolerance}\right)^{1/3}
 
     from the energy of a homogeneous continuation, with the mean C6 over all pairs of atoms at their
     coordination numbers; without periodicity, the extent of the structure, so that nothing is
-    left out.
+    left out. An estimate: for NaCl 1.25 times a tolerance of 10 meV is left out, and less than 1.2
+    times one of 1 or 0.1 meV.
 
     Args:
         model: as of :func:`evaluate`; its cn_cutoff is used.

@@ -248,3 +248,25 @@ def test_exported_properties_are_those_ase_knows():
     kept = {name: exported[name] for name in ("energy", "forces", "stress")}
     assert SinglePointCalculator(atoms, **kept).get_potential_energy() < 0.0
     assert "c6" not in exported
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-4])
+def test_automatic_cutoff_keeps_its_tolerance(tolerance):
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    atoms.calc = D3Calculator("pbe", cutoff="auto", tolerance=tolerance)
+    found = atoms.get_potential_energy() / len(atoms)
+    far = D3Calculator("pbe", cutoff=150 * BOHR).get_potential_energy(atoms) / len(atoms)
+    assert 0.2 * tolerance < found - far < 1.2 * tolerance
+
+
+def test_automatic_cutoff_of_a_molecule_leaves_nothing_out():
+    atoms = molecule("CH3CH2OH")
+    far = D3Calculator("pbe").get_potential_energy(atoms)
+    assert D3Calculator("pbe", cutoff="auto").get_potential_energy(atoms) == far
+
+
+def test_automatic_cutoff_is_refused_where_it_means_nothing():
+    with pytest.raises(ValueError, match="expected three periodic directions or none"):
+        D3Calculator("pbe", cutoff="auto").get_potential_energy(slab())
+    with pytest.raises(TypeError, match="expected tolerance to be a number, got '1e-3'"):
+        D3Calculator("pbe", cutoff="auto", tolerance="1e-3")

@@ -121,7 +121,7 @@ class D3Calculator(Calculator):
         width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
         tail: add the isotropic energy beyond the cutoff; three periodic directions only. Take a
             width with it where stress matters, see :class:`d3torch.ops.Range`.
-        tolerance: energy per atom, eV, that ``cutoff="auto"`` may leave out.
+        tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out, about.
         damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
         reference: ``"2024"`` or ``"2010"``.
         preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, which equals
