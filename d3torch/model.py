@@ -94,7 +94,8 @@ class D3BJ(nn.Module):
         backend: str = "kernel",
     ) -> None:
         super().__init__()
-        unit = get_units(require_choice("units", units, tuple(UNITS)))
+        self.units = require_choice("units", units, tuple(UNITS))
+        unit = get_units(self.units)
         default = PRESETS["s-dftd3"]
         self.cutoff, self.cn_cutoff, self.width = require_cutoffs(
             default[0] * unit.length if cutoff is None else cutoff,

