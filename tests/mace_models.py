@@ -104,6 +104,14 @@ def molecule() -> Atoms:
     return rattled(ase.build.molecule("CH3CH2OH"), 3)
 
 
+def silicate() -> Atoms:
+    """Cristobalite with sodium in half of its voids, 28 atoms."""
+    basis = np.array([(0, 0, 0), (2, 2, 2), (1, 1, 1), (1, 3, 3), (3, 1, 3), (3, 3, 1), (4, 4, 4)])
+    corners = np.array([(0, 0, 0), (0, 4, 4), (4, 0, 4), (4, 4, 0)])
+    places = (corners[:, None] + basis).reshape(-1, 3) / 8
+    return rattled(Atoms(4 * "Si2O4Na", scaled_positions=places, cell=3 * [7.16], pbc=True), 4)
+
+
 STRUCTURES = {"crystal": crystal, "slab": slab, "molecule": molecule}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hosts
 import numpy as np
 import pytest
 import torch
@@ -19,9 +20,6 @@ from torch import Tensor, nn
 from d3torch import D3BJ
 from d3torch.model import BACKENDS
 
-TESTS = Path(__file__).parent
-LIBRARY = TESTS.parent / "d3torch" / "_C.so"
-TORCH = Path(torch.__file__).parent
 backends = pytest.mark.parametrize("backend", BACKENDS)
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -124,14 +122,6 @@ def _saved(folder: Path, model: D3BJ, inputs: Inputs) -> tuple[str, str]:
     return module, data
 
 
-def _numbers(command: list[str], threads: int = 1) -> Tensor:
-    """What a fresh process prints, a number a line."""
-    environment = {"OMP_NUM_THREADS": str(threads), "PATH": "/usr/bin:/bin"}
-    out = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert out.returncode == 0, out.stderr
-    return torch.tensor([float(line) for line in out.stdout.split()], dtype=torch.float64)
-
-
 def _expected(model: D3BJ, inputs: Inputs) -> Tensor:
     return torch.cat([t.flatten().double() for t in _with_gradient(model, inputs)])
 
@@ -156,29 +146,11 @@ def test_fresh_process_with_the_library_alone_gives_the_same_bits(
 ) -> None:
     model, inputs = _model(dtype=dtype), _inputs(dtype=dtype)
     files = _saved(tmp_path, model, inputs)
-    found = _numbers([sys.executable, "-c", FRESH_PROCESS, str(LIBRARY), *files])
+    found = hosts.numbers([sys.executable, "-c", FRESH_PROCESS, str(hosts.LIBRARY), *files])
     assert torch.equal(found, _expected(model, inputs))
 
 
 # ---- a C++ host ----
-
-
-@pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The C++ program, compiled against the libtorch of the wheel."""
-    program = tmp_path_factory.mktemp("cpp_host") / "host"
-    libraries = TORCH / "lib"
-    command = [
-        *("g++", "-std=c++20", "-O0", str(TESTS / "cpp_host" / "main.cpp"), "-o", str(program)),
-        *("-isystem", str(TORCH / "include")),
-        *("-isystem", str(TORCH / "include" / "torch" / "csrc" / "api" / "include")),
-        *(f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}", f"-L{libraries}"),
-        *("-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu", "-lc10", "-ldl"),
-        f"-Wl,-rpath,{libraries}",
-    ]
-    out = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert out.returncode == 0, out.stderr
-    return str(program)
 
 
 @dtypes
@@ -188,7 +160,7 @@ def test_cpp_host_gives_the_same_bits(
 ) -> None:
     model, inputs = _model(dtype=dtype, backend=backend), _inputs(dtype=dtype)
     files = _saved(tmp_path, model, inputs)
-    found, expected = _numbers([host, str(LIBRARY), *files]), _expected(model, inputs)
+    found, expected = hosts.numbers([host, str(hosts.LIBRARY), *files]), _expected(model, inputs)
     if backend == "kernel":
         assert torch.equal(found, expected)
     else:
@@ -208,9 +180,9 @@ def test_cpp_host_links_no_python(host: str) -> None:
 
 
 def test_library_links_no_python_and_asks_for_none_of_its_symbols() -> None:
-    assert "libgomp" in _linked(str(LIBRARY))
-    assert not re.search("lib(torch_)?python", _linked(str(LIBRARY)))
-    command = ["readelf", "--dyn-syms", "--wide", str(LIBRARY)]
+    assert "libgomp" in _linked(str(hosts.LIBRARY))
+    assert not re.search("lib(torch_)?python", _linked(str(hosts.LIBRARY)))
+    command = ["readelf", "--dyn-syms", "--wide", str(hosts.LIBRARY)]
     symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "TORCH_LIBRARY" in symbols or "c10" in symbols
     assert not re.search(r"\b_?Py[A-Z_]\w*", symbols)

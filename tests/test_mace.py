@@ -11,9 +11,6 @@ import torch
 pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
 
 import mace_models as models
-from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from ase.md.verlet import VelocityVerlet
 from mace.calculators import MACECalculator
 from mace_models import EVERYTHING, RANGE, dispersion, one_sentence, some
 
@@ -141,45 +138,6 @@ def test_wrapper_answers_for_the_model(model: Any, fused: MACED3) -> None:
     assert fused.products is model.products
     with pytest.raises(AttributeError):
         fused.nothing_of_this_name  # noqa: B018
-
-
-@pytest.fixture(scope="module")
-def repulsive() -> MACECalculator:
-    """Of a fused model whose atoms cannot meet."""
-    fused = MACED3(models.build(pair_repulsion=True), "pbe", **RANGE)
-    return MACECalculator(models=fused, default_dtype="float64")
-
-
-def _hot(calculator: MACECalculator) -> Atoms:
-    atoms = models.crystal()
-    atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(5))
-    return atoms
-
-
-def test_md_conserves_energy(repulsive: MACECalculator) -> None:
-    atoms = _hot(repulsive)
-    before, potential = atoms.get_total_energy(), atoms.get_potential_energy()
-    VelocityVerlet(atoms, timestep=0.5 * units.fs).run(60)
-    exchanged = abs(atoms.get_potential_energy() - potential)
-    assert abs(atoms.get_total_energy() - before) < 0.02 * exchanged
-
-
-def test_md_at_constant_pressure_moves_the_cell(repulsive: MACECalculator) -> None:
-    from ase.md.nose_hoover_chain import IsotropicMTKNPT
-
-    atoms = _hot(repulsive)
-    volume = atoms.get_volume()
-    IsotropicMTKNPT(
-        atoms,
-        timestep=0.5 * units.fs,
-        temperature_K=300,
-        pressure_au=0.0,
-        tdamp=50 * units.fs,
-        pdamp=200 * units.fs,
-    ).run(20)
-    assert np.isfinite(atoms.positions).all()
-    assert 0.0 < abs(atoms.get_volume() / volume - 1.0) < 0.5
 
 
 def test_heads_of_a_model_are_kept() -> None:
