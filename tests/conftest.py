@@ -4,4 +4,4 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-from hosts import host  # noqa: E402, F401
+from hosts import host  # noqa: F401

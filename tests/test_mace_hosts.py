@@ -1,4 +1,4 @@
-"""A fused model in its hosts: molecular dynamics in ASE, a C++ program."""
+"""A fused model in its hosts: molecular dynamics in ASE, MACE's compile_mode, a C++ program."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from mace.calculators import MACECalculator
-from mace_models import EVERYTHING, RANGE, some
+from mace_models import EVERYTHING, RANGE, one_sentence, some
 from torch import Tensor, nn
 
 from d3torch.integrations.mace import MACED3, torchscript
@@ -87,6 +87,15 @@ def test_md_at_constant_pressure(repulsive: MACECalculator) -> None:
     drift, exchanged = _run(atoms, dynamics, dynamics.get_conserved_energy)
     assert drift < 1e-3 * exchanged
     assert 1e-3 < abs(atoms.get_volume() / volume - 1.0) < 0.5
+
+
+# ---- compile_mode ----
+
+
+def test_compile_mode_is_refused(repulsive: MACECalculator) -> None:
+    with pytest.raises(TypeError, match="compile_mode") as caught:
+        MACECalculator(models=repulsive.models[0], compile_mode="default")
+    one_sentence(caught)
 
 
 # ---- a C++ program ----

@@ -122,3 +122,38 @@ class DispersionTerm(nn.Module):
             (slope,) = torch.autograd.grad(energy, x, create_graph=True)
         rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
         return torch.stack(rows).detach()
+
+
+def add_contribution(
+    out: dict[str, Tensor | None], part: Contribution, cell: Tensor
+) -> dict[str, Tensor | None]:
+    """Outputs of MACE with the contribution added, where there are any, and by itself.
+
+    Args:
+        out: outputs; changed.
+        part: contribution.
+        cell: rows are lattice vectors, (n_graphs, 3, 3), A; stress = -virials / |det cell|.
+    """
+    virials, stress = part.virials, part.virials
+    if virials is not None:
+        stress = -virials / torch.linalg.det(cell).abs().view(-1, 1, 1)
+        stress = torch.where(stress.abs() < 1e10, stress, torch.zeros_like(stress))
+    added: dict[str, Tensor | None] = {
+        "energy": part.energy,
+        "interaction_energy": part.energy,
+        "node_energy": part.node_energy,
+        "forces": part.forces,
+        "virials": virials,
+        "stress": stress,
+    }
+    for name, value in added.items():
+        before = out.get(name)
+        if before is not None and value is not None:
+            out[name] = before + value
+    terms = out.get("contributions")
+    if terms is not None:
+        out["contributions"] = torch.cat([terms, part.energy.unsqueeze(-1)], dim=-1)
+    out["dispersion_energy"] = part.energy
+    out["dispersion_forces"] = part.forces
+    out["dispersion_virials"] = virials
+    return out

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from d3torch import __version__
 from d3torch.checks import require_bool, require_choice
-from d3torch.integrations.contribution import Contribution, DispersionTerm
+from d3torch.integrations.contribution import DispersionTerm, add_contribution
 from d3torch.model import D3BJ, PRESETS
 from d3torch.ops import Systems
 from d3torch.parameters import DampingParameters
@@ -93,6 +93,15 @@ class MACED3(nn.Module):
     atomic_numbers: Tensor
     r_max: Tensor
     num_interactions: Tensor
+
+    def __new__(cls, *_: Any, **settings: Any) -> "MACED3":
+        """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
+        if "error" in settings:
+            raise TypeError(
+                "expected no compile_mode for a model with D3, which MACE cannot rebuild, got one: "
+                "compile MACE alone and add D3Calculator"
+            )
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -188,39 +197,11 @@ class MACED3(nn.Module):
         hessian = out["hessian"]
         if hessian is not None:
             out["hessian"] = hessian + self._hessian(systems)
-        return self._sum(out, part, systems.cell)
+        return add_contribution(out, part, systems.cell)
 
     @torch.jit.unused
     def _hessian(self, systems: Systems) -> Tensor:
         return self.dispersion.hessian(systems)
-
-    def _sum(
-        self, out: dict[str, Tensor | None], part: Contribution, cell: Tensor
-    ) -> dict[str, Tensor | None]:
-        """Outputs of the model with the contribution added, where the model gave any."""
-        virials, stress = part.virials, part.virials
-        if virials is not None:
-            stress = -virials / torch.linalg.det(cell).abs().view(-1, 1, 1)
-            stress = torch.where(stress.abs() < 1e10, stress, torch.zeros_like(stress))
-        added: dict[str, Tensor | None] = {
-            "energy": part.energy,
-            "interaction_energy": part.energy,
-            "node_energy": part.node_energy,
-            "forces": part.forces,
-            "virials": virials,
-            "stress": stress,
-        }
-        for name, value in added.items():
-            before = out.get(name)
-            if before is not None and value is not None:
-                out[name] = before + value
-        terms = out.get("contributions")
-        if terms is not None:
-            out["contributions"] = torch.cat([terms, part.energy.unsqueeze(-1)], dim=-1)
-        out["dispersion_energy"] = part.energy
-        out["dispersion_forces"] = part.forces
-        out["dispersion_virials"] = virials
-        return out
 
     def extra_repr(self) -> str:
         """Settings, for print."""
