@@ -177,6 +177,7 @@ def add_models(commands: Any) -> None:
     add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
     add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
     add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
+    add.add_argument("--heads", metavar="NAMES", help="heads that get D3, as a,b (default: all)")
     add.add_argument("--torchscript", action="store_true", help="write for torch.jit.load")
     add.add_argument("--overwrite", action="store_true", help="replace an existing file")
     show = commands.add_parser("inspect", help="what a model file contains", allow_abbrev=False)
@@ -194,8 +195,10 @@ def run_fuse(args: argparse.Namespace) -> int:
         if args.dtype:
             model = model.to(getattr(torch, args.dtype))
         names = ("xc", "cutoff", "cn_cutoff", "width", "reference", "preset")
-        fused = host.MACED3(model, **{name: getattr(args, name) for name in names})
-        for doubt in doubts(known_training(Path(args.file).name, fused.heads), args.xc):
+        given = {name: getattr(args, name) for name in names}
+        chosen = args.heads and args.heads.split(",")
+        fused = host.MACED3(model, **given, d3_heads=chosen)
+        for doubt in doubts(known_training(Path(args.file).name, chosen or fused.heads), args.xc):
             complain(f"warning: {doubt}")
         with warnings.catch_warnings():  # TorchScript is deprecated, and asked for
             warnings.simplefilter("ignore")

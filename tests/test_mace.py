@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ import mace_models as models
 from mace.calculators import MACECalculator
 from mace_models import EVERYTHING, RANGE, dispersion, one_sentence, some
 
-from d3torch.integrations.mace import MACED3
+from d3torch.cli import main
+from d3torch.integrations.mace import MACED3, torchscript
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning"),
@@ -151,6 +154,56 @@ def test_heads_of_a_model_are_kept() -> None:
         assert difference == pytest.approx(float(dispersion(atoms).energy), abs=1e-10)
 
 
+@pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
+def test_only_chosen_heads_get_dispersion(scripted: bool) -> None:
+    model, structures = models.build(heads=["one", "two"]), some("crystal", "molecule")
+    fused = MACED3(model, "pbe", **RANGE, d3_heads=["two"])
+    run = torchscript(fused) if scripted else fused
+    data, plain = (models.batch(model, structures) for _ in range(2))
+    data["head"] = plain["head"] = torch.tensor([0, 1])
+    before, after = model(plain, **EVERYTHING), run(data, **EVERYTHING)
+    part, n = dispersion(structures[1]), len(structures[0])
+    for name in ("energy", "forces", "virials", "node_energy"):
+        first = n if name in ("forces", "node_energy") else 1
+        assert torch.equal(after[name][:first], before[name][:first])
+    added = (after["forces"] - before["forces"])[n:]
+    torch.testing.assert_close(added, part.forces, rtol=0, atol=1e-10)
+    assert after["dispersion_energy"].tolist() == pytest.approx(
+        [0.0, float(part.energy)], abs=1e-10
+    )
+
+
+def test_hessian_of_a_head_without_dispersion_is_that_of_mace() -> None:
+    model, atoms = models.build(heads=["one", "two"]), models.molecule()[:3]
+    fused = MACED3(model, "pbe", **RANGE, d3_heads=["two"])
+    for head in ("one", "two"):
+        plain, sum_of_both = (
+            MACECalculator(models=m, default_dtype="float64", head=head).get_hessian(atoms)
+            for m in (model, fused)
+        )
+        assert np.array_equal(plain, sum_of_both) == (head == "one")
+
+
+def test_command_puts_dispersion_into_chosen_heads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, made, atoms = tmp_path / "a.model", tmp_path / "b.model", models.molecule()
+    torch.save(models.build(heads=["omol", "omat_pbe"]), file)
+    assert main(["fuse", str(file), "-o", str(made), "--heads", "omat_pbe"]) == 0
+    assert capsys.readouterr().err == ""  # that of omol contains dispersion
+    assert main(["inspect", str(made), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["d3_heads"] == "omat_pbe"
+    for head in ("omol", "omat_pbe"):
+        before, after = (
+            MACECalculator(model_paths=str(f), default_dtype="float64", head=head)
+            for f in (file, made)
+        )
+        added = after.get_property("energy", atoms) - before.get_property("energy", atoms)
+        assert (added == 0) == (head == "omol")
+    assert main(["fuse", str(file), "-o", str(made), "--heads", "pbe", "--overwrite"]) == 1
+    assert "expected d3_heads among omol, omat_pbe" in capsys.readouterr().err
+
+
 # ---- training ----
 
 
@@ -201,6 +254,13 @@ def test_what_is_no_mace_model_is_refused(fused: MACED3) -> None:
     one_sentence(caught)
     with pytest.raises(ValueError, match="has D3") as caught:
         MACED3(fused)
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize(("heads", "error"), [("two", TypeError), (["2"], ValueError)])
+def test_heads_that_the_model_lacks_are_refused(heads: Any, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        MACED3(models.build(heads=["one", "two"]), d3_heads=heads)
     one_sentence(caught)
 
 

@@ -1,6 +1,7 @@
 """The dispersion of a batch as one more term of a machine-learned potential, in eV and A."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -122,6 +123,40 @@ class DispersionTerm(nn.Module):
             (slope,) = torch.autograd.grad(energy, x, create_graph=True)
         rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
         return torch.stack(rows).detach()
+
+
+def choose_heads(chosen: Sequence[str] | None, heads: list[str]) -> list[str]:
+    """The heads that get D3: all if None, else those named, in the order of the model.
+
+    Raises:
+        TypeError: for one string.
+        ValueError: for no name, or one that the model lacks.
+    """
+    if chosen is None:
+        return heads
+    if isinstance(chosen, str):
+        raise TypeError(f"expected d3_heads to be a list of names, got {chosen!r}")
+    if not chosen or not set(chosen) <= set(heads):
+        raise ValueError(f"expected d3_heads among {', '.join(heads)}, got {list(chosen)!r}")
+    return [head for head in heads if head in chosen]
+
+
+def scaled(part: Contribution, shares: Tensor, batch: Tensor) -> Contribution:
+    """The contribution with every graph multiplied by its share.
+
+    Args:
+        part: contribution.
+        shares: (n_graphs,).
+        batch: graph of every atom, (n_nodes,), int64.
+    """
+    atoms = shares[batch]
+    forces, virials = part.forces, part.virials
+    return Contribution(
+        part.energy * shares,
+        part.node_energy * atoms,
+        None if forces is None else forces * atoms.unsqueeze(-1),
+        None if virials is None else virials * shares.view(-1, 1, 1),
+    )
 
 
 def add_contribution(

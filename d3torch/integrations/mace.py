@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ except ModuleNotFoundError as error:
 
 from d3torch import __version__
 from d3torch.checks import require_bool, require_choice
-from d3torch.integrations.contribution import DispersionTerm, add_contribution
+from d3torch.integrations.contribution import (
+    DispersionTerm,
+    add_contribution,
+    choose_heads,
+    scaled,
+)
 from d3torch.model import D3BJ, PRESETS
 from d3torch.ops import Systems
 from d3torch.parameters import DampingParameters
@@ -81,10 +87,11 @@ class MACED3(nn.Module):
         reference: ``"2024"`` or ``"2010"``.
         preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr.
         learnable: make s6, s8, a1, a2 parameters.
+        d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
 
     Raises:
         TypeError: for what is no MACE model, see :func:`check_model`, or no number.
-        ValueError: for a model that has D3 already, an element without data, an unknown xc.
+        ValueError: for a model that has D3 already, an element without data, an unknown xc or head.
 
     Source: :class:`d3torch.D3BJ`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
     """
@@ -93,6 +100,7 @@ class MACED3(nn.Module):
     atomic_numbers: Tensor
     r_max: Tensor
     num_interactions: Tensor
+    head_shares: Tensor
 
     def __new__(cls, *_: Any, **settings: Any) -> "MACED3":
         """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
@@ -115,6 +123,7 @@ class MACED3(nn.Module):
         reference: str = "2024",
         preset: str = "s-dftd3",
         learnable: bool = False,
+        d3_heads: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         check_model(model)
@@ -135,7 +144,11 @@ class MACED3(nn.Module):
             learnable=learnable,
             dtype=weight.dtype,
         )
-        self.settings = json.dumps({"d3torch": __version__, "xc": xc, "reference": reference})
+        chosen = choose_heads(d3_heads, self.heads)
+        shares = torch.tensor([head in chosen for head in self.heads], dtype=weight.dtype)
+        self.register_buffer("head_shares", shares.to(weight.device), persistent=False)
+        about = {"d3torch": __version__, "xc": xc, "reference": reference}
+        self.settings = json.dumps({**about, "d3_heads": " ".join(chosen)})
         self.dispersion = DispersionTerm(d3).to(weight.device)
         self.model = model
 
@@ -194,14 +207,21 @@ class MACED3(nn.Module):
         )
         forced = compute_force or compute_virials or compute_stress
         part = self.dispersion(systems, out["displacement"], data["batch"], training, forced)
+        shares = self._shares(data)
         hessian = out["hessian"]
         if hessian is not None:
-            out["hessian"] = hessian + self._hessian(systems)
-        return add_contribution(out, part, systems.cell)
+            out["hessian"] = hessian + self._hessian(systems, shares[data["batch"]])
+        return add_contribution(out, scaled(part, shares, data["batch"]), systems.cell)
+
+    def _shares(self, data: dict[str, Tensor]) -> Tensor:
+        """1 for graphs of heads that get D3, else 0, (n_graphs,); without heads, the first."""
+        if "head" in data:
+            return self.head_shares[data["head"]]
+        return self.head_shares[:1].expand(data["ptr"].shape[0] - 1)
 
     @torch.jit.unused
-    def _hessian(self, systems: Systems) -> Tensor:
-        return self.dispersion.hessian(systems)
+    def _hessian(self, systems: Systems, shares: Tensor) -> Tensor:
+        return self.dispersion.hessian(systems) * shares.repeat_interleave(3).view(-1, 1, 1)
 
     def extra_repr(self) -> str:
         """Settings, for print."""
