@@ -1,36 +1,42 @@
-"""Cost of D3(BJ) in molecular dynamics with MACE: alone, fused with d3torch, with torch-dftd.
+"""Cost of D3(BJ) in molecular dynamics with MACE: fused with d3torch, torch-dftd, nvalchemi.
 
 The model has the size of MACE-MP-0 medium and random weights (or is that of --model); every step
 moves all atoms a little and asks for energy, forces and stress, as a time step at constant
-pressure does. The kinds take turns, so that a busy machine slows all of them alike. Both D3 reach
-40 bohr, as mace_mp(dispersion=True) does. Needs mace-torch; torch-dftd where it is installed.
+pressure does. The kinds take turns, so that a busy machine slows all of them alike. Every D3
+reaches 40 bohr, as mace_mp(dispersion=True) does. Needs mace-torch; torch-dftd and
+nvalchemi-toolkit-ops (float32 only) where they are installed.
 
-    python scripts/benchmark_mace.py --atoms 192
+    python scripts/benchmark_mace.py --atoms 192 1500 --out benchmarks
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import statistics
 import time
 import warnings
-from importlib import resources
+from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
+import benchmark_report as report
 import mace.modules  # before e3nn: it lets torch >= 2.6 read e3nn's own files
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from ase.io import read
+from ase.stress import full_3x3_to_voigt_6_stress
+from benchmark_rivals import wide_tables
 from e3nn import o3
 from mace.calculators import MACECalculator
 
 import d3torch
 from d3torch.integrations.mace import MACED3
-from d3torch.units import BOHR
+from d3torch.parameters import damping_parameters
+from d3torch.units import BOHR, HARTREE
 
 REACH = 40.0 * BOHR
 
@@ -76,28 +82,81 @@ def structure(n_atoms: int) -> Atoms:
     return cell.repeat(2)
 
 
-def calculators(args: argparse.Namespace) -> dict[str, Any]:
-    """What is compared, by name."""
-    dtype = getattr(torch, args.dtype)
-    model = torch.load(args.model, weights_only=False).to(dtype) if args.model else medium(dtype)
-    alone = MACECalculator(models=model, default_dtype=args.dtype)
-    fused = MACED3(model, "pbe", preset="mace_mp", reference="2010")
-    found = {
-        "MACE": alone,
-        "MACE + d3torch": MACECalculator(models=fused, default_dtype=args.dtype),
-    }
+class Nvalchemi(Calculator):
+    """D3(BJ) of nvalchemi-toolkit-ops, float32, its neighbour list made anew at every step."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        super().__init__()
+        self.tables = wide_tables(np.unique(numbers))
+        self.numbers = torch.tensor(numbers, dtype=torch.int32)
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = (), system_changes: Any = all_changes
+    ) -> None:
+        from nvalchemiops.torch.interactions.dispersion import dftd3
+        from nvalchemiops.torch.neighbors import neighbor_list
+
+        super().calculate(atoms, properties, system_changes)
+        x, cell = (
+            torch.tensor(a / BOHR, dtype=torch.float32) for a in (atoms.positions, atoms.cell.array)
+        )
+        space, p, reach = {"cell": cell[None]}, damping_parameters("pbe"), REACH / BOHR
+        most = int(1.15 * len(atoms) / float(cell.det()) * 4.19 * reach**3) + 64
+        pbc = torch.ones(1, 3, dtype=torch.bool)
+        near = neighbor_list(x, reach, **space, pbc=pbc, max_neighbors=most)
+        given = {"neighbor_matrix": near[0], "neighbor_matrix_shifts": near[2], **space}
+        given |= {"d3_params": self.tables, "compute_virial": True, "num_systems": 1}
+        energy, forces, *_, virial = dftd3(x, self.numbers, p.a1, p.a2, p.s8, s6=p.s6, **given)
+        stress = -virial.double().numpy().reshape(3, 3) * HARTREE / atoms.get_volume()
+        self.results = {
+            "energy": float(energy) * HARTREE,
+            "forces": forces.double().numpy() * HARTREE / BOHR,
+            "stress": full_3x3_to_voigt_6_stress(stress),
+        }
+        self.results["free_energy"] = self.results["energy"]
+
+
+def rivals(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
+    """Other D3 of the same reach, those that are installed and not skipped."""
+    found: dict[str, Any] = {}
     if importlib.util.find_spec("torch_dftd") and not args.skip_torch_dftd:
         from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
 
-        d3 = TorchDFTD3Calculator(damping="bj", xc="pbe", cutoff=REACH, dtype=dtype)
-        again = MACECalculator(models=model, default_dtype=args.dtype)  # `alone` has results
-        found["MACE + torch-dftd"] = SumCalculator([again, d3])
+        dtype = getattr(torch, args.dtype)
+        found["torch-dftd"] = TorchDFTD3Calculator(
+            damping="bj", xc="pbe", cutoff=REACH, dtype=dtype
+        )
+    if importlib.util.find_spec("nvalchemiops") and not args.skip_nvalchemi:
+        import warp
+
+        warp.config.quiet = True
+        found["nvalchemi"] = Nvalchemi(numbers)
     return found
 
 
-def measure(atoms: Atoms, kinds: dict[str, Any], steps: int) -> dict[str, list[float]]:
-    """Seconds of every step after the first, which builds and allocates."""
+def calculators(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
+    """What is compared, by name."""
+    dtype = getattr(torch, args.dtype)
+    model = torch.load(args.model, weights_only=False).to(dtype) if args.model else medium(dtype)
+    fused = MACED3(model, "pbe", preset="mace_mp", reference="2010")
+    found = {
+        "MACE": MACECalculator(models=model, default_dtype=args.dtype),
+        "MACE + d3torch": MACECalculator(models=fused, default_dtype=args.dtype),
+    }
+    for name, d3 in rivals(args, numbers).items():
+        again = MACECalculator(models=model, default_dtype=args.dtype)  # the first keeps results
+        found[f"MACE + {name}"] = SumCalculator([again, d3])
+    return found
+
+
+def measure(
+    atoms: Atoms, kinds: dict[str, Any], steps: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of every step after the first, which builds and allocates, and the last energies."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    energies = {}
     for step in range(steps + 1):
         for name, calculator in kinds.items():
             moved = atoms.copy()
@@ -105,7 +164,8 @@ def measure(atoms: Atoms, kinds: dict[str, Any], steps: int) -> dict[str, list[f
             start = time.perf_counter()
             calculator.get_property("stress", moved)
             seconds[name].append(time.perf_counter() - start)
-    return {name: values[1:] for name, values in seconds.items()}
+            energies[name] = calculator.get_property("energy", moved)
+    return {name: values[1:] for name, values in seconds.items()}, energies
 
 
 def dispersion_alone(atoms: Atoms, fused: Any, steps: int) -> float:
@@ -123,34 +183,77 @@ def dispersion_alone(atoms: Atoms, fused: Any, steps: int) -> float:
     return min(seconds[1:])
 
 
-def report(seconds: dict[str, list[float]], share: float) -> None:
+def table(seconds: dict[str, list[float]], energies: dict[str, float], share: float) -> str:
     """Ratio of the fastest steps to MACE alone first, then ms a step, and ps/h at steps of 1 fs."""
-    base = min(seconds["MACE"])
-    print(f"{'':20}{'ratio':>8}{'fastest ms':>12}{'median ms':>12}{'ps/h':>10}")
+    base, rows = min(seconds["MACE"]), []
     for name, values in seconds.items():
         t, middle = min(values), statistics.median(values)
-        print(f"{name:20}{t / base:8.3f}{1e3 * t:12.1f}{1e3 * middle:12.1f}{3.6 / t:10.3f}")
-    print(f"{'d3torch by itself':20}{share / base:8.4f}{1e3 * share:12.2f}")
+        d3 = energies[name] - energies["MACE"]
+        times = [f"{1e3 * t:.1f}", f"{1e3 * middle:.1f}", f"{3.6 / t:.3f}"]
+        rows.append([name, f"{t / base:.3f}", *times, f"{d3:.4f}"])
+    rows.append(["d3torch by itself", f"{share / base:.4f}", f"{1e3 * share:.2f}", "", "", ""])
+    head = ["", "ratio", "fastest ms", "median ms", "ps/h at 1 fs", "D3 / eV"]
+    return report.markdown_table(head, rows)
+
+
+def preamble(args: argparse.Namespace) -> str:
+    """What the numbers depend on."""
+    c = report.conditions([torch.get_num_threads()])
+    names = ("torch", "mace-torch", "torch-dftd", "nvalchemi-toolkit-ops", "warp-lang")
+    installed = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    versions = ", ".join(f"{n} {installed.get(n, 'not installed')}" for n in names)
+    model = "the model given" if args.model else "random weights, size of MACE-MP-0 medium"
+    return f"""# MACE with D3(BJ) on the CPU, {c["date"]}
+
+{c["processor"]}, {c["cores"]} cores, {c["instructions"]}; load {c["load_before"]:.2f} at the start.
+d3torch {d3torch.__version__}, Python {c["python"]}, {versions}.
+
+{torch.get_num_threads()} thread(s), {args.dtype} (nvalchemi float32), {model}.
+D3 to 40 bohr. {args.steps} steps of each kind, in turns: energy, forces and stress through ASE.
+Ratio: fastest step over that of MACE alone. D3: energy of the last step less that of MACE alone.
+
+"""
+
+
+def file_name() -> str:
+    """Of the results of today on this processor."""
+    c = report.conditions([])
+    return f"mace_{c['date']}_{c['slug']}.md"
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--atoms", type=int, nargs="+", choices=(192, 1500), default=[192])
+    add("--steps", type=int, default=5, help="of each kind (default: 5)")
+    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--threads", type=int, help="of torch (default: as torch chooses)")
+    add("--model", metavar="FILE", help="trusted file of a MACE model")
+    add("--skip-torch-dftd", action="store_true")
+    add("--skip-nvalchemi", action="store_true")
+    add("--out", type=Path, metavar="FOLDER", help="also write the table into a file there")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--atoms", type=int, choices=(192, 1500), default=192)
-    parser.add_argument("--steps", type=int, default=5, help="of each kind (default: 5)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--threads", type=int, help="of torch (default: as torch chooses)")
-    parser.add_argument("--model", metavar="FILE", help="trusted file of a MACE model")
-    parser.add_argument("--skip-torch-dftd", action="store_true")
-    args = parser.parse_args()
+    """Measure, print, and write the file anew after every size."""
+    args = parse()
     warnings.simplefilter("ignore")
     if args.threads:
         torch.set_num_threads(args.threads)
-    atoms, kinds = structure(args.atoms), calculators(args)
-    about = {"atoms": len(atoms), "dtype": args.dtype, "threads": torch.get_num_threads()}
-    print(json.dumps({**about, "steps": args.steps, "torch": torch.__version__}), flush=True)
-    seconds = measure(atoms, kinds, args.steps)
-    report(seconds, dispersion_alone(atoms, kinds["MACE + d3torch"], args.steps))
+    text = preamble(args)
+    print(text, flush=True)
+    for n_atoms in args.atoms:
+        atoms = structure(n_atoms)
+        kinds = calculators(args, atoms.numbers)
+        seconds, energies = measure(atoms, kinds, args.steps)
+        share = dispersion_alone(atoms, kinds["MACE + d3torch"], args.steps)
+        section = f"## {n_atoms} atoms\n\n{table(seconds, energies, share)}\n"
+        print(section, flush=True)
+        text += section
+        if args.out:
+            report.replace_file(args.out / file_name(), text.rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def _cells(record: Record, group: list[Record]) -> list[str]:
     return [*head, span, shown, f"{record['memory'] / 1e6:.3g}", *errors, record["note"]]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
@@ -125,7 +125,7 @@ def _case_sections(records: list[Record]) -> Iterator[str]:
         yield (
             f"### {g['case']}, {g['round']} thread{'s' * (g['round'] > 1)}\n\n{g['title']}, "
             f"{g['atoms']} atoms, cutoffs {g['cutoff']:.0f}/{g['cn_cutoff']:.0f} bohr.\n\n"
-        ) + _table(HEAD, [_cells(r, group) for r in group])
+        ) + markdown_table(HEAD, [_cells(r, group) for r in group])
 
 
 def exponent(records: list[Record]) -> float:
@@ -167,7 +167,7 @@ def _scaling_section(records: list[Record]) -> str:
         f"NS33 replicated; below {SMALLEST} ({small}) cubes cut from it with the seam closed. "
         f"p: time ~ N^p from {SMALLEST} atoms on. kB: MB per atom at the largest size, in kB.\n\n"
     )
-    table = _table(["", "dtype", *map(str, sizes), "p", "kB"], rows)
+    table = markdown_table(["", "dtype", *map(str, sizes), "p", "kB"], rows)
     return text + table + "\nMissing:\n\n" * bool(reasons) + "\n".join(reasons) + "\n"
 
 
@@ -272,7 +272,7 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -281,7 +281,7 @@ def _replace(path: Path, text: str) -> None:
 
 def save(results: dict[str, Any], stem: Path) -> None:
     """The raw numbers, as JSON."""
-    _replace(stem.with_name(stem.name + ".json"), json.dumps(results, indent=1) + "\n")
+    replace_file(stem.with_name(stem.name + ".json"), json.dumps(results, indent=1) + "\n")
 
 
 def write(results: dict[str, Any], stem: Path) -> None:
@@ -295,4 +295,4 @@ def write(results: dict[str, Any], stem: Path) -> None:
             figures.append(f"![{kind}]({path.name})\n")
     sections = [*_case_sections(records), _scaling_section(records), *figures]
     text = _preamble(results) + "\n".join(sections) + "\n" + results.get("limit", "")
-    _replace(stem.with_name(stem.name + ".md"), text.rstrip() + "\n")
+    replace_file(stem.with_name(stem.name + ".md"), text.rstrip() + "\n")

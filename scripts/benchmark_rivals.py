@@ -170,7 +170,7 @@ def tad_dftd3(task: Task) -> Run:
     return step, lambda raw: _stacked(raw[0], [raw[1][numbers > 0]])
 
 
-def _wide_tables(known: Array) -> Any:
+def wide_tables(known: Array) -> Any:
     """The 2010 tables by atomic number, as nvalchemi-toolkit-ops wants them."""
     import torch
 
@@ -195,7 +195,7 @@ def nvalchemi(task: Task) -> Run:
     from nvalchemiops.torch.neighbors import neighbor_list
 
     x, z, cell, sizes = _joined(task, torch.float32)
-    numbers, p, tables = z.int(), damping_parameters("pbe"), _wide_tables(z.unique().numpy())
+    numbers, p, tables = z.int(), damping_parameters("pbe"), wide_tables(z.unique().numpy())
     most, space, pbc = max(sizes), {}, {}
     if cell is not None:
         space, pbc = {"cell": cell[None]}, {"pbc": torch.ones(1, 3, dtype=torch.bool)}
