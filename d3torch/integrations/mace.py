@@ -126,10 +126,7 @@ class MACED3(nn.Module):
         d3_heads: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        check_model(model)
-        for name in NAMED:  # before `model` is there to answer for them
-            self.register_buffer(name, getattr(model, name), persistent=False)
-        self.heads: list[str] = list(getattr(model, "heads", None) or ["Default"])
+        self._adopt(check_model(model), d3_heads)
         ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
         weight = next(model.parameters())
         xc = "pbe" if xc is None and damping is None else xc
@@ -144,13 +141,19 @@ class MACED3(nn.Module):
             learnable=learnable,
             dtype=weight.dtype,
         )
-        chosen = choose_heads(d3_heads, self.heads)
-        shares = torch.tensor([head in chosen for head in self.heads], dtype=weight.dtype)
-        self.register_buffer("head_shares", shares.to(weight.device), persistent=False)
         about = {"d3torch": __version__, "xc": xc, "reference": reference}
-        self.settings = json.dumps({**about, "d3_heads": " ".join(chosen)})
+        self.settings = json.dumps({**about, "d3_heads": " ".join(self.d3_heads)})
         self.dispersion = DispersionTerm(d3).to(weight.device)
         self.model = model
+
+    def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
+        """What hosts ask a model for, before `model` is there to answer, and the share of heads."""
+        for name in NAMED:
+            self.register_buffer(name, getattr(model, name), persistent=False)
+        self.heads: list[str] = list(getattr(model, "heads", None) or ["Default"])
+        self.d3_heads: list[str] = choose_heads(d3_heads, self.heads)
+        shares = torch.tensor([head in self.d3_heads for head in self.heads])
+        self.register_buffer("head_shares", shares.to(next(model.parameters())), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
         """What the wrapper lacks, taken from the model inside."""
