@@ -63,22 +63,35 @@ bool supported(InstructionSet set);
 // ---- between the driver and the kernels of one instruction set ----
 
 template <class T> constexpr int lanes = 64 / sizeof(T);  // atoms in a cluster
+constexpr int box_lanes = lanes<float>;                      // boxes are in single precision
 constexpr int max_refs = 7;                               // of the published tables; checked by the ops
 
 // Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
 
-// A cluster of neighbours with the vector from the centre of the atom's cluster to it, image included.
+// S is T or Dual<T>; Wide<S> is the same in double precision, in which vectors are taken before they are narrowed: small
+// differences of large numbers keep their digits in float.
+template <class S> struct Widened { using type = double; };
+template <class T> struct Widened<Dual<T>> { using type = Dual<double>; };
+template <class S> using Wide = typename Widened<S>::type;
+
+template <class S> D3_HD inline S narrow(double x) { return S(x); }
+template <class S> D3_HD inline S narrow(Dual<double> x) {
+  using T = typename value_type<S>::type;
+  return {T(x.v), T(x.d)};
+}
+
+// A cluster of neighbours with the vector from an origin near the atom in the middle to its centre, image included.
 template <class S> struct Tile {
   int cluster;
-  S offset[3];
+  Wide<S> offset[3];
 };
 
 // Tiles of one species of neighbour, for all atoms of a cluster. In the near ones the boxes touch, so that an atom may
 // meet itself. The far ones come with their boxes, so that each atom can leave out what is beyond its own reach.
 template <class T, class S> struct TileList {
   const Tile<S>*near, *far;
-  const T* boxes[6];  // offsets x y z, then half sides; padded with a register that is out of reach
+  const float* boxes[6];  // offsets x y z, then half sides; padded with a register that is out of reach
   int* in_reach;      // room for indices of far tiles, n_far and two registers
   int n_near, n_far;
 };
@@ -92,8 +105,11 @@ template <class T> struct ClusterRows {
 template <class A> struct CountSums { A cn{}; double coincident = 0; };
 template <class A> struct EnergySums { A energy{}, dcn{}, gradient[3]{}, virial[6]{}, damping[4]{}; };
 
-// The atom in the middle: its position relative to the centre of its cluster, and its dE/dCN. S is T or Dual<T>.
-template <class S> struct Centre { S position[3], dcn; };
+// The atom in the middle: its position relative to the origin of the tiles' offsets, and its dE/dCN.
+template <class S> struct Centre {
+  Wide<S> position[3];
+  S dcn;
+};
 
 // Its neighbours of one species.
 template <class T, class S> struct Group {

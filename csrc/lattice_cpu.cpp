@@ -34,7 +34,7 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
   using typename Base::S;
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_;
   using Workspaces = std::vector<Workspace<T, S>>;
-  using Sweep = bool (Evaluation::*)(int, Workspace<T, S>&);  // false: an atom sits on another
+  using Sweep = bool (Evaluation::*)(int, const Vec3&, Workspace<T, S>&);  // false: an atom sits on another
 
  public:
   Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const LatticeKernels<T, S, A>& kernels)
@@ -43,7 +43,7 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
   LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
-    allocate();
+    allocate(), gather_bunches();
     workspaces_.resize(std::max<size_t>(workspaces_.size(), threads));
     const int same = sweep(in_.cn_cutoff, threads, &Evaluation::count);
     if (same >= 0) return {LatticeError::same_spot, system, same};
@@ -66,15 +66,49 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
   }
 
+  // Clusters that lie together share one search for their neighbours.
+  struct Bunch {
+    int first, last;
+    Cluster box;
+  };
+
+  static constexpr int largest_bunch = 4;
+  static constexpr double widening = 1.6;  // of the box by joining, at most
+
+  void gather_bunches() {
+    const std::vector<Cluster>& clusters = centres_->clusters;
+    bunches_.clear();
+    for (int c = 0; c < int(clusters.size()); ++c) {
+      if (!bunches_.empty() && c - bunches_.back().first < largest_bunch && join(bunches_.back(), clusters[c])) continue;
+      bunches_.push_back({c, c + 1, clusters[c]});
+    }
+  }
+
+  static bool join(Bunch& bunch, const Cluster& more) {
+    Cluster both = bunch.box;
+    double before = 0, after = 0;
+    for (int k = 0; k < 3; ++k) {
+      const double low = std::min(both.centre[k] - both.half[k], more.centre[k] - more.half[k]);
+      const double high = std::max(both.centre[k] + both.half[k], more.centre[k] + more.half[k]);
+      before += std::max(both.half[k], more.half[k]), after += 0.5 * (high - low);
+      both.centre[k] = 0.5 * (low + high), both.half[k] = 0.5 * (high - low);
+    }
+    if (after > widening * before) return false;
+    bunch.box = both, bunch.last = bunch.last + 1;
+    return true;
+  }
+
   // The first atom that sits on another, or -1.
   int sweep(double cutoff, int threads, Sweep body) {
-    const int n = int(centres_->clusters.size());
+    const int n = int(bunches_.size());
     int bad = n_;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(min : bad) if (threads > 1)
-    for (int c = 0; c < n; ++c) {
+    for (int b = 0; b < n; ++b) {
+      const Bunch& bunch = bunches_[b];
       Workspace<T, S>& workspace = workspaces_[threads > 1 ? omp_get_thread_num() : 0];
-      find_tiles(centres_->clusters[c], cutoff, workspace);
-      if (!(this->*body)(c, workspace)) bad = std::min(bad, centres_->points[centres_->clusters[c].first].atom);
+      find_tiles(bunch.box, cutoff, workspace);
+      for (int c = bunch.first; c < bunch.last; ++c)
+        if (!(this->*body)(c, bunch.box.centre, workspace)) bad = std::min(bad, centres_->points[centres_->clusters[c].first].atom);
     }
     return bad == n_ ? -1 : bad;
   }
@@ -85,10 +119,10 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     for (size_t slot = 0; slot < present_.size(); ++slot) tiles[slot].clear();
     const std::vector<Cluster>& clusters = this->neighbours().clusters;
     this->neighbours_.visit(box, cutoff, find_, workspace.search, [&](int cluster, const Vec3& offset, const Shift& shift) {
-      Tile<S> tile{cluster, {S(T(offset[0])), S(T(offset[1])), S(T(offset[2]))}};
+      Tile<S> tile{cluster, {offset[0], offset[1], offset[2]}};
       if constexpr (dual)
-        for (int d = 0; d < 3; ++d) tile.offset[d].d = T(this->shift_tangent(shift, d));
-      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, T(1e-4 * cutoff));
+        for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
+      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, 1e-4 * cutoff);
     });
   }
 
@@ -97,12 +131,10 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     return {cutoff * cutoff, same * same};
   }
 
-  // Atom k of a cluster in the middle, and its index.
-  int centre(const Cluster& cluster, int k, Centre<S>& out) const {
+  // Atom k of a cluster in the middle, relative to an origin, and its index.
+  int centre(const Cluster& cluster, int k, const Vec3& origin, Centre<S>& out) const {
     const Point& p = centres_->points[cluster.first + k];
-    A x[3];
-    this->place(p, cluster.centre, x);
-    out = {{narrow<S>(x[0]), narrow<S>(x[1]), narrow<S>(x[2])}, S(T(0))};
+    this->place(p, origin, out.position);
     return p.atom;
   }
 
@@ -119,14 +151,14 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     return workspace.groups.data();
   }
 
-  bool count(int c, Workspace<T, S>& workspace) {
+  bool count(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
     bool alone = true;
     for (int k = 0; k < cluster.count; ++k) {
       CountSums<A> sums;
-      const int atom = centre(cluster, k, middle);
+      const int atom = centre(cluster, k, origin, middle);
       kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
       cn_[atom] = sums.cn;
       alone = alone && !(sums.coincident > 1);
@@ -162,7 +194,7 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
   }
 
-  bool energy(int c, Workspace<T, S>& workspace) {
+  bool energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const EnergyMode mode = in_.learn ? EnergyMode::learn : in_.gradients ? EnergyMode::gradient : EnergyMode::energy;
     const int n = int(present_.size());
@@ -171,7 +203,7 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     Centre<S> middle;
     for (int k = 0; k < cluster.count; ++k) {
       EnergySums<A> sums;
-      const int atom = centre(cluster, k, middle);
+      const int atom = centre(cluster, k, origin, middle);
       for (int slot = 0; slot < n; ++slot) {
         c6_row(w(atom), cluster.slot, slot, workspace.rows[slot].c6);
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
@@ -191,13 +223,13 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
     for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
   }
 
-  bool count_gradient(int c, Workspace<T, S>& workspace) {
+  bool count_gradient(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
     for (int k = 0; k < cluster.count; ++k) {
       EnergySums<A> sums;
-      const int atom = centre(cluster, k, middle);
+      const int atom = centre(cluster, k, origin, middle);
       middle.dcn = narrow<S>(dcn_[atom]);
       kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
       for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
@@ -296,6 +328,7 @@ template <class T, class Types> class Evaluation : public System<T, Types> {
   const Find find_;
   const LatticeKernels<T, S, A> kernels_;
   Workspaces workspaces_;  // one a thread
+  std::vector<Bunch> bunches_;
   std::vector<A> cn_, dcn_, energy_, gradient_, w_;
   std::vector<A> virial_, by_damping_;  // 6 and 4 for each cluster
   A tail_energy_{}, tail_damping_[2]{};

@@ -10,6 +10,12 @@ template <class T> using Vec = Simd<T>;
 
 // How the plain and the dual evaluation differ: in what they load, broadcast and sum up.
 template <class T> struct Plain {
+  template <int n> struct Column {
+    T values[n];
+    D3_INLINE Vec<T> load(int k) const { return Vec<T>::load(values + k); }
+    D3_INLINE void store(int k, Vec<T> x) { x.store(values + k); }
+    template <class M> D3_INLINE int pack(M mask, Vec<T> x, int k) { return compress(mask, x, values + k); }
+  };
   using S = T;
   using X = Vec<T>;
   using A = double;
@@ -20,6 +26,15 @@ template <class T> struct Plain {
 };
 
 template <class T> struct Dualised {
+  template <int n> struct Column {
+    T values[n], tangents[n];
+    D3_INLINE Dual<Vec<T>> load(int k) const { return {Vec<T>::load(values + k), Vec<T>::load(tangents + k)}; }
+    D3_INLINE void store(int k, Dual<Vec<T>> x) { x.v.store(values + k), x.d.store(tangents + k); }
+    template <class M> D3_INLINE int pack(M mask, Dual<Vec<T>> x, int k) {
+      compress(mask, x.d, tangents + k);
+      return compress(mask, x.v, values + k);
+    }
+  };
   using S = Dual<T>;
   using X = Dual<Vec<T>>;
   using A = Dual<double>;
@@ -36,10 +51,11 @@ template <class K, class T> struct Meeting {
   typename K::X x, y, z, r2;
   decltype(Vec<T>() > Vec<T>()) inside;
 
-  D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const typename K::X* centre, Shell<T> shell, bool near) {
-    x = K::load(rows, at + row_x * lanes<T>) - centre[0];
-    y = K::load(rows, at + row_y * lanes<T>) - centre[1];
-    z = K::load(rows, at + row_z * lanes<T>) - centre[2];
+  D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const Centre<typename K::S>& centre, const Tile<typename K::S>& tile, Shell<T> shell, bool near) {
+    const auto to_tile = [&](int k) D3_LAMBDA { return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k])); };
+    x = K::load(rows, at + row_x * lanes<T>) + to_tile(0);
+    y = K::load(rows, at + row_y * lanes<T>) + to_tile(1);
+    z = K::load(rows, at + row_z * lanes<T>) + to_tile(2);
     r2 = x * x + y * y + z * z;
     inside = value(r2) <= Vec<T>(shell.cutoff2);
     if (near) inside = inside & (value(r2) > Vec<T>(shell.same2));
@@ -52,10 +68,6 @@ template <class K, class T> struct Meeting {
     return a * a + b * b + c * c <= Vec<T>(shell.same2);
   }
 };
-
-template <class K, class S> D3_INLINE void centre_of_tile(const Centre<S>& centre, const Tile<S>& tile, typename K::X* c) {
-  for (int k = 0; k < 3; ++k) c[k] = K::broadcast(centre.position[k] - tile.offset[k]);
-}
 
 inline int find(const Boxes& boxes, int first, int last, const float* shift, const float* half, float reach, int* found) {
   const Vec<float> zero(0.0f), reach2(reach * reach);
@@ -77,18 +89,26 @@ inline int find(const Boxes& boxes, int first, int last, const float* shift, con
 // Tiles taken together: float sums are emptied into double ones, and exponentials evaluated, this often.
 constexpr int block = 32;
 
+// The first n lanes.
+template <class T> D3_INLINE auto first_lanes(int n) {
+  Vec<T> lane;
+  for (int k = 0; k < Vec<T>::size; ++k) lane.v[k] = T(k);
+  return Vec<T>(T(n)) > lane;
+}
+
 // Indices of the far tiles that have something within the cutoff of the atom in the middle.
 template <class T, class S> int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell) {
-  const Vec<T> zero(T(0)), cutoff2(shell.cutoff2);
-  const Vec<T> position[3] = {d3::value(centre.position[0]), d3::value(centre.position[1]), d3::value(centre.position[2])};
-  const T* const* boxes = list.boxes;
+  using V = Vec<float>;
+  const V zero(0.0f), cutoff2{float(shell.cutoff2)};
+  const V position[3] = {float(d3::value(centre.position[0])), float(d3::value(centre.position[1])), float(d3::value(centre.position[2]))};
+  const float* const* boxes = list.boxes;
   const int n_far = list.n_far;
   int* found = list.in_reach;
-  for (int t = 0; t < n_far; t += Vec<T>::size) {
-    Vec<T> gap2 = zero;
+  for (int t = 0; t < n_far; t += V::size) {
+    V gap2 = zero;
     for (int k = 0; k < 3; ++k) {
-      const Vec<T> d = Vec<T>::load(boxes[k] + t) - position[k];
-      const Vec<T> gap = max(max(d, -d) - Vec<T>::load(boxes[3 + k] + t), zero);
+      const V d = V::load(boxes[k] + t) - position[k];
+      const V gap = max(max(d, -d) - V::load(boxes[3 + k] + t), zero);
       gap2 += gap * gap;
     }
     found += compress(gap2 <= cutoff2, t, found);
@@ -114,36 +134,36 @@ template <class T, class S> D3_INLINE Run<S> far_run(const TileList<T, S>& list,
 
 // ---- coordination number ----
 
-// Registers of neighbours of a block of tiles, with the counting function half done. Exponents out of the shell are so
-// large that what they count is nothing.
-template <class K, class T> struct CountBlock {
+// Neighbours of a block of tiles that are in the shell, packed side by side in columns: what is costly is then computed
+// for no lane in vain, but those that pad the last register.
+template <class K, class T, int n> struct Packed {
   using X = typename K::X;
-  static constexpr int capacity = block * (lanes<T> / Vec<T>::size);
-  X exponent[capacity], inverse_r[capacity], x[capacity], y[capacity], z[capacity];
-  int64_t at[capacity];
-  int n = 0;
+  typename K::template Column<block * lanes<T> + Vec<T>::size> columns[n];
 
-  template <bool near, class S>
-  D3_INLINE Vec<T> fill(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre, T rc, Shell<T> shell) {
-    Vec<T> coincident(T(0));
-    n = 0;
-    for (int t = 0; t < run.n; ++t) {
-      const Tile<S>& tile = run[t];
-      X c[3];
-      centre_of_tile<K>(centre, tile, c);
-      const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
-      for (int v = 0; v < lanes<T>; v += Vec<T>::size, ++n) {
-        const Meeting<K, T> m(rows, base + v, c, shell, near);
-        const CountingExponent<X> u = counting_exponent(m.r2, rc);
-        exponent[n] = select(m.inside, u.exponent, X(T(80)));
-        inverse_r[n] = u.inverse_r, at[n] = base + v, x[n] = m.x, y[n] = m.y, z[n] = m.z;
-        if (near) coincident += select(m.same(shell), Vec<T>(T(1)), Vec<T>(T(0)));
-      }
-    }
-    for (int k = 0; k < n; ++k) exponent[k] = exp(exponent[k]);
-    return coincident;
+  D3_INLINE X load(int column, int k) const { return columns[column].load(k); }
+  D3_INLINE void store(int column, int k, X x) { columns[column].store(k, x); }
+  D3_INLINE void add(decltype(Vec<T>() > Vec<T>()) mask, const X (&values)[n], int& size) {
+    int more = 0;
+    for (int c = 0; c < n; ++c) more = columns[c].pack(mask, values[c], size);
+    size += more;
   }
 };
+
+// Calls add(meeting, index of the first lane) for the registers of a run; the number of lanes on the spot of the atom itself.
+template <class K, bool near, class T, class S, class F>
+D3_INLINE Vec<T> for_meetings(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre, Shell<T> shell, F&& add) {
+  Vec<T> coincident(T(0));
+  for (int t = 0; t < run.n; ++t) {
+    const Tile<S>& tile = run[t];
+    const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
+    for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
+      const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
+      add(m, base + v);
+      if (near) coincident += select(m.same(shell), Vec<T>(T(1)), Vec<T>(T(0)));
+    }
+  }
+  return coincident;
+}
 
 // Sums in registers; float ones are emptied into double ones after every block.
 template <class K, int n> struct Sums {
@@ -170,13 +190,24 @@ template <class T, class S, class F> D3_INLINE void for_blocks(const TileList<T,
 
 template <class K, class T, class S, class A>
 void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre, Shell<T> shell, CountSums<A>& out) {
+  using X = typename K::X;
   Sums<K, 1> cn;
   Vec<T> coincident(T(0));
   for (const Group<T, S>* g = groups; g != groups + n; ++g)
     for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
-      CountBlock<K, T> b;
-      coincident += b.template fill<near.value>(run, rows, centre, g->rc, shell);
-      for (int k = 0; k < b.n; ++k) cn.now[0] += counted(b.exponent[k], b.inverse_r[k], g->rc).value;
+      Packed<K, T, 1> b;
+      int size = 0;
+      coincident += for_meetings<K, near.value>(run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t) D3_LAMBDA {
+        b.add(m.inside, {m.r2}, size);
+      });
+      b.store(0, size, X(T(1)));
+      const auto f = [&](int k) D3_LAMBDA {
+        const CountingExponent<X> u = counting_exponent(b.load(0, k), g->rc);
+        return counted(exp(u.exponent), u.inverse_r, g->rc).value;
+      };
+      int k = 0;
+      for (; k + Vec<T>::size <= size; k += Vec<T>::size) cn.now[0] += f(k);
+      if (k < size) cn.now[0] += select(first_lanes<T>(size - k), f(k), X(T(0)));
       cn.end_block();
     });
   cn.empty();
@@ -208,11 +239,9 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
   for (int k = 0; k < columns; ++k) sum[k] = sums[k];
   for (int t = 0; t < run.n; ++t) {
     const Tile<S>& tile = run[t];
-    X c[3];
-    centre_of_tile<K>(centre, tile, c);
     const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
     for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
-      const Meeting<K, T> m(rows, base + v, c, shell, near);
+      const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
       const Damped<X> g = switched(damping, m.r2, cutoff);
       X c6 = zero, dc6 = zero;
       for (int b = 0; b < R; ++b) {
@@ -286,13 +315,23 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
   Sums<K, 9> sums;
   for (const Group<T, S>* g = groups; g != groups + n; ++g)
     for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
-      CountBlock<K, T> b;
-      b.template fill<near.value>(run, rows, centre, g->rc, shell);
+      Packed<K, T, 4> b;
+      int size = 0;
+      Packed<K, T, 2> u;
+      for_meetings<K, near.value>(run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t at) D3_LAMBDA {
+        b.add(m.inside, {m.x, m.y, m.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)}, size);
+      });
+      for (int c = 0; c < 4; ++c) b.store(c, size, X(T(c < 3)));
+      for (int k = 0; k < size; k += Vec<T>::size) {
+        const X x = b.load(0, k), y = b.load(1, k), z = b.load(2, k);
+        const CountingExponent<X> e = counting_exponent(x * x + y * y + z * z, g->rc);
+        u.store(0, k, exp(e.exponent)), u.store(1, k, e.inverse_r);
+      }
       X sum[9];
       for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
-      for (int k = 0; k < b.n; ++k) {
-        const X dcn = dcn_i + K::load(rows, b.at[k] + row_dcn * lanes<T>);
-        add_gradient(counted(b.exponent[k], b.inverse_r[k], g->rc).slope_over_r * dcn, b.x[k], b.y[k], b.z[k], sum, sum + 3);
+      for (int k = 0; k < size; k += Vec<T>::size) {
+        const X f = counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k);
+        add_gradient(f, b.load(0, k), b.load(1, k), b.load(2, k), sum, sum + 3);
       }
       for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
       sums.end_block();

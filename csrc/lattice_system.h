@@ -21,12 +21,6 @@ template <class T> struct DualTypes {
   using A = Dual<double>;
 };
 
-template <class S> S narrow(double x) { return S(x); }
-template <class S> S narrow(Dual<double> x) {
-  using T = typename value_type<S>::type;
-  return {T(x.v), T(x.d)};
-}
-
 template <class T, class Types> class System {
  public:
   using S = typename Types::S;
