@@ -35,13 +35,13 @@ template <class X> struct Counted { X value, slope_over_r; };
 template <class X, class T> D3_HD inline CountingExponent<X> counting_exponent(X r2, T rc) {
   using V = typename value_type<X>::type;
   const X inverse_r = reciprocal_sqrt(r2);
-  return {X(V(counting_steepness)) - X(V(counting_steepness * rc)) * inverse_r, inverse_r};
+  return {X(V(counting_steepness)) - X(V(counting_steepness)) * X(rc) * inverse_r, inverse_r};
 }
 
 template <class X, class T> D3_HD inline Counted<X> counted(X exponential, X inverse_r, T rc) {
   using V = typename value_type<X>::type;
   const X f = reciprocal(X(V(1)) + exponential);
-  return {f, -(X(V(counting_steepness * rc)) * (exponential * f) * f) * (inverse_r * inverse_r * inverse_r)};
+  return {f, -(X(V(counting_steepness)) * X(rc) * (exponential * f) * f) * (inverse_r * inverse_r * inverse_r)};
 }
 
 template <class X, class T> D3_HD inline Counted<X> counting(X r2, T rc) {
@@ -52,18 +52,23 @@ template <class X, class T> D3_HD inline Counted<X> counting(X r2, T rc) {
 // w_a = softmax_a(-4 (CN - CN_ref_a)^2) and dw_a/dCN; padding has CN_ref < 0 and weight 0.
 // Exponents are taken relative to the nearest reference m, as 4 (ref_a - ref_m)(2 CN - ref_a - ref_m):
 // nothing underflows far from every reference, and float keeps its digits there.
+// A vector of atoms brings a vector of each reference.
 template <class X, class T>
 D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* dw) {
   using V = typename value_type<X>::type;
-  int m = 0;
-  for (int a = 1; a < n_refs; ++a)
-    if (cn_ref[a] >= 0 && std::fabs(value(cn) - V(cn_ref[a])) < std::fabs(value(cn) - V(cn_ref[m]))) m = a;
-  const V k = V(weight_steepness);
+  using R = decltype(value(cn));
+  const auto off = [&](R ref) { return (value(cn) - ref) * (value(cn) - ref); };
+  const R padding(V(-0.5)), k = R(V(weight_steepness));
+  R nearest(cn_ref[0]);
+  for (int a = 1; a < n_refs; ++a) {
+    const R ref(cn_ref[a]);
+    nearest = select((ref > padding) & (off(nearest) > off(ref)), ref, nearest);
+  }
   X sum = X(V(0)), mean = X(V(0));
   for (int a = 0; a < n_refs; ++a) {
-    const V ref = V(cn_ref[a]), ref_m = V(cn_ref[m]);
-    w[a] = ref >= 0 ? exp(X(k * (ref - ref_m)) * (cn + cn - X(ref + ref_m))) : X(V(0));
-    dw[a] = X(2 * k * (ref - ref_m));
+    const R given(cn_ref[a]), ref = select(given > padding, given, nearest);
+    w[a] = select(given > padding, exp(X(k * (ref - nearest)) * (cn + cn - X(ref + nearest))), X(V(0)));
+    dw[a] = X(k * (ref - nearest)) + X(k * (ref - nearest));
     sum += w[a];
   }
   for (int a = 0; a < n_refs; ++a) {

@@ -148,8 +148,14 @@ struct Boxes {
 // Indices in [first, last) of the boxes within `reach` of a box of half sides `half`, after a shift; says how many.
 using Find = int (*)(const Boxes&, int first, int last, const float* shift, const float* half, float reach, int* found);
 
+// A small molecule, all pairs at once: see dense.h. The first atom that sits on another, or -1.
+struct Dense;
+using EvaluateDense = int (*)(const Dense&);
+constexpr int n_constants = 6;  // of the damping of two species: s8 q, q, its root, R0, R0^6, R0^8
+
 template <class T> struct KernelSet {
   Find find;
+  EvaluateDense dense;
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
 };

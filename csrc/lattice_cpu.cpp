@@ -1,12 +1,13 @@
 // The CPU driver of the lattice engine: for every system three sweeps over its clusters (coordination numbers, energies,
-// gradient through the coordination numbers) with the kernels of the chosen instruction set. Small systems go to one
-// thread each, large ones to all threads, one after the other.
+// gradient through the coordination numbers) with the kernels of the chosen instruction set; small molecules go without
+// clusters. Small systems go to one thread each, large ones to all threads, one after the other.
 #include <omp.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "dense.h"
 #include "lattice_system.h"
 #include "tiles.h"
 
@@ -346,15 +347,16 @@ template <class T> double work(const LatticeInput<T>& in, int64_t b) {
 }
 
 template <class T, class Types, class Kernels>
-LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const Kernels& kernels,
+LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const KernelSet<T>& set, const Kernels& kernels,
                      const LatticeOutput<T>& out) {
   double total = 0;
   for (int64_t b = 0; b < in.n_systems; ++b) total += work(in, b);
-  const int threads = total > 2e5 ? in.threads : 1;  // below, waking threads costs more than it gains
+  const int threads = total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
   const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
+  const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
   std::vector<int64_t> large;
   for (int64_t b = 0; b < in.n_systems; ++b)
-    if (work(in, b) > small) large.push_back(b);
+    if (work(in, b) > small && !dense(b)) large.push_back(b);
   int64_t failed = in.n_systems;
   LatticeError error;
   const auto note = [&](const LatticeError& e) {
@@ -362,11 +364,12 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    Evaluation<T, Types> evaluation(in, tangents, find, kernels);
+    Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
+    Molecule<T> molecule(in, set.dense);
 #pragma omp for schedule(dynamic, 4)
     for (int64_t b = 0; b < in.n_systems; ++b) {
-      if (work(in, b) > small) continue;
-      const LatticeError e = evaluation.run(b, 1, out);
+      if (work(in, b) > small && !dense(b)) continue;
+      const LatticeError e = dense(b) ? molecule.run(b, out) : evaluation.run(b, 1, out);
       if (e.kind) {
 #pragma omp critical(d3_lattice_error)
         note(e);
@@ -374,7 +377,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
     }
   }
   if (large.empty()) return error;
-  Evaluation<T, Types> evaluation(in, tangents, find, kernels);
+  Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
   for (int64_t b : large) note(evaluation.run(b, threads, out));
   return error;
 }
@@ -407,8 +410,8 @@ bool supported(InstructionSet set) {
 template <class T>
 LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out) {
   const KernelSet<T> kernels = choose<T>(in.instruction_set);
-  if (tangents) return run_all<T, DualTypes<T>>(in, tangents, kernels.find, kernels.dual, out);
-  return run_all<T, PlainTypes<T>>(in, nullptr, kernels.find, kernels.plain, out);
+  if (tangents) return run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
+  return run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
 }
 
 template struct Lattice<float>;

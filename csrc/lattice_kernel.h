@@ -1,5 +1,6 @@
 // The loops over tiles, for the instruction set of the including file (D3_ISA, D3_BYTES): see lattice.h.
 #pragma once
+#include "dense_kernel.h"
 #include "lattice.h"
 #include "simd.h"
 
@@ -345,6 +346,7 @@ template <class T> KernelSet<T> kernel_set() {
   using P = Plain<T>;
   using D = Dualised<T>;
   return {find,
+          dense,
           {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},
           {count<D, T, Dual<T>, Dual<double>>, energy<D, T, Dual<T>, Dual<double>>, count_gradient<D, T, Dual<T>, Dual<double>>}};
 }
