@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .checks import require_positive
 from .model import D3BJ
+from .ops import Systems
+from .ops import evaluate as evaluate_systems
 from .structure import Structure, check_numbers, check_structure
 
 
@@ -34,39 +37,85 @@ class Results(NamedTuple):
     c6: Tensor
 
 
-def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
-    """Energy, forces, virial, coordination numbers and C6 of a structure.
+class Evaluator:
+    """The dispersion of one structure after another, by a module that stays as it is.
 
-    The kernel backend uses the lattice engine; the eager backend a pair list, which needs the extra
-    ``[neighbors]``.
+    What does not depend on positions is taken from the module once; species are looked up again
+    only for other atoms. The kernel backend uses the lattice engine; the eager backend a pair list,
+    which needs the extra ``[neighbors]``.
 
     Args:
-        model: holds all elements of the structure; gives units, dtype and device.
+        model: holds all elements of the structures; gives units, dtype and device.
+    """
+
+    def __init__(self, model: D3BJ) -> None:
+        self.model = model
+        self._numbers = np.zeros(0, dtype=np.int64)
+        self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
+        self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
+        self._damping = model.damping().detach()[None]
+        self._tables, self._reach = model.tables(), model.reach()
+
+    def __call__(self, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+        """Energy, forces, virial, coordination numbers and C6 of a structure.
+
+        Args:
+            positions: (n, 3), length.
+            cell: (3, 3), length; None for a molecule.
+            pbc: bool or three bools.
+            numbers: atomic numbers, (n,).
+
+        Raises:
+            TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
+                on one spot; an element not in the module; a tail asked of the eager backend.
+        """
+        structure = check_structure(positions, cell, pbc)
+        self._look_up(check_numbers(numbers, len(structure.positions)))
+        if self.model.backend == "eager":
+            results = _by_pairs(self.model, structure, self.species)
+        else:
+            results = self._by_lattice(self.systems(structure))
+        return Results(*(value.double().cpu() for value in results))
+
+    def _look_up(self, numbers: NDArray[np.int64]) -> None:
+        if np.array_equal(numbers, self._numbers):
+            return
+        device = self.species.device
+        self.species = self.model.species(torch.from_numpy(numbers).to(device))
+        self._offsets = torch.tensor([0, len(numbers)], device=device)
+        self._numbers = numbers
+
+    def systems(self, structure: Structure) -> Systems:
+        """A batch of one, of the atoms that were looked up last."""
+        x, cell, pbc = (torch.from_numpy(values) for values in structure)
+        like = self._tables.rcov
+        return Systems(
+            x.to(like),
+            cell.to(like)[None],
+            pbc.to(like.device)[None],
+            self.species,
+            self._offsets,
+        )
+
+    def _by_lattice(self, systems: Systems) -> Results:
+        f = evaluate_systems(systems, self._damping, self._tables, self._reach)
+        return Results(f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6)
+
+
+def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+    """Energy, forces, virial, coordination numbers and C6 of one structure: see :class:`Evaluator`.
+
+    Args:
+        model: as of :class:`Evaluator`; the other arguments as of its call.
         positions: (n, 3), length.
         cell: (3, 3), length; None for a molecule.
         pbc: bool or three bools.
         numbers: atomic numbers, (n,).
 
     Raises:
-        TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms on
-            one spot; an element not in the module; a tail asked of the eager backend.
+        TypeError, ValueError: as there.
     """
-    structure = check_structure(positions, cell, pbc)
-    z = check_numbers(numbers, len(structure.positions))
-    species = model.species(torch.from_numpy(z).to(model.rcov.device))
-    results = (_by_pairs if model.backend == "eager" else _by_lattice)(model, structure, species)
-    return Results(*(value.detach().double().cpu() for value in results))
-
-
-def _systems(model: D3BJ, structure: Structure, species: Tensor) -> Any:
-    x, cell, pbc = (torch.from_numpy(values) for values in structure)
-    device = species.device
-    return model.systems(x.to(model.rcov), species, cell.to(model.rcov), pbc.to(device))
-
-
-def _by_lattice(model: D3BJ, structure: Structure, species: Tensor) -> Results:
-    f = model.evaluate(_systems(model, structure, species))
-    return Results(f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6)
+    return Evaluator(model)(positions, cell, pbc, numbers)
 
 
 def _by_pairs(model: D3BJ, structure: Structure, species: Tensor) -> Results:
@@ -84,9 +133,8 @@ def _by_pairs(model: D3BJ, structure: Structure, species: Tensor) -> Results:
     forces = slope.new_zeros(len(species), 3)
     forces.index_add_(0, pairs[0], slope).index_add_(0, pairs[1], slope, alpha=-1)
     virial = vectors.detach().double().T @ slope
-    return Results(
-        energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn.detach(), species)
-    )
+    cn, energies = cn.detach(), energies.detach()
+    return Results(energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species))
 
 
 def auto_cutoff(
@@ -125,17 +173,18 @@ def auto_cutoff(
         return max(float(np.linalg.norm(extent)) * (1 + 1e-9), shortest)
     if not structure.pbc.all():
         raise ValueError("expected three periodic directions or none for cutoff='auto', got some")
-    species = model.species(torch.from_numpy(check_numbers(numbers, n)).to(model.rcov.device))
-    c6 = _mean_c6(model, structure, species) * float(model.s6)
+    c6 = _mean_c6(model, structure, numbers) * float(model.s6)
     density = n / abs(np.linalg.det(structure.cell))
     return max(float((2 * math.pi * density * c6 / (3 * tolerance)) ** (1 / 3)), shortest)
 
 
-def _mean_c6(model: D3BJ, structure: Structure, species: Tensor) -> float:
+def _mean_c6(model: D3BJ, structure: Structure, numbers: Any) -> float:
     """Mean of C6_ij over all pairs of atoms."""
     from .eager import reference_weights
 
-    cn = model.evaluate(_systems(model, structure, species), gradients=False).cn
+    evaluator = Evaluator(model)
+    cn = evaluator(*structure, numbers).cn.to(model.rcov)
+    species = evaluator.species
     weights = reference_weights(cn, model.cn_ref[species])
     sums = weights.new_zeros(len(model.numbers), weights.shape[1]).index_add(0, species, weights)
     total = torch.einsum("sa,stab,tb->", sums, model.c6_ref, sums)

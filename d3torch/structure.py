@@ -58,6 +58,8 @@ def check_positions(positions: Any) -> Floats:
     array = _as_floats("positions", positions)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"expected positions of shape (n, 3), got {array.shape}")
+    if np.abs(array).max(initial=0.0) <= FARTHEST:
+        return array
     for problem, bad in (
         ("finite positions", ~np.isfinite(array)),
         (f"positions within {FARTHEST:g} of the origin", np.abs(array) > FARTHEST),
@@ -76,6 +78,8 @@ def check_pbc(pbc: Any) -> NDArray[np.bool_]:
         ValueError: for another number of them.
     """
     array = _as_array(pbc)
+    if array.dtype == np.bool_ and array.shape == (3,):
+        return array.copy()
     if array.dtype.kind not in "biu" or ((array != 0) & (array != 1)).any():
         raise TypeError(f"expected pbc to be True, False or three of these, got {pbc!r}")
     if array.shape not in ((), (3,)):
@@ -96,11 +100,13 @@ def check_cell(cell: Any, pbc: NDArray[np.bool_]) -> Floats:
         raise ValueError(f"expected a cell of shape (3, 3), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"expected a finite cell, got {array.tolist()}")
+    if not pbc.any():
+        return array
     lengths = np.linalg.norm(array, axis=1)
     for axis in np.flatnonzero(pbc & (lengths == 0.0)):
         raise ValueError(f"expected a lattice vector for periodic axis {axis}, got zero")
     directions = array[pbc] / lengths[pbc, None]
-    if pbc.any() and np.linalg.svd(directions, compute_uv=False).min() < FLATTEST:
+    if np.linalg.svd(directions, compute_uv=False).min() < FLATTEST:
         raise ValueError(
             f"expected linearly independent lattice vectors for the periodic axes, "
             f"got {array[pbc].tolist()}"

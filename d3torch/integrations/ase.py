@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from d3torch.checks import require_choice, require_positive
-from d3torch.evaluate import Results, auto_cutoff, evaluate
+from d3torch.evaluate import Evaluator, Results, auto_cutoff
 from d3torch.model import D3BJ, PRESETS
 from d3torch.parameters import DampingParameters
 from d3torch.units import BOHR
@@ -161,8 +161,8 @@ class D3Calculator(Calculator):
         given = {name: value for name, value in locals().items() if name in DEFAULTS}
         if xc is None and damping is None:
             given["xc"] = DEFAULTS["xc"]
-        self._model: D3BJ | None = None
-        self._auto_for: list[int] | None = None
+        self._evaluator: Evaluator | None = None
+        self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class D3Calculator(Calculator):
         model = self._build([1], {**self.parameters, **changes})
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
-            self._model, self._auto_for = model, None
+            self._evaluator, self._numbers = Evaluator(model), None
         return changed
 
     @staticmethod
@@ -221,9 +221,23 @@ class D3Calculator(Calculator):
 
     def model(self, elements: Sequence[int]) -> D3BJ:
         """The module of the sorted elements of a structure; kept until they change."""
-        if self._model is None or self._model.numbers.tolist() != list(elements):
-            self._model = self._build(elements, self.parameters)
-        return self._model
+        if self._evaluator is None or self._evaluator.model.numbers.tolist() != list(elements):
+            self._evaluator = Evaluator(self._build(elements, self.parameters))
+        return self._evaluator.model
+
+    def _evaluator_of(self, atoms: Atoms) -> Evaluator:
+        """What evaluates these atoms; kept until they are others."""
+        z, before = atoms.numbers, self._numbers
+        if self._evaluator is None or before is None or not np.array_equal(z, before):
+            model = self.model(np.unique(z).tolist() or [1])
+            other = before is None or not np.array_equal(np.sort(z), np.sort(before))
+            if other and self.parameters["cutoff"] == "auto":
+                structure = atoms.positions, atoms.cell.array, atoms.pbc, z
+                model.cutoff = auto_cutoff(model, *structure, self.parameters["tolerance"])
+                self._evaluator = Evaluator(model)
+            self._numbers = z.copy()
+        assert self._evaluator is not None  # model() made it
+        return self._evaluator
 
     def calculate(
         self,
@@ -231,15 +245,10 @@ class D3Calculator(Calculator):
         properties: Sequence[str] = (),
         system_changes: Sequence[str] = (),
     ) -> None:
-        """Compute all results at once; see :func:`d3torch.evaluate.evaluate` for the errors."""
+        """Compute all results at once; see :class:`d3torch.evaluate.Evaluator` for the errors."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         x = cast(Atoms, self.atoms)
-        model = self.model(np.unique(x.numbers).tolist() or [1])
-        structure = x.positions, x.cell.array, x.pbc, x.numbers
-        if self.parameters["cutoff"] == "auto" and self._auto_for != sorted(x.numbers):
-            model.cutoff = auto_cutoff(model, *structure, self.parameters["tolerance"])
-            self._auto_for = sorted(x.numbers)
-        found = evaluate(model, *structure)
+        found = self._evaluator_of(x)(x.positions, x.cell.array, x.pbc, x.numbers)
         self.results = self._translate(found, x)
 
     @staticmethod
