@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <cmath>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -10,6 +11,18 @@
 #include "lattice.h"
 
 namespace d3 {
+
+// Memory that starts where a register does: a load never straddles two cache lines.
+template <class T> struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t alignment{64};
+  Aligned() = default;
+  template <class U> Aligned(const Aligned<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, alignment); }
+  template <class U> bool operator==(const Aligned<U>&) const { return true; }
+  template <class U> bool operator!=(const Aligned<U>&) const { return false; }
+};
 
 // Plain and dual evaluation: S in kernels, A in sums.
 template <class T> struct PlainTypes {
@@ -166,7 +179,7 @@ template <class T, class Types> class System {
   std::vector<Point> atoms_;
   std::vector<int> slots_;  // of each species, or -1
   ClusterSet own_;
-  std::vector<T> rows_, t_rows_;  // see lattice.h
+  std::vector<T, Aligned<T>> rows_, t_rows_;  // see lattice.h
 };
 
 }  // namespace d3
