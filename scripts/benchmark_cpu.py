@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, options: argparse.Namespace, threads: int) -> None:
         self.options, self.threads = options, threads
         self.workers: dict[str, Worker] = {}
-        self.history: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        self.history: dict[tuple[str, str], list[tuple[float, float]]] = {}
 
     def ask(self, name: str, verb: str, slot: str, argument: Any = None) -> Any:
         """Put a question to a worker, which is started or replaced where needed."""
@@ -57,32 +57,34 @@ class Bench:
             worker.close()
         self.workers.clear()
 
-    def _too_slow(self, name: str, dtype: str, n: int) -> Failure | None:
-        """A prediction from the smaller sizes of the scaling."""
-        points = self.history.get((name, dtype), [])
+    def _too_slow(self, name: str, dtype: str, work: float) -> Failure | None:
+        """A prediction from crystals measured before; work: atoms times cutoff cubed."""
+        points = [p for p in self.history.get((name, dtype), []) if p[0] <= work]
         if not points:
             return None
-        (n1, t1), power = points[-1], 1.0
+        (w1, t1), power = points[-1], 1.0
         if t1 == np.inf:
-            return Failure(f"already too much at {n1} atoms")
-        if len(points) > 1:
-            n0, t0 = points[-2]
-            power = min(max(float(np.log(t1 / t0) / np.log(n1 / n0)), 1.0), 2.0)
-        predicted = t1 * (n / n1) ** power
+            return Failure("skipped, too much already for less")
+        if len(points) > 1 and points[-2][0] < w1:
+            w0, t0 = points[-2]
+            power = min(max(float(np.log(t1 / t0) / np.log(w1 / w0)), 1.0), 2.0)
+        predicted = t1 * (work / w1) ** power
         return (
             Failure(f"skipped, about {predicted:.0f} s") if predicted > self.options.slow else None
         )
 
     def load(self, name: str, dtype: str, case: Case, systems: list[System]) -> Any:
         """The warm-up: a first timing with the outcome, or a Failure."""
-        n = sum(len(s.numbers) for s in systems)
-        if case.name == "scaling" and (failure := self._too_slow(name, dtype, n)):
+        work = sum(len(s.numbers) for s in systems) * case.cutoff**3
+        predictable = case.kind == "crystal"
+        if predictable and (failure := self._too_slow(name, dtype, work)):
             return failure
         task = Task(systems, case.cutoff, case.cn_cutoff, dtype)
         answer = self.ask(name, "load", dtype, (task, case.kind))
-        if case.name == "scaling":
+        if predictable:
             seconds = np.inf if isinstance(answer, Failure) else answer.first.seconds
-            self.history.setdefault((name, dtype), []).append((n, seconds))
+            history = self.history.setdefault((name, dtype), [])
+            history[:] = sorted([*history, (work, seconds)])
         return answer
 
     def oracle(self, case: Case, systems: list[System], cn_cutoff: float) -> Outcome | None:
@@ -158,7 +160,7 @@ def parse() -> argparse.Namespace:
     add("--threads", nargs="+", type=int, default=[1, 2], help="ascending")
     add("--repeats", type=int, default=9, help="turns of each rival")
     add("--budget", type=float, default=60.0, help="seconds for the turns of one rival in a case")
-    add("--slow", type=float, default=60.0, help="seconds a call above which the scaling stops")
+    add("--slow", type=float, default=60.0, help="seconds a call that crystals may take")
     add("--patience", type=float, default=600.0, help="seconds after which a call is given up")
     add("--largest", type=int, default=202500, help="atoms of the largest glass")
     add("--memory", type=float, default=16.0, help="GB of data a worker may have")
