@@ -130,8 +130,8 @@ The energy sweep has {m.pairs / 1e6:.1f} M directed pairs (counted here) in
 {m.per_register:.1f} vector operations in the mean over the species, counted by hand in
 `scripts/benchmark_limit.py`: {count / 1e6:.0f} M operations. A product of matrices reaches
 {m.peak / 1e9:.2f} G vector multiply-adds a second on this core ({flops / 1e9:.0f} GFLOP/s);
-at that rate the sweep would take {bound:.1f} ms. So it runs at {share:.0f} % of the rate at which
-the core can issue multiply-adds, {share / waste:.0f} % counting only lanes that hold a pair.
+at that rate the sweep would take {bound:.1f} ms. So it runs at {share:.0f} % of the rate of
+a product of matrices, {share / waste:.0f} % counting only lanes that hold a pair.
 What is lost: masked lanes; the search for tiles, their broadcasts and loads; sums over lanes;
 operations that wait for each other. Operations that are no multiply-adds count as one, too.
 """
