@@ -1,4 +1,4 @@
-// The only file that knows torch's autograd: it connects the forward, backward and double-backward ops.
+// Autograd of the pair ops (that of the lattice engine is in lattice_autograd.cpp): connects the forward, backward and double-backward ops.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -7,8 +7,11 @@
 #include <tuple>
 #include <utility>
 
+#include "refusals.h"
+
 namespace {
 
+using namespace d3;
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -55,16 +58,6 @@ Tensors4 energy_double_backward_op(T t_vectors, T t_cn, T t_damping, T grad, T v
   return call_op<Tensors4(T, T, T, T, T, T, T, T, T, T, T, T, double, double)>(
       "d3torch::dispersion_energy_double_backward", t_vectors, t_cn, t_damping, grad, vectors, cn, damping, pairs, species,
       r4r2, cn_ref, c6_ref, cutoff, width);
-}
-
-void refuse_grad(T t, const char* name) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!t.requires_grad(), "d3torch: ", name,
-                              " is not differentiable: expected a tensor without requires_grad.");
-}
-
-// The chain ends here: backward of a double backward would be a third derivative.
-[[noreturn]] void refuse_third_order() {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "d3torch: third derivatives are not implemented by the kernels: use backend=\"eager\".");
 }
 
 // The tensors after the differentiable ones, as None.

@@ -53,8 +53,6 @@ template <class T> class Molecule {
   }
 
  private:
-  static constexpr double farthest = 1e9;
-
   // Species present in rising order, and their tables unless the last molecule had the same.
   void find_species() {
     slot_.resize(d_.n);

@@ -58,6 +58,9 @@ template <class T> struct Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out);
 };
 
+// A length and a number of cells: far less than an int holds, far more than digits of a position allow.
+constexpr double farthest = 1e9;
+
 bool supported(InstructionSet set);
 
 // ---- between the driver and the kernels of one instruction set ----

@@ -9,8 +9,11 @@
 #include <tuple>
 #include <utility>
 
+#include "refusals.h"
+
 namespace {
 
+using namespace d3;
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -63,14 +66,6 @@ void save(AutogradContext* ctx, const Rest& a, variable_list more) {
 Rest restore(AutogradContext* ctx, const variable_list& s) {
   return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], ctx->saved_data["cutoff"].toDouble(),
           ctx->saved_data["cn_cutoff"].toDouble(), ctx->saved_data["width"].toDouble(), ctx->saved_data["tail"].toBool()};
-}
-
-void refuse_grad(T t, const char* name) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!t.requires_grad(), "d3torch: ", name, " is not differentiable: expected a tensor without requires_grad.");
-}
-
-[[noreturn]] void refuse_third_order() {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "d3torch: third derivatives are not implemented by the kernels.");
 }
 
 // Gradients in the order of (positions, cell, pbc, species, offsets, damping, ...) after `before`, as long as the arguments.

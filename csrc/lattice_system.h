@@ -144,9 +144,6 @@ template <class T, class Types> class System {
       if (cn_ref(slots_[species])[a] >= 0) n_refs_.back() = a + 1;
   }
 
-  // A length and a number of cells: far less than an int holds, far more than digits of a position allow.
-  static constexpr double farthest = 1e9;
-
   // False if the atom is too many cells away.
   static bool wrap(const Frame& frame, const Cell& cell, Point& p) {
     const Vec3 f = frame.fractional(p.x);
