@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "refusals.h"
+#include "checks.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <utility>
 
-#include "refusals.h"
+#include "checks.h"
 
 namespace {
 
