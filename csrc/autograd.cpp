@@ -1,4 +1,5 @@
-// Autograd of the pair ops (that of the lattice engine is in lattice_autograd.cpp): connects the forward, backward and double-backward ops.
+// Autograd of the pair ops (that of the lattice engine is in lattice_autograd.cpp): it connects the forward, backward and
+// double-backward ops.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/csrc/autograd/custom_function.h>

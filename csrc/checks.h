@@ -54,6 +54,7 @@ inline void refuse_grad(const at::Tensor& t, const char* name) {
   TORCH_CHECK_NOT_IMPLEMENTED(!t.requires_grad(), "d3torch: ", name, " is not differentiable: expected a tensor without requires_grad.");
 }
 
+// The chain ends here: backward of a double backward would be a third derivative.
 [[noreturn]] inline void refuse_third_order() {
   TORCH_CHECK_NOT_IMPLEMENTED(false, "d3torch: third derivatives are not implemented by the kernels: use backend=\"eager\".");
 }

@@ -95,7 +95,7 @@ template <class T> class Molecule {
     memory_.resize(std::max<size_t>(memory_.size(), size_t(columns) * d_.stride));
     double* next = memory_.data();
     const auto take = [&](int n) { return std::exchange(next, next + n * d_.stride); };
-    for (auto& x : position_) d_.position[&x - position_] = x = take(1);
+    for (int k = 0; k < 3; ++k) d_.position[k] = position_[k] = take(1);
     d_.slots = slots_ = take(1), d_.rcov = rcov_ = take(1), d_.r4r2 = r4r2_ = take(1), d_.cn_ref = cn_ref_ = take(max_refs);
     d_.w_by_ref = take(d_.n_refs), d_.c6_by_ref = take(d_.n_refs), d_.w = take(max_refs), d_.dw = take(max_refs);
     d_.constants = take(n_constants * d_.n_slots), d_.slope = take(d_.n);

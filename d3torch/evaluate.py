@@ -70,14 +70,15 @@ class Evaluator:
                 on one spot; an element not in the module; a tail asked of the eager backend.
         """
         structure = check_structure(positions, cell, pbc)
-        self._look_up(check_numbers(numbers, len(structure.positions)))
+        self.look_up(check_numbers(numbers, len(structure.positions)))
         if self.model.backend == "eager":
             results = _by_pairs(self.model, structure, self.species)
         else:
             results = self._by_lattice(self.systems(structure))
         return Results(*(value.double().cpu() for value in results))
 
-    def _look_up(self, numbers: NDArray[np.int64]) -> None:
+    def look_up(self, numbers: NDArray[np.int64]) -> None:
+        """Take the species of these atoms from now on."""
         if np.array_equal(numbers, self._numbers):
             return
         device = self.species.device
@@ -183,8 +184,9 @@ def _mean_c6(model: D3BJ, structure: Structure, numbers: Any) -> float:
     from .eager import reference_weights
 
     evaluator = Evaluator(model)
-    cn = evaluator(*structure, numbers).cn.to(model.rcov)
+    evaluator.look_up(check_numbers(numbers, len(structure.positions)))
     species = evaluator.species
+    cn = model.evaluate(evaluator.systems(structure), gradients=False).cn
     weights = reference_weights(cn, model.cn_ref[species])
     sums = weights.new_zeros(len(model.numbers), weights.shape[1]).index_add(0, species, weights)
     total = torch.einsum("sa,stab,tb->", sums, model.c6_ref, sums)

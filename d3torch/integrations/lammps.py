@@ -20,7 +20,7 @@ except (ImportError, OSError):
     MLIAPUnified = object
 
 PAIRS_AT_ONCE = 1 << 22
-"""Pairs that go through the ops together: what these need beside the list stays below that."""
+"""Pairs that go through the ops together, which bounds what the ops need beside the list."""
 
 _op = torch.ops.d3torch
 
@@ -200,5 +200,8 @@ class D3MLIAP(MLIAPUnified):  # type: ignore[misc]
         if target.suffix != ".pt":
             raise ValueError(f"expected a file that ends in .pt, got {target.name}")
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        torch.save(self, partial)
-        partial.replace(target)
+        try:
+            torch.save(self, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
