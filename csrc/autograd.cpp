@@ -47,6 +47,13 @@ Tensor energy_op(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_re
                                                                  species, r4r2, cn_ref, c6_ref, cutoff, width);
 }
 
+Tensors3 energy_by_centre_op(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref, double cutoff,
+                             double width) {
+  return call_op<Tensors3(T, T, T, T, T, T, T, T, double, double)>("d3torch::dispersion_energy_by_centre", vectors, cn,
+                                                                   damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff,
+                                                                   width);
+}
+
 Tensors3 energy_backward_op(T grad, T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
                             double cutoff, double width) {
   return call_op<Tensors3(T, T, T, T, T, T, T, T, T, double, double)>("d3torch::dispersion_energy_backward", grad, vectors,
@@ -191,6 +198,26 @@ Tensor energy(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, 
   return Energy::apply(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
 }
 
+// For hosts that apply the chain rule themselves: what it returns carries no graph, and it says so.
+struct EnergyByCentre : Function<EnergyByCentre> {
+  static variable_list forward(AutogradContext*, T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
+                               double cutoff, double width) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [a, b, c] = energy_by_centre_op(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+    return {a, b, c};
+  }
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false, "d3torch: dispersion_energy_by_centre is for inference and not differentiable: ",
+                                "use dispersion_energy.");
+  }
+};
+
+Tensors3 energy_by_centre(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref, double cutoff,
+                          double width) {
+  auto out = EnergyByCentre::apply(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  return {out[0], out[1], out[2]};
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(d3torch, Autograd, m) {
@@ -198,6 +225,7 @@ TORCH_LIBRARY_IMPL(d3torch, Autograd, m) {
   m.impl("coordination_number_backward", cn_backward);
   m.impl("coordination_number_double_backward", cn_double_backward);
   m.impl("dispersion_energy", energy);
+  m.impl("dispersion_energy_by_centre", energy_by_centre);
   m.impl("dispersion_energy_backward", energy_backward);
   m.impl("dispersion_energy_double_backward", energy_double_backward);
 }

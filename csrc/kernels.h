@@ -58,6 +58,8 @@ template <class T> struct Counting {
 
 template <class T> struct Energy {
   static void forward(const EnergyInput<T>& in, T* energy);
+  // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
+  static void by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors);
   static void backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out);
   static void double_backward(const EnergyInput<T>& in, const T* grad_energy, EnergyTangents<T> tangents,
                               T* grad_grad_energy, EnergyGradients<T> out);

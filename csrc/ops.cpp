@@ -188,6 +188,26 @@ Tensor energy_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping
   return energy;
 }
 
+Tensors3 energy_by_centre_meta(const Tensor& vectors, const Tensor& cn, const Tensor& damping, const Tensor& pairs,
+                               const Tensor& species, const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref,
+                               double cutoff, double width) {
+  const Tensor energy = energy_meta(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  return {energy, empty_contiguous(cn), empty_contiguous(vectors)};
+}
+
+Tensors3 energy_by_centre_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping, const Tensor& pairs,
+                              const Tensor& species, const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref,
+                              double cutoff, double width) {
+  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
+  Tensors3 out{empty_contiguous(cn), empty_contiguous(cn), empty_contiguous(vectors)};
+  auto& [energy, by_cn, by_vectors] = out;
+  AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
+    d3::Energy<scalar_t>::by_centre(hold.input<scalar_t>(), energy.mutable_data_ptr<scalar_t>(),
+                                    by_cn.mutable_data_ptr<scalar_t>(), by_vectors.mutable_data_ptr<scalar_t>());
+  });
+  return out;
+}
+
 template <class T> d3::EnergyGradients<T> gradients(const Tensor& vectors, const Tensor& cn, const Tensor& damping) {
   return {vectors.mutable_data_ptr<T>(), cn.mutable_data_ptr<T>(), damping.mutable_data_ptr<T>()};
 }
@@ -258,6 +278,7 @@ TORCH_LIBRARY(d3torch, m) {
   m.def("coordination_number_backward(Tensor grad_cn, " D3_COUNTING ") -> Tensor");
   m.def("coordination_number_double_backward(Tensor tangent_vectors, Tensor grad_cn, " D3_COUNTING ") -> (Tensor, Tensor)");
   m.def("dispersion_energy(" D3_ENERGY ") -> Tensor");
+  m.def("dispersion_energy_by_centre(" D3_ENERGY ") -> (Tensor, Tensor, Tensor)");
   m.def("dispersion_energy_backward(Tensor grad_energy, " D3_ENERGY ") -> (Tensor, Tensor, Tensor)");
   m.def("dispersion_energy_double_backward(Tensor tangent_vectors, Tensor tangent_cn, Tensor tangent_damping, "
         "Tensor grad_energy, " D3_ENERGY ") -> (Tensor, Tensor, Tensor, Tensor)");
@@ -268,6 +289,7 @@ TORCH_LIBRARY_IMPL(d3torch, CPU, m) {
   m.impl("coordination_number_backward", cn_backward_cpu);
   m.impl("coordination_number_double_backward", cn_double_backward_cpu);
   m.impl("dispersion_energy", energy_cpu);
+  m.impl("dispersion_energy_by_centre", energy_by_centre_cpu);
   m.impl("dispersion_energy_backward", energy_backward_cpu);
   m.impl("dispersion_energy_double_backward", energy_double_backward_cpu);
 }
@@ -277,12 +299,14 @@ TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
   m.impl("coordination_number_backward", cn_backward_meta);
   m.impl("coordination_number_double_backward", cn_double_backward_meta);
   m.impl("dispersion_energy", energy_meta);
+  m.impl("dispersion_energy_by_centre", energy_by_centre_meta);
   m.impl("dispersion_energy_backward", energy_backward_meta);
   m.impl("dispersion_energy_double_backward", energy_double_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(d3torch, CUDA, m) {
   for (const char* op : {"coordination_number", "coordination_number_backward", "coordination_number_double_backward",
-                         "dispersion_energy", "dispersion_energy_backward", "dispersion_energy_double_backward"})
+                         "dispersion_energy", "dispersion_energy_by_centre", "dispersion_energy_backward",
+                         "dispersion_energy_double_backward"})
     m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse_cuda>());
 }

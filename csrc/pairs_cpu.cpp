@@ -182,7 +182,7 @@ template <class T, class V, class X> struct EnergyTask {
   const V& vectors;
   const AtomRows<X>& rows;
   const std::vector<RationalDamping<X>>& damping;
-  const T* grad_energy;  // null: energies only
+  const T* grad_energy;  // null: 1 for every centre
   T* grad_vectors;
 };
 
@@ -204,10 +204,11 @@ void energy_chunk(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, d
     const Damped<X> g = switched(constants, r2, cutoff);
     const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
     if (energy) energy[i] += output(X(T(-0.5)) * c6 * g.value);
-    if (!task.grad_energy) continue;
-    const X half = X(T(-0.5) * task.grad_energy[i]);
+    if (!task.grad_vectors) continue;
+    const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
     store(half * c6 * g.slope_over_r, r, task.grad_vectors + 3 * p);
     grad_cn[i] += output(half * g.value * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs));
+    if (!grad_damping) continue;
     grad_cn[j] += output(half * g.value * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs));
     grad_damping[0] += output(half * c6 * g.by_s6);
     grad_damping[1] += output(half * c6 * g.by_s8);
@@ -216,12 +217,14 @@ void energy_chunk(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, d
   }
 }
 
-// Energies when `energy`, gradients when `out` has addresses; on dual inputs their tangents.
+enum class Wanted { energies, own_slopes, all_slopes };  // own: of E_i by the CN of its centre i alone
+
+// Energies when `energy`, slopes when wanted; on dual inputs their tangents.
 template <class T, class V, class C, class D>
-void energy_all(const EnergyInput<T>& in, const V& vectors, const C& cn, const D& damping, T* energy,
+void energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn, const D& damping, T* energy,
                 const T* grad_energy, EnergyGradients<T> out) {
   using X = typename V::X;
-  const bool slopes = out.damping != nullptr;  // not grad_energy: without atoms that has no address
+  const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
   const AtomRows<X> rows(in, cn, slopes);
   const auto constants = damping_table<X>(in, damping);
   const EnergyTask<T, V, X> task{in, vectors, rows, constants, grad_energy, out.vectors};
@@ -229,15 +232,14 @@ void energy_all(const EnergyInput<T>& in, const V& vectors, const C& cn, const D
   const int64_t n = in.list.n_atoms;
   const int threads = useful_threads(in.list.n_pairs, n, in.threads);
   ChunkSums energies(energy ? chunks.count() : 0, n), grad_cn(slopes ? chunks.count() : 0, n);
-  ChunkSums grad_damping(chunks.count(), 4);
+  ChunkSums grad_damping(shared ? chunks.count() : 0, 4);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t c = 0; c < chunks.count(); ++c)
     energy_chunk(task, chunks.begin(c), chunks.end(c), energy ? energies.chunk(c) : nullptr,
-                 slopes ? grad_cn.chunk(c) : nullptr, grad_damping.chunk(c));
+                 slopes ? grad_cn.chunk(c) : nullptr, shared ? grad_damping.chunk(c) : nullptr);
   if (energy) energies.reduce(energy, threads);
-  if (!slopes) return;
-  grad_cn.reduce(out.cn, threads);
-  grad_damping.reduce(out.damping, 1);
+  if (slopes) grad_cn.reduce(out.cn, threads);
+  if (shared) grad_damping.reduce(out.damping, 1);
 }
 
 }  // namespace
@@ -266,18 +268,24 @@ void Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn, 
 }
 
 template <class T> void Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
-  energy_all<T>(in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, energy, nullptr, {});
+  energy_all<T>(Wanted::energies, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, energy, nullptr, {});
+}
+
+template <class T> void Energy<T>::by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors) {
+  energy_all<T>(Wanted::own_slopes, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, energy, nullptr,
+                {by_vectors, by_cn, nullptr});
 }
 
 template <class T>
 void Energy<T>::backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out) {
-  energy_all<T>(in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, nullptr, grad_energy, out);
+  energy_all<T>(Wanted::all_slopes, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, nullptr,
+                grad_energy, out);
 }
 
 template <class T>
 void Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy, EnergyTangents<T> tangents,
                                 T* grad_grad_energy, EnergyGradients<T> out) {
-  energy_all<T>(in, Directed<T>{in.list.vectors, tangents.vectors}, Directed<T>{in.cn, tangents.cn},
+  energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors}, Directed<T>{in.cn, tangents.cn},
                 Directed<T>{in.damping, tangents.damping}, grad_grad_energy, grad_energy, out);
 }
 

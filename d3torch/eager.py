@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from .ops import Range, Systems, Tables
+from .ops import ByCentre, Range, Systems, Tables
 
 try:
     from torch_scatter import scatter_sum
@@ -77,6 +77,34 @@ def dispersion_energy(
     damped = s6 / (r2**3 + r0**6) + s8 * qq / (r2**4 + r0**8)
     energy = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
     return segment_sum(energy, i, species.shape[0])
+
+
+def energy_by_centre(
+    vectors: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    cutoff: float,
+    width: float = 0.0,
+) -> ByCentre:
+    """E_i, dE_i/dCN_i and dE_i/dr_ij: every atom twice, as a centre and n further on, as a j."""
+    n = species.shape[0]
+    r, centre = vectors.detach().requires_grad_(), cn.detach().requires_grad_()
+    with torch.enable_grad():
+        energies = dispersion_energy(
+            r,
+            torch.cat([centre, cn.detach()]),
+            damping.detach(),
+            torch.stack([pairs[0], pairs[1] + n]),
+            torch.cat([species, species]),
+            tables,
+            cutoff,
+            width,
+        )[:n]
+        by_cn, by_vectors = torch.autograd.grad(energies.sum(), (centre, r))
+    return ByCentre(energies.detach(), by_cn, by_vectors)
 
 
 def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:

@@ -71,6 +71,21 @@ class Evaluation(NamedTuple):
     by_damping: Tensor
 
 
+class ByCentre(NamedTuple):
+    """Energies of the centres of a pair list, and what moves each of them, without a graph.
+
+    Attributes:
+        energies: E_i, (n_atoms,).
+        by_cn: the partial derivative of E_i in CN_i, those of the neighbours held, (n_atoms,). In
+            a full list that is half of what the whole energy changes by.
+        by_vectors: dE_i/dr_ij at fixed CN, (n_pairs, 3).
+    """
+
+    energies: Tensor
+    by_cn: Tensor
+    by_vectors: Tensor
+
+
 class Range(NamedTuple):
     """How far the dispersion reaches.
 
@@ -167,6 +182,59 @@ def dispersion_energy(
         width,
     )
     return energy
+
+
+def energy_by_centre(
+    vectors: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    cutoff: float,
+    width: float = 0.0,
+) -> ByCentre:
+    r"""Energies of :func:`dispersion_energy` with the derivatives that belong to the centres.
+
+    .. math:: E_i, \quad \frac{\partial E_i}{\partial CN_i} = -\frac12 \sum_j
+        \frac{\partial C6_{ij}}{\partial CN_i} g_{ij}, \quad
+        \frac{\partial E_i}{\partial r_{ij}} = -\frac12 C6_{ij} \frac{dg_{ij}}{dr_{ij}}
+
+    For hosts that split space among processes and apply the chain rule themselves: from the full
+    list of its own atoms, a process gets the whole of dE/dCN of these, twice ``by_cn``, and has
+    nothing to ask of the others but CN. In one sweep over the pairs.
+
+    Args:
+        vectors: (n_pairs, 3), length.
+        cn: coordination numbers of all atoms, also neighbours, (n_atoms,).
+        damping: s6, s8, a1, a2 (length), (4,).
+        pairs: (2, n_pairs), int64.
+        species: (n_atoms,), int64.
+        tables: per-species data.
+        cutoff: length.
+        width: switching width, length.
+
+    Returns:
+        Energies, energy; slopes, energy and energy/length. None is differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError: as :func:`dispersion_energy`.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    energies, by_cn, by_vectors = torch.ops.d3torch.dispersion_energy_by_centre(
+        vectors,
+        cn,
+        damping,
+        pairs,
+        species,
+        tables.r4r2,
+        tables.cn_ref,
+        tables.c6_ref,
+        cutoff,
+        width,
+    )
+    return ByCentre(energies, by_cn, by_vectors)
 
 
 def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:

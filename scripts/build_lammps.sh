@@ -50,4 +50,7 @@ cmake -S "$source_dir/cmake" -B "$prefix/build" -G Ninja "${options[@]}" > "$pre
   || { tail -n 20 "$prefix/configure.log" >&2; say "configuration failed, $prefix/configure.log"; }
 echo "== building and installing in $prefix"
 cmake --build "$prefix/build" --target install --parallel "${MAX_JOBS:-$(nproc)}"
-echo "== LAMMPS is $prefix/bin/lmp"
+rm -rf "$prefix/python"
+cp -r "$source_dir/python" "$prefix/python"  # the package `lammps`, which ML-IAP imports
+ln -sf "$(command -v mpiexec)" "$prefix/bin/mpiexec"
+echo "== LAMMPS is $prefix/bin/lmp; in its environment: PYTHONPATH=$prefix/python, $bin on the PATH"

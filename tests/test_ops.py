@@ -28,7 +28,7 @@ NAMES = [
     f"{name}{suffix}"
     for name in ("coordination_number", "dispersion_energy")
     for suffix in ("", "_backward", "_double_backward")
-]
+] + ["dispersion_energy_by_centre"]
 backends = pytest.mark.parametrize("backend", BACKENDS)
 widths = pytest.mark.parametrize("width", WIDTHS)
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -146,6 +146,28 @@ def _assert_close(a: Tensor, b: Tensor, dtype: torch.dtype, float64: float = 1e-
         assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
+@dtypes
+@widths
+def test_slopes_of_the_centres_are_those_of_eager(width: float, dtype: torch.dtype) -> None:
+    case = small_case(dtype, n_atoms=40)
+    given = (case.vectors, case.cn, case.damping, case.pairs, case.species, case.tables)
+    found = ops.energy_by_centre(*given, CUTOFF, width)
+    expected = eager.energy_by_centre(*given, CUTOFF, width)
+    for a, b in zip(found, expected, strict=True):
+        assert b.any()
+        _assert_close(a, b, dtype)
+    assert torch.equal(found.energies, ops.dispersion_energy(*given, CUTOFF, width))
+
+
+def test_slopes_of_the_centres_carry_no_graph() -> None:
+    case = small_case(torch.float64)
+    found = ops.energy_by_centre(*_inputs(case), case.pairs, case.species, case.tables, CUTOFF, 0.0)
+    with pytest.raises(
+        NotImplementedError, match="by_centre is for inference .* dispersion_energy"
+    ):
+        found.energies.sum().backward()
+
+
 @pytest.mark.parametrize("name", ["coordination_number", "dispersion_energy"])
 def test_third_derivatives_are_refused(name: str) -> None:
     case = small_case()
@@ -178,7 +200,7 @@ def test_tables_are_refused_as_differentiable(name: str) -> None:
 
 
 def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any, ...]:
-    """Arguments for each of the six ops."""
+    """Arguments for each of the ops."""
     case = small_case(dtype, n_atoms=4)
     v, cn, d = (
         x.clone().requires_grad_(requires_grad) for x in (case.vectors, case.cn, case.damping)
@@ -200,7 +222,7 @@ def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any,
 @pytest.mark.parametrize("name", NAMES)
 def test_opcheck(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
-    if not (requires_grad and name.endswith("_double_backward")):  # its derivative is refused
+    if not (requires_grad and name.endswith(("_double_backward", "_by_centre"))):  # refused
         tests.append("test_aot_dispatch_dynamic")
     op = getattr(OPS, name).default
     torch.library.opcheck(op, _arguments(name, dtype, requires_grad), test_utils=tests)
