@@ -45,7 +45,8 @@ options=(-DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INS
   -DPKG_PYTHON=ON -DPKG_ML-IAP=ON -DPKG_ML-SNAP=ON -DMLIAP_ENABLE_PYTHON=ON
   -DPython_EXECUTABLE="$python" -DPython_FIND_VIRTUALENV=ONLY
   -DCMAKE_MAKE_PROGRAM="$bin/ninja" -DCythonize_EXECUTABLE="$bin/cythonize" -DPKG_EXTRA-PAIR=ON -DPKG_PLUGIN=ON
-  -DCMAKE_INSTALL_RPATH="$prefix/lib" -DWITH_JPEG=OFF -DWITH_PNG=OFF -DWITH_FFMPEG=OFF)
+  -DCMAKE_INSTALL_RPATH="$prefix/lib" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON
+  -DWITH_JPEG=OFF -DWITH_PNG=OFF -DWITH_FFMPEG=OFF)
 cmake -S "$source_dir/cmake" -B "$prefix/build" -G Ninja "${options[@]}" > "$prefix/configure.log" \
   || { tail -n 20 "$prefix/configure.log" >&2; say "configuration failed, $prefix/configure.log"; }
 echo "== building and installing in $prefix"

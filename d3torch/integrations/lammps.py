@@ -16,6 +16,7 @@ from d3torch.model import D3BJ
 from d3torch.ops import energy_by_centre
 from d3torch.parameters import DampingParameters
 from d3torch.reference import SYMBOLS, atomic_numbers
+from d3torch.units import BOHR
 
 try:  # there is none outside LAMMPS, where the object is made and pickled
     from lammps.mliap.mliap_unified_abc import MLIAPUnified
@@ -186,11 +187,12 @@ class Unified(MLIAPUnified):  # type: ignore[misc]
                 data.update_pair_forces(forces.numpy())
 
     def settings(self) -> dict[str, Any]:
-        """What the file was made with, for print."""
+        """What the file was made with, for print; lengths in A, a2 in bohr."""
         model = self.model
         about = {"d3torch": self.d3torch_version, "elements": " ".join(self.element_types)}
         reach = {"cutoff": model.cutoff, "cn_cutoff": model.cn_cutoff, "width": model.width}
-        damping = dict(zip(("s6", "s8", "a1", "a2"), model.damping().tolist(), strict=True))
+        s6, s8, a1, a2 = model.damping().tolist()
+        damping = {"s6": s6, "s8": s8, "a1": a1, "a2": a2 / BOHR}
         return {**about, **reach, **damping, "dtype": str(model.rcov.dtype).split(".")[1]}
 
     def save(self, path: str | Path) -> None:

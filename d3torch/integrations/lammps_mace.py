@@ -1,0 +1,142 @@
+"""MACE with D3(BJ) for LAMMPS through the unified interface of ML-IAP, on any number of ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from d3torch.integrations.contribution import choose_heads
+from d3torch.integrations.lammps import Pairs, Unified
+from d3torch.integrations.mace import MACED3
+
+from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE  # isort: skip  after ours: it names what is missing
+
+WIDEST = 6
+"""Columns that LAMMPS's own buffers hold in a build for the CPU: wider exchanges overrun them."""
+
+PADDING = 2
+"""Atoms that are added to a rank with next to no pairs of its own."""
+
+
+class NearPairs:
+    """ML-IAP's data as MACE is to see it: the pairs within r_max, whatever the list holds.
+
+    MACE returns at once where a rank has no atoms or no pairs, and leaves the other ranks waiting
+    in an exchange. Such a rank gets two atoms more, each other's neighbours, behind its owned ones;
+    exchanges pass them by. Exchanges of a build for the CPU go a few columns at a time.
+
+    Args:
+        data: that of LAMMPS.
+        species: of all atoms, (n_total,), int64.
+        near: pairs that MACE shall see.
+        r_max: cutoff of MACE, A.
+    """
+
+    def __init__(self, data: Any, species: Tensor, near: Pairs, r_max: float) -> None:
+        self.data, self.n = data, data.nlocal
+        self.padding = PADDING if self.n == 0 or len(near.vectors) <= 1 else 0
+        self.nlocal, self.ntotal = self.n + self.padding, len(species) + self.padding
+        extra = species.new_zeros(self.padding)
+        self.elems = torch.cat([species[: self.n], extra, species[self.n :]])
+        indices = near.indices + self.padding * (near.indices >= self.n)
+        a, b = self.n, self.n + 1
+        apart = near.vectors.new_tensor([[0.9 * r_max, 0.0, 0.0]])
+        if self.padding:
+            indices = torch.cat([indices, indices.new_tensor([[a, b], [b, a]])], dim=1)
+            self.rij = torch.cat([near.vectors, apart, -apart])
+        else:
+            self.rij = near.vectors
+        self.pair_i, self.pair_j = indices[0], indices[1]
+        self.npairs = len(self.rij)
+        self.n_near = len(near.vectors)
+        self.eatoms = near.vectors.new_zeros(self.nlocal)
+        self.energy = 0.0
+        self.forces = self.rij[: self.n_near]
+
+    def update_pair_forces_gpu(self, forces: Tensor) -> None:
+        """Keep the forces on the near pairs."""
+        self.forces = forces[: self.n_near]
+
+    def forward_exchange(self, source: Tensor, target: Tensor, columns: int) -> None:
+        """Rows of ghosts from their owners."""
+        self._exchange(self.data.forward_exchange, source, target, columns)
+
+    def reverse_exchange(self, source: Tensor, target: Tensor, columns: int) -> None:
+        """Rows of ghosts added to those of their owners, and zeroed."""
+        self._exchange(self.data.reverse_exchange, source, target, columns)
+
+    def _exchange(self, exchange: Any, source: Tensor, target: Tensor, columns: int) -> None:
+        real = torch.cat([source[: self.n], source[self.nlocal :]])
+        width = WIDEST if real.device.type == "cpu" else columns
+        parts = []
+        for part in real.split(width, dim=1):
+            there = part.contiguous()
+            back = torch.empty_like(there)
+            if there.is_cuda:
+                torch.cuda.synchronize()  # LAMMPS reads on another stream
+            exchange(there, back, there.shape[1])
+            parts.append(back)
+        back = torch.cat(parts, dim=1)
+        own, ghosts = back[: self.n], back[self.n :]
+        target.copy_(torch.cat([own, source[self.n : self.nlocal], ghosts]))
+
+
+class MACED3MLIAP(Unified):
+    """What ``pair_style mliap unified FILE.pt 0`` loads: a MACE model with D3(BJ) inside.
+
+    LAMMPS makes one list that reaches as far as D3 does; MACE sees the pairs of it within its own
+    r_max, through its own ML-IAP object, and D3 all of them. Energies, forces and virials are those
+    of :class:`d3torch.integrations.mace.MACED3`, on any number of ranks, empty ones included, on
+    the CPU too, where MACE's own object overruns LAMMPS's buffers on more than one rank. Atoms of
+    type NULL are not there. The process that loads the file needs d3torch and mace-torch.
+
+    Args:
+        fused: MACE with dispersion; its dtype is taken.
+        head: name of the head; None takes the last, as MACE does.
+
+    Raises:
+        TypeError: for what is no :class:`MACED3`.
+        ValueError: for an unknown head, or one without dispersion.
+
+    Source: :class:`MACED3`, :class:`d3torch.integrations.lammps.D3MLIAP`.
+    """
+
+    def __init__(self, fused: nn.Module, head: str | None = None) -> None:
+        if not isinstance(fused, MACED3):
+            raise TypeError(f"expected a MACED3 model, got {type(fused).__name__}")
+        head = choose_heads([head or fused.heads[-1]], fused.heads)[0]
+        if head not in fused.d3_heads:
+            raise ValueError(
+                f"expected a head with dispersion, one of {', '.join(fused.d3_heads)}, got {head}"
+            )
+        super().__init__(fused.dispersion.d3, fused.atomic_numbers.tolist())
+        self.about, self.head = fused.settings, head
+        self.r_max = float(fused.r_max)
+        self.rcutfac = max(self.rcutfac, 0.5 * self.r_max)
+        fused.model.lammps_mliap = True
+        self.mace = LAMMPS_MLIAP_MACE(fused.model, head=head)
+        self.mace.initialized = True  # it would ask for a GPU; ours follows the data of LAMMPS
+
+    def energies_and_forces(
+        self, data: Any, species: Tensor, pairs: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        """Those of D3 plus those of MACE, whose exchanges every rank takes part in."""
+        energies, forces = self.dispersion(data, species, pairs)
+        device = species.device
+        if self.mace.device != device:
+            self.mace.device, self.mace.model = device, self.mace.model.to(device)
+        near = torch.linalg.vector_norm(pairs.vectors, dim=1) < self.r_max
+        kept = Pairs(pairs.vectors[near], pairs.indices[:, near])
+        view = NearPairs(data, species, kept, self.r_max)
+        self.mace.compute_forces(view)
+        forces[near] += view.forces.to(forces)
+        present = species.new_ones(0) if data.nlocal == 0 else torch.as_tensor(data.elems) >= 0
+        own = view.eatoms[: data.nlocal] * present[: data.nlocal]
+        energies[: data.nlocal] += own
+        return energies, forces
+
+    def settings(self) -> dict[str, Any]:
+        """What the file was made with, for print."""
+        return {**super().settings(), "model": "MACE", "head": self.head, "r_max": self.r_max}

@@ -1,0 +1,99 @@
+"""D3, and MACE with D3, in a real LAMMPS; without one these tests say so and do not run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import fcc111, molecule
+from ase.io import read
+from oracle import dispersion
+from real_lammps import KOKKOS, LMP, Answer, lmp, single_point, write_data
+
+from d3torch.examples import glass_path
+from d3torch.integrations.lammps import D3MLIAP
+
+pytestmark = pytest.mark.skipif(
+    not LMP.is_file(), reason=f"no LAMMPS with ML-IAP at {LMP}: see scripts/build_lammps.sh"
+)
+"""What did not run, in one line."""
+
+RANKS = [1, 2, 3, 4]
+STYLE = "pair_style mliap unified d3.pt 0\npair_coeff * * "
+
+
+def _silicate(n: int = 200) -> Atoms:
+    """The n atoms of the glass next to its centre, packed at its density in a box of their own."""
+    rng = np.random.default_rng(5)
+    side = (n / 0.0742) ** (1 / 3)
+    k = int(np.ceil(n ** (1 / 3)))
+    grid = np.stack(np.meshgrid(*3 * [np.arange(k)]), -1).reshape(-1, 3)[:n] * side / k
+    symbols = rng.permutation(["O"] * (n * 6 // 10) + ["Si"] * (n * 2 // 10) + ["Na"] * (n // 5))
+    atoms = Atoms(list(symbols), grid + rng.uniform(-0.4, 0.4, (n, 3)), cell=3 * [side], pbc=True)
+    atoms.wrap()
+    return atoms
+
+
+def _triclinic() -> Atoms:
+    atoms = _silicate(60)
+    side = atoms.cell[0, 0]
+    cell = side * np.array([[1, 0, 0], [0.2, 1, 0], [-0.3, 0.1, 1]])
+    atoms.set_cell(cell, scale_atoms=True)
+    return atoms
+
+
+def _slab() -> Atoms:
+    atoms = fcc111("Cu", (3, 3, 3), vacuum=9.0, orthogonal=False)
+    slab = Atoms("Cu27", atoms.positions[:, [2, 0, 1]], pbc=[False, True, True])
+    slab.cell = [[atoms.cell[2, 2], 0, 0], [0, *atoms.cell[0, :2]], [0, *atoms.cell[1, :2]]]
+    slab.rattle(0.05, seed=3)
+    return slab
+
+
+def _molecule() -> Atoms:
+    atoms = molecule("CH3CH2OH", vacuum=9.0)
+    atoms.pbc = False
+    atoms.rattle(0.03, seed=1)
+    return atoms
+
+
+STRUCTURES = {
+    "glass": (lambda: read(glass_path()), 12.0, 9.0),
+    "silicate": (_silicate, 10.0, 8.0),
+    "triclinic": (_triclinic, 9.0, 10.0),
+    "smaller than the cutoff": (lambda: _silicate(10), 14.0, 9.0),
+    "slab": (_slab, 9.0, 7.0),
+    "molecule": (_molecule, 40.0, 30.0),
+}
+
+
+def _elements(atoms: Atoms) -> list[str]:
+    return sorted(set(atoms.symbols), reverse=True)
+
+
+def _expect(found: Answer, energy: float, forces: np.ndarray, virial: np.ndarray) -> None:
+    assert found.energy == pytest.approx(energy, rel=1e-10)
+    assert found.energies.sum() == pytest.approx(energy, rel=1e-10)
+    assert np.abs(found.forces - forces).max() < 1e-10 * max(np.abs(forces).max(), 0.01)
+    scale = max(np.abs(virial).max(), abs(energy))
+    assert np.abs(found.virial - virial).max() < 1e-10 * scale
+    assert np.abs(found.virials.sum(axis=0) - virial).max() < 1e-10 * scale
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_equal_to_the_oracle(name: str, ranks: int, tmp_path: Path) -> None:
+    make, cutoff, cn_cutoff = STRUCTURES[name]
+    atoms = make()
+    D3MLIAP(["Si", "Na", "O", "Cu", "H", "C"], "pbe", cutoff=cutoff, cn_cutoff=cn_cutoff).save(
+        tmp_path / "d3.pt"
+    )
+    elements = _elements(atoms)
+    found = single_point(tmp_path, atoms, STYLE + " ".join(elements), elements, ranks)
+    expected = dispersion(
+        atoms.numbers, atoms.positions, atoms.cell, atoms.pbc, "pbe", cutoff, cn_cutoff
+    )
+    _expect(found, expected.energy, expected.forces, expected.virial)
