@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 WIDEST = 6
 """Columns that an exchange may have: more overrun LAMMPS's buffers in a build for the CPU."""
@@ -91,8 +92,27 @@ class Rank:
         for k, atom in enumerate(self.owned):
             world.board[atom] = source[k].tolist()
         world.barrier.wait(WAIT)
+        target.copy_(source)
         for k, atom in enumerate(self.ghosts):
             target[self.nlocal + k] = target.new_tensor(world.board[atom])
+        world.barrier.wait(WAIT)
+
+    def reverse_exchange(self, source: Any, target: Any, columns: int) -> None:
+        """Add rows of ghosts to those of their owners on every rank, and zero the ghosts."""
+        assert columns <= WIDEST
+        assert source.is_contiguous()
+        assert target.is_contiguous()
+        world = self.world
+        for k, atom in enumerate(self.owned):
+            world.board[atom] = source[k].clone()
+        world.barrier.wait(WAIT)
+        with world.lock:
+            for k, atom in enumerate(self.ghosts):
+                world.board[atom] += source[self.nlocal + k]
+        world.barrier.wait(WAIT)
+        target.zero_()
+        for k, atom in enumerate(self.owned):
+            target[k] = world.board[atom]
         world.barrier.wait(WAIT)
 
     def update_pair_forces_gpu(self, forces: Any) -> None:
@@ -105,10 +125,35 @@ class Rank:
         self.virial += self._rij.T @ f
 
 
+class PlainRank(Rank):
+    """That of the coupling without KOKKOS: no exchange, and energies and forces in numpy only."""
+
+    forward_exchange = reverse_exchange = update_pair_forces_gpu = property()  # type: ignore[assignment]
+
+    def update_pair_forces(self, forces: np.ndarray) -> None:
+        """Add to i, take from j."""
+        assert isinstance(forces, np.ndarray)
+        Rank.update_pair_forces_gpu(self, torch.from_numpy(forces))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "eatoms":
+            assert isinstance(value, np.ndarray)
+            self._arrays["eatoms"][:] = value
+        else:
+            super().__setattr__(name, value)
+
+
 class World:
     """Atoms, and the ranks that own them: slabs of equal width along x, empty ones included."""
 
-    def __init__(self, atoms: Any, elems: np.ndarray, reach: float, ranks: int) -> None:
+    def __init__(
+        self,
+        atoms: Any,
+        elems: np.ndarray,
+        reach: float,
+        ranks: int,
+        rank: type[Rank] = Rank,
+    ) -> None:
         self.positions, self.elems, self.reach = atoms.positions, np.asarray(elems), reach
         self.shifts = self._shifts(atoms)
         x = atoms.positions[:, 0]
@@ -116,9 +161,10 @@ class World:
         if atoms.pbc[0]:
             low, width = x.min(), np.ptp(x) + 1e-9
         owner = np.minimum(((x - low) / width * ranks).astype(int), ranks - 1)
-        self.board: dict[int, list[float]] = {}
+        self.board: dict[int, Any] = {}
+        self.lock = threading.Lock()
         self.barrier = threading.Barrier(ranks)
-        self.ranks = [Rank(self, np.flatnonzero(owner == r)) for r in range(ranks)]
+        self.ranks = [rank(self, np.flatnonzero(owner == r)) for r in range(ranks)]
 
     def _shifts(self, atoms: Any) -> np.ndarray:
         cell = atoms.cell.array * atoms.pbc[:, None]

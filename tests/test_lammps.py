@@ -12,7 +12,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
-from mliap_ranks import Total, World
+from mliap_ranks import PlainRank, Rank, Total, World
 from oracle import dispersion
 
 from d3torch.integrations import lammps
@@ -55,7 +55,7 @@ def _elements(atoms: Atoms) -> list[str]:
     return [SYMBOLS[z] for z in sorted({18, *atoms.numbers.tolist()}, reverse=True)]
 
 
-def _run(atoms: Atoms, ranks: int, null: Any = (), **given: Any) -> Total:
+def _run(atoms: Atoms, ranks: int, null: Any = (), rank: type[Rank] = Rank, **given: Any) -> Total:
     settings = {**REACH, **given}
     elements = _elements(atoms)
     elems = np.array([elements.index(s) for s in atoms.symbols])
@@ -63,7 +63,8 @@ def _run(atoms: Atoms, ranks: int, null: Any = (), **given: Any) -> Total:
     reach = max(settings["cutoff"], settings["cn_cutoff"])
     made = D3MLIAP(elements, "pbe", **settings)
     assert made.rcutfac == 0.5 * reach
-    return World(atoms, elems, reach, ranks).run(lambda: D3MLIAP(elements, "pbe", **settings))
+    world = World(atoms, elems, reach, ranks, rank)
+    return world.run(lambda: D3MLIAP(elements, "pbe", **settings))
 
 
 @structures
@@ -121,9 +122,21 @@ def test_atoms_of_type_null_are_not_there(ranks: int) -> None:
     assert not found.energies[[0, 5]].any()
 
 
-def test_a_coupling_without_exchange_is_refused() -> None:
+def test_a_coupling_without_exchange_serves_where_there_are_no_ghosts() -> None:
+    atoms = STRUCTURES["molecule"]()
+    found = _run(atoms, 1, rank=PlainRank)
+    expected = dispersion(atoms.numbers, atoms.positions, atoms.cell, atoms.pbc, "pbe", 9.0, 7.0)
+    assert found.energy == pytest.approx(expected.energy, rel=1e-12)
+    assert np.abs(found.forces - expected.forces).max() < 1e-12
     with pytest.raises(RuntimeError, match="expected ML-IAP of KOKKOS with forward_exchange"):
-        D3MLIAP(["O"], "pbe").compute_forces(object())
+        _run(STRUCTURES["salt"](), 1, rank=PlainRank)
+
+
+def test_lengths_that_are_not_angstrom_are_refused() -> None:
+    atoms = STRUCTURES["molecule"]()
+    atoms.positions *= 0.1
+    with pytest.raises(RuntimeError, match=r"expected units metal, lengths in A, got .* 0\.1"):
+        _run(atoms, 1)
 
 
 def test_a_saved_object_loads_in_a_fresh_process(tmp_path: Path) -> None:

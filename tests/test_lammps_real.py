@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from ase import Atoms
 from ase.build import fcc111, molecule
 from ase.io import read
 from oracle import dispersion
-from real_lammps import KOKKOS, LMP, Answer, lmp, single_point, write_data
+from real_lammps import LMP, Answer, single_point
 
 from d3torch.examples import glass_path
 from d3torch.integrations.lammps import D3MLIAP

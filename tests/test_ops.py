@@ -163,7 +163,7 @@ def test_slopes_of_the_centres_carry_no_graph() -> None:
     case = small_case(torch.float64)
     found = ops.energy_by_centre(*_inputs(case), case.pairs, case.species, case.tables, CUTOFF, 0.0)
     with pytest.raises(
-        NotImplementedError, match="by_centre is for inference .* dispersion_energy"
+        NotImplementedError, match=r"by_centre is for inference .* dispersion_energy"
     ):
         found.energies.sum().backward()
 

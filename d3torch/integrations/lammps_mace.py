@@ -61,13 +61,17 @@ class NearPairs:
 
     def forward_exchange(self, source: Tensor, target: Tensor, columns: int) -> None:
         """Rows of ghosts from their owners."""
-        self._exchange(self.data.forward_exchange, source, target, columns)
+        self._exchange("forward_exchange", source, target, columns)
 
     def reverse_exchange(self, source: Tensor, target: Tensor, columns: int) -> None:
         """Rows of ghosts added to those of their owners, and zeroed."""
-        self._exchange(self.data.reverse_exchange, source, target, columns)
+        self._exchange("reverse_exchange", source, target, columns)
 
-    def _exchange(self, exchange: Any, source: Tensor, target: Tensor, columns: int) -> None:
+    def _exchange(self, direction: str, source: Tensor, target: Tensor, columns: int) -> None:
+        exchange = getattr(self.data, direction, None)
+        if exchange is None:  # D3 has refused this coupling, unless there are no ghosts
+            target.copy_(source)
+            return
         real = torch.cat([source[: self.n], source[self.nlocal :]])
         width = WIDEST if real.device.type == "cpu" else columns
         parts = []
