@@ -1,4 +1,4 @@
-"""Runs of a real LAMMPS with D3 through ML-IAP: dynamics, restarts, other styles beside, refusals."""
+"""A real LAMMPS with D3 through ML-IAP: dynamics, restarts, other styles beside, refusals."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Unified(MLIAPUnified):  # type: ignore[misc]
         return self.dispersion(data, species, pairs)
 
     def read(self, data: Any) -> tuple[Tensor, Pairs]:
-        """Species of all atoms, ghosts included, and their pairs; those of type NULL out of reach."""
+        """Species of all atoms, ghosts too, and their pairs; those of type NULL out of reach."""
         n = data.ntotal
         elems = torch.as_tensor(data.elems) if n else torch.zeros(0)
         device = elems.device

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d3torch.integrations.contribution import choose_heads
 from d3torch.integrations.lammps import Pairs, Unified
-from d3torch.integrations.mace import MACED3
+from d3torch.integrations.mace import with_head
 
 from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE  # isort: skip  after ours: it names what is missing
 
@@ -75,8 +74,8 @@ class NearPairs:
         real = torch.cat([source[: self.n], source[self.nlocal :]])
         width = WIDEST if real.device.type == "cpu" else columns
         parts = []
-        for part in real.split(width, dim=1):
-            there = part.contiguous()
+        for first in range(0, columns, width):
+            there = real[:, first : first + width].contiguous()
             back = torch.empty_like(there)
             if there.is_cuda:
                 torch.cuda.synchronize()  # LAMMPS reads on another stream
@@ -101,25 +100,19 @@ class MACED3MLIAP(Unified):
         head: name of the head; None takes the last, as MACE does.
 
     Raises:
-        TypeError: for what is no :class:`MACED3`.
+        TypeError: for what is no fused model.
         ValueError: for an unknown head, or one without dispersion.
 
-    Source: :class:`MACED3`, :class:`d3torch.integrations.lammps.D3MLIAP`.
+    Source: :class:`d3torch.integrations.mace.MACED3`, :class:`d3torch.integrations.lammps.D3MLIAP`.
     """
 
     def __init__(self, fused: nn.Module, head: str | None = None) -> None:
-        if not isinstance(fused, MACED3):
-            raise TypeError(f"expected a MACED3 model, got {type(fused).__name__}")
-        head = choose_heads([head or fused.heads[-1]], fused.heads)[0]
-        if head not in fused.d3_heads:
-            raise ValueError(
-                f"expected a head with dispersion, one of {', '.join(fused.d3_heads)}, got {head}"
-            )
+        fused, head = with_head(fused, head)
         super().__init__(fused.dispersion.d3, fused.atomic_numbers.tolist())
         self.about, self.head = fused.settings, head
         self.r_max = float(fused.r_max)
         self.rcutfac = max(self.rcutfac, 0.5 * self.r_max)
-        fused.model.lammps_mliap = True
+        fused.model.lammps_mliap = True  # type: ignore[assignment]
         self.mace = LAMMPS_MLIAP_MACE(fused.model, head=head)
         self.mace.initialized = True  # it would ask for a GPU; ours follows the data of LAMMPS
 

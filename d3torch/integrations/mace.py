@@ -231,7 +231,24 @@ class MACED3(nn.Module):
         return self.settings
 
 
-def torchscript(model: MACED3) -> torch.jit.ScriptModule:
+def with_head(model: nn.Module, head: str | None) -> tuple[MACED3, str]:
+    """A fused model and the name of its head that a host without heads is to run.
+
+    Raises:
+        TypeError: for what is no fused model.
+        ValueError: for an unknown head, or one without dispersion.
+    """
+    if not isinstance(model, MACED3):
+        raise TypeError(f"expected a MACE model with D3, MACED3, got {type(model).__name__}")
+    chosen = head or model.heads[-1]
+    if chosen not in model.d3_heads:
+        raise ValueError(
+            f"expected a head with dispersion, one of {', '.join(model.d3_heads)}, got {chosen}"
+        )
+    return model, chosen
+
+
+def torchscript(model: nn.Module) -> torch.jit.ScriptModule:
     """A TorchScript copy, for ``torch.jit.save``; whoever loads it imports d3torch before."""
     scripted: torch.jit.ScriptModule = jit.compile(copy.deepcopy(model).eval())
     return scripted
