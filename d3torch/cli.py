@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import __version__
+from .cli_lammps import add_lammps
 from .cli_models import add_models
 from .console import Parser, complain, one_line, progress
 from .extras import import_extra
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_functionals(commands)
     add_labels(commands)
     add_models(commands)
+    add_lammps(commands)
     return parser
 
 

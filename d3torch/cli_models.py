@@ -22,6 +22,7 @@ import torch
 
 from .console import complain
 from .extras import import_extra
+from .integrations.lammps import Unified
 from .model import PRESETS
 from .parameters import damping_parameters
 from .reference import REFERENCES, SYMBOLS
@@ -96,6 +97,19 @@ def read_model(path: str) -> Any:
         ImportError: without mace.
     """
     _host()
+    model = read_object(path)
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"expected a file of a MACE model, got a {type(model).__name__} in {path}")
+    return model
+
+
+def read_object(path: str) -> Any:
+    """What a trusted file of torch.save or torch.jit.save holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it cannot be read.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected a model file, got {path}, which does not exist")
     try:
@@ -103,12 +117,9 @@ def read_model(path: str) -> Any:
             warnings.simplefilter("ignore")
             if _is_torchscript(path):
                 return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-            model = torch.load(path, map_location="cpu", weights_only=False)
+            return torch.load(path, map_location="cpu", weights_only=False)
     except BROKEN as error:
         raise ValueError(f"expected a file of a MACE model, got {path}: {error}") from None
-    if not isinstance(model, torch.nn.Module):
-        raise ValueError(f"expected a file of a MACE model, got a {type(model).__name__} in {path}")
-    return model
 
 
 def _is_torchscript(path: str) -> bool:
@@ -125,7 +136,7 @@ def write_model(model: Any, path: str, overwrite: bool) -> None:
         FileExistsError: if there is one and it shall not be replaced.
         FileNotFoundError: if there is no such folder.
     """
-    _check_output(path, overwrite)
+    check_output(path, overwrite)
     partial = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.partial")
     save = torch.jit.save if isinstance(model, torch.jit.ScriptModule) else torch.save
     try:
@@ -135,7 +146,7 @@ def write_model(model: Any, path: str, overwrite: bool) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _check_output(path: str, overwrite: bool) -> None:
+def check_output(path: str, overwrite: bool) -> None:
     if Path(path).exists() and not overwrite:
         raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
     if not Path(path).parent.is_dir():
@@ -143,7 +154,15 @@ def _check_output(path: str, overwrite: bool) -> None:
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """What a model is, and the D3 in it if any; lengths in A, a2 in bohr."""
+    """What a model is, and the D3 in it if any; lengths in A, a2 in bohr.
+
+    Raises:
+        TypeError: for another object.
+    """
+    if isinstance(model, Unified):
+        return model.settings()
+    if not hasattr(model, "atomic_numbers"):
+        raise TypeError(f"expected a MACE model, got {type(model).__name__}")
     inner = getattr(model, "model", model)
     about = {
         "model": getattr(inner, "original_name", type(inner).__name__),
@@ -164,42 +183,61 @@ def describe(model: Any) -> dict[str, Any]:
     return about
 
 
+def add_dispersion(add: Any) -> None:
+    """Arguments that say which D3 a file gets."""
+    add.add_argument("--xc", metavar="NAME", help="functional (default: pbe)")
+    add.add_argument("--cutoff", type=float, metavar="A", help="default: that of the preset")
+    add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
+    add.add_argument("--width", type=float, metavar="A", help="smooth cutoff (default: 0, hard)")
+    add.add_argument("--reference", choices=REFERENCES, help="(default: 2024)")
+    add.add_argument("--preset", choices=PRESETS, help="(default: s-dftd3)")
+    add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
+    add.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+DISPERSION = ("xc", "cutoff", "cn_cutoff", "width", "reference", "preset")
+
+
+def dispersion_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Those arguments that were given, for a model."""
+    given = {name: getattr(args, name) for name in DISPERSION}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def add_models(commands: Any) -> None:
     """Arguments of both commands."""
     add = commands.add_parser("fuse", help="put D3(BJ) into a MACE model", allow_abbrev=False)
     add.set_defaults(run=run_fuse)
     add.add_argument("file", metavar="FILE", help="trusted file of a MACE model")
     add.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
-    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
-    add.add_argument("--cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument("--width", type=float, default=0.0, metavar="A", help="smooth cutoff")
-    add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
-    add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
-    add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
+    add_dispersion(add)
     add.add_argument("--heads", metavar="NAMES", help="heads that get D3, as a,b (default: all)")
     add.add_argument("--torchscript", action="store_true", help="write for torch.jit.load")
-    add.add_argument("--overwrite", action="store_true", help="replace an existing file")
     show = commands.add_parser("inspect", help="what a model file contains", allow_abbrev=False)
     show.set_defaults(run=run_inspect)
     show.add_argument("file", metavar="FILE", help="trusted file of a model, fused or not")
     show.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) -> Any:
+    """The model of a file with D3 in it, and warnings where its training speaks against that."""
+    host = _host()
+    model = host.check_model(read_model(file))
+    if args.dtype:
+        model = model.to(getattr(torch, args.dtype))
+    fused = host.MACED3(model, **dispersion_settings(args), d3_heads=heads)
+    known = known_training(Path(file).name, heads or fused.heads)
+    for doubt in doubts(known, args.xc or "pbe"):
+        complain(f"warning: {doubt}")
+    return fused
+
+
 def run_fuse(args: argparse.Namespace) -> int:
     """``d3torch fuse``; the exit code."""
     host = _host()
     try:
-        _check_output(args.output, args.overwrite)
-        model = host.check_model(read_model(args.file))
-        if args.dtype:
-            model = model.to(getattr(torch, args.dtype))
-        names = ("xc", "cutoff", "cn_cutoff", "width", "reference", "preset")
-        given = {name: getattr(args, name) for name in names}
-        chosen = args.heads and args.heads.split(",")
-        fused = host.MACED3(model, **given, d3_heads=chosen)
-        for doubt in doubts(known_training(Path(args.file).name, chosen or fused.heads), args.xc):
-            complain(f"warning: {doubt}")
+        check_output(args.output, args.overwrite)
+        fused = fused_model(args, args.file, args.heads and args.heads.split(","))
         with warnings.catch_warnings():  # TorchScript is deprecated, and asked for
             warnings.simplefilter("ignore")
             made = host.torchscript(fused) if args.torchscript else fused
@@ -213,10 +251,9 @@ def run_fuse(args: argparse.Namespace) -> int:
 def run_inspect(args: argparse.Namespace) -> int:
     """``d3torch inspect``; the exit code."""
     try:
-        model = read_model(args.file)
-        if not hasattr(model, "atomic_numbers"):
-            raise TypeError(f"expected a MACE model, got {type(model).__name__}")
-        about = describe(model)
+        with contextlib.suppress(ImportError):  # a file of D3 alone does not need MACE
+            _host()
+        about = describe(read_object(args.file))
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 1

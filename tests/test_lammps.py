@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,12 @@ from ase.build import bulk, fcc111, molecule
 from mliap_ranks import PlainRank, Rank, Total, World
 from oracle import dispersion
 
+from d3torch.cli import main
 from d3torch.integrations import lammps
 from d3torch.integrations.lammps import D3MLIAP
+from d3torch.parameters import damping_parameters
 from d3torch.reference import SYMBOLS
+from d3torch.units import BOHR
 
 REACH = {"cutoff": 9.0, "cn_cutoff": 7.0}
 
@@ -151,3 +155,47 @@ def test_a_saved_object_loads_in_a_fresh_process(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["d3.pt"]
     with pytest.raises(ValueError, match=r"expected a file that ends in \.pt, got d3\.pkl"):
         D3MLIAP(["O"], "pbe").save(tmp_path / "d3.pkl")
+
+
+# ---- the command ----
+
+
+def _d3torch(capsys: Any, *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    return (code, *capsys.readouterr())
+
+
+def test_command_writes_what_lammps_loads(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "d3.pt"
+    given = ["--elements", "O", "Na", "--xc", "r2scan", "--cutoff", 12, "--dtype", "float32"]
+    code, out, _ = _d3torch(capsys, "lammps", path, *given)
+    assert code == 0
+    assert out == f"pair_style mliap unified {path} 0\npair_coeff * * O Na\n"
+    made = torch.load(path, weights_only=False)
+    assert isinstance(made, D3MLIAP)
+    assert made.model.cn_cutoff == pytest.approx(40 * BOHR)
+    about = json.loads(_d3torch(capsys, "inspect", path, "--json")[1])
+    a1 = damping_parameters("r2scan").a1
+    assert (about["elements"], about["cutoff"], about["dtype"]) == ("O Na", 12.0, "float32")
+    assert about["a1"] == pytest.approx(a1, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["d3.pt"], "expected either --elements, for D3 alone, or --model, got both or none"),
+        (["d3.pt", "--elements", "Oo"], "expected a chemical symbol such as 'Si', got 'Oo'"),
+        (["d3.pkl", "--elements", "O"], "expected a file that ends in .pt, got "),
+        (["d3.pt", "--elements", "O", "--libtorch"], "expected --model beside --libtorch or"),
+        (["d3.pt", "--elements", "O", "--xc", "pbee"], "pbee"),
+        (["d3.pt", "--elements", "O", "--width", "99"], "width"),
+        (["no/d3.pt", "--elements", "O"], "expected a folder to write to, got"),
+    ],
+)
+def test_command_refuses_in_one_sentence(
+    words: list[str], sentence: str, tmp_path: Path, capsys: Any
+) -> None:
+    code, out, err = _d3torch(capsys, "lammps", tmp_path / words[0], *words[1:])
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert sentence in err
+    assert not list(tmp_path.iterdir())

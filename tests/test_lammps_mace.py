@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ import pytest
 pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
 
 import mace_models
+import torch
 from ase import Atoms
 from mliap_ranks import World
 from real_lammps import LMP, single_point
 
+from d3torch.cli import main
 from d3torch.integrations.lammps_mace import MACED3MLIAP
 from d3torch.integrations.mace import MACED3
 from d3torch.reference import SYMBOLS
@@ -93,3 +97,65 @@ def test_lammps_gives_what_the_fused_model_does(name: str, ranks: int, tmp_path:
     assert np.abs(found.forces - expected["forces"]).max() < 1e-9
     assert np.abs(found.virial + expected["virials"][0]).max() < 1e-9
     assert np.abs(found.virials.sum(axis=0) + expected["virials"][0]).max() < 1e-9
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with a plain and a fused model."""
+    torch.save(mace_models.build(), tmp_path / "mace.model")
+    torch.save(_fused(), tmp_path / "fused.model")
+    return tmp_path
+
+
+def test_command_writes_mace_with_d3(files: Path, capsys: Any) -> None:
+    given = ["--cutoff", "8", "--cn-cutoff", "7"]
+    plain = ["lammps", str(files / "a.pt"), "--model", str(files / "mace.model"), *given]
+    fused = ["lammps", str(files / "b.pt"), "--model", str(files / "fused.model")]
+    assert main(plain) == main(fused) == 0
+    a, b = (torch.load(files / name, weights_only=False) for name in ("a.pt", "b.pt"))
+    assert isinstance(a, MACED3MLIAP)
+    assert a.settings() == b.settings()
+    capsys.readouterr()
+    assert main(["inspect", str(files / "a.pt"), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert (about["model"], about["r_max"], about["cutoff"]) == ("MACE", 3.5, 8.0)
+
+
+def test_command_does_not_change_the_d3_that_a_model_has(files: Path, capsys: Any) -> None:
+    given = ["--model", str(files / "fused.model"), "--xc", "pbesol"]
+    assert main(["lammps", str(files / "b.pt"), *given]) == 1
+    assert "expected no --xc for a model that has D3(BJ) already" in capsys.readouterr().err
+    assert not (files / "b.pt").exists()
+
+
+def test_command_writes_torchscript_for_the_libtorch_route(files: Path) -> None:
+    given = ["--model", str(files / "fused.model"), "--libtorch"]
+    assert main(["lammps", str(files / "mace-lammps.pt"), *given]) == 0
+    made = torch.jit.load(files / "mace-lammps.pt")
+    assert made.atomic_numbers.tolist() == list(mace_models.NUMBERS)
+
+
+def test_heads_without_dispersion_are_refused() -> None:
+    model = mace_models.build(heads=["a", "b"])
+    fused = MACED3(model, "pbe", **REACH, d3_heads=["a"])
+    assert MACED3MLIAP(fused, "a").head == "a"
+    with pytest.raises(ValueError, match="expected a head with dispersion, one of a, got b"):
+        MACED3MLIAP(fused)
+    with pytest.raises(TypeError, match="expected a MACE model with D3, MACED3, got"):
+        MACED3MLIAP(model)
+
+
+def test_atoms_of_type_null_are_not_there() -> None:
+    atoms, fused = _grid(), _fused()
+    elems = np.array([ELEMENTS.index(s) for s in atoms.symbols])
+    elems[[0, 5]] = -1
+    made = MACED3MLIAP(copy.deepcopy(fused))
+    found = World(atoms, elems, 2 * made.rcutfac, 2).run(lambda: copy.deepcopy(made))
+    left = atoms[[k for k in range(len(atoms)) if k not in (0, 5)]]
+    expected = _expected(fused, left)
+    assert found.energy == pytest.approx(expected["energy"][0], rel=1e-12)
+    assert not found.forces[[0, 5]].any()
+    assert not found.energies[[0, 5]].any()
