@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -74,7 +75,7 @@ def lmp(
     (folder / "in.lmp").write_text(text)
     mpiexec = LMP.parent / "mpiexec"
     launcher = [str(mpiexec) if mpiexec.exists() else "mpiexec", "-n", str(ranks)]
-    command = [*launcher, str(LMP), *options.split(), "-in", "in.lmp", "-log", "log.lammps"]
+    command = [*launcher, str(LMP), *shlex.split(options), "-in", "in.lmp", "-log", "log.lammps"]
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]"
 import mace_models
 import torch
 from ase import Atoms
+from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE
 from mliap_ranks import World
-from real_lammps import LMP, single_point
+from real_lammps import KOKKOS, LMP, lmp, single_point, write_data
 
 from d3torch.cli import main
+from d3torch.integrations.lammps import D3MLIAP
 from d3torch.integrations.lammps_mace import MACED3MLIAP
 from d3torch.integrations.mace import MACED3
 from d3torch.reference import SYMBOLS
@@ -28,6 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
 ]
 one_thread = mace_models.one_thread
+EXAMPLES = Path(__file__).parents[1] / "examples" / "lammps"
 REACH = {"cutoff": 8.0, "cn_cutoff": 7.0}
 ELEMENTS = [SYMBOLS[z] for z in mace_models.NUMBERS]
 real = pytest.mark.skipif(not LMP.is_file(), reason=f"no LAMMPS with ML-IAP at {LMP}")
@@ -159,3 +163,48 @@ def test_atoms_of_type_null_are_not_there() -> None:
     assert found.energy == pytest.approx(expected["energy"][0], rel=1e-12)
     assert not found.forces[[0, 5]].any()
     assert not found.energies[[0, 5]].any()
+
+
+# ---- the examples ----
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("in.nve", "-var steps 3"),
+        ("in.npt", "-var steps 3"),
+        ("in.melt-quench", "-var rate 1e6 -var hold 0.002"),
+    ],
+)
+def test_examples_run(name: str, given: str, tmp_path: Path) -> None:
+    for source in EXAMPLES.iterdir():
+        shutil.copy(source, tmp_path)
+    write_data(_grid(), tmp_path / "glass.data", ["O", "Na", "Si", "H"])
+    MACED3MLIAP(_fused(pair_repulsion=True)).save(tmp_path / "mace-d3.pt")
+    text = (tmp_path / name).read_text()
+    run = lmp(tmp_path, text, 2, f'{KOKKOS} {given} -var elements "O Na Si H"')
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    assert run.stdout.count("Loop time of") == text.count("\nrun ")
+
+
+@real
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_two_files_in_hybrid_overlay_give_what_one_does(
+    ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MACE_ALLOW_CPU", "true")  # MACE's own object is for GPUs otherwise
+    atoms, fused = _grid(4), _fused()
+    plain = mace_models.build()
+    plain.lammps_mliap = True
+    torch.save(LAMMPS_MLIAP_MACE(plain), tmp_path / "mace.pt")
+    D3MLIAP(ELEMENTS, "pbe", **REACH).save(tmp_path / "d3.pt")
+    style = "pair_style hybrid/overlay mliap unified mace.pt 0 mliap unified d3.pt 0"
+    for k in (1, 2):
+        style += f"\npair_coeff * * mliap {k} " + " ".join(ELEMENTS)
+    wider = "fix buffers all property/atom d2_buffer 64 ghost yes"  # MACE's exchanges overrun else
+    found = single_point(tmp_path, atoms, style, ELEMENTS, ranks, settings=wider)
+    expected = _expected(fused, atoms)
+    assert found.energy == pytest.approx(expected["energy"][0], rel=1e-9)
+    assert np.abs(found.forces - expected["forces"]).max() < 1e-9
+    assert np.abs(found.virial + expected["virials"][0]).max() < 1e-9
