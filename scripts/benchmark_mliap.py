@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,11 @@ class Run(NamedTuple):
 
 
 def lammps(lmp: Path, folder: Path, style: str, options: str, steps: int) -> Run:
-    """A run on one core, outside mpiexec."""
+    """A run on one core, outside mpiexec.
+
+    Raises:
+        SystemExit: with the end of LAMMPS's output, if it fails.
+    """
     (folder / "in.lmp").write_text(INPUT.format(style=style, steps=steps))
     path = [str(lmp.parents[1] / "python"), str(Path(__file__).parents[1])]
     added = {"OMP_NUM_THREADS": "1", "OMP_PROC_BIND": "false"}
@@ -70,11 +75,16 @@ def lammps(lmp: Path, folder: Path, style: str, options: str, steps: int) -> Run
     loop = re.search(r"Loop time of (\S+)", text)
     if process.returncode or not loop:
         raise SystemExit(f"benchmark_mliap: LAMMPS failed:\n{text[-2000:]}")
-    rows = re.findall(r"^ +0 +(-\S+) *$", text, flags=re.MULTILINE)
+    rows = re.findall(r"^ +0 +(-?\d\S*) *$", text, flags=re.MULTILINE)
     return Run(float(loop[1]) / steps, usage.ru_maxrss / 1e6, float(rows[0]))
 
 
+WIDE = "\nfix buffers all property/atom d2_buffers 512 ghost yes"
+"""MACE exchanges 512 columns itself, and overruns LAMMPS's buffers on the CPU without this."""
+
+
 def write(folder: Path, atoms: Atoms, elements: list[str]) -> None:
+    """The atoms for LAMMPS."""
     write_lammps_data(
         folder / "data.lmp", atoms, specorder=elements, atom_style="atomic", masses=True
     )
@@ -135,7 +145,7 @@ def mace(lmp: Path, folder: Path, n_atoms: int, steps: int) -> str:
     plain.lammps_mliap = True
     torch.save(LAMMPS_MLIAP_MACE(plain), folder / "mace.pt")
     one = f"pair_style mliap unified {{}} 0\npair_coeff * * {types}"
-    base = lammps(lmp, folder, one.format("mace.pt"), KOKKOS, steps)
+    base = lammps(lmp, folder, one.format("mace.pt") + WIDE, KOKKOS, steps)
     rows = [row("MACE", base, base)]
     for cutoff in CUTOFFS[:2]:
         reach = {"cutoff": cutoff, "cn_cutoff": cutoff}
@@ -145,7 +155,7 @@ def mace(lmp: Path, folder: Path, n_atoms: int, steps: int) -> str:
         rows.append(row(f"MACE + D3 in one file, {cutoff} A", run, base))
         both = "pair_style hybrid/overlay mliap unified mace.pt 0 mliap unified d3.pt 0"
         both += "".join(f"\npair_coeff * * mliap {k} {types}" for k in (1, 2))
-        run = lammps(lmp, folder, both, KOKKOS, steps)
+        run = lammps(lmp, folder, both + WIDE, KOKKOS, steps)
         rows.append(row(f"MACE beside D3, hybrid/overlay, {cutoff} A", run, base))
     title = f"MACE, size of MACE-MP-0 medium, float32, {n_atoms} atoms, {steps} steps"
     return table(title, rows)
@@ -161,6 +171,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the table")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of MACE and e3nn at import
     version = subprocess.run([args.lmp, "-h"], capture_output=True, text=True).stdout.split("\n")[1]
     c = report.conditions([1])
     text = f"# D3(BJ) in LAMMPS through ML-IAP on the CPU, {c['date']}\n\n"

@@ -22,6 +22,7 @@ PADDING = 2
 class NearPairs:
     """ML-IAP's data as MACE is to see it: the pairs within r_max, whatever the list holds.
 
+    Ghosts that are in none of these pairs are left out, so that a long list costs MACE nothing.
     MACE returns at once where a rank has no atoms or no pairs, and leaves the other ranks waiting
     in an exchange. Such a rank gets two atoms more, each other's neighbours, behind its owned ones;
     exchanges pass them by. Exchanges of a build for the CPU go a few columns at a time.
@@ -34,25 +35,29 @@ class NearPairs:
     """
 
     def __init__(self, data: Any, species: Tensor, near: Pairs, r_max: float) -> None:
-        self.data, self.n = data, data.nlocal
-        self.padding = PADDING if self.n == 0 or len(near.vectors) <= 1 else 0
-        self.nlocal, self.ntotal = self.n + self.padding, len(species) + self.padding
-        extra = species.new_zeros(self.padding)
-        self.elems = torch.cat([species[: self.n], extra, species[self.n :]])
-        indices = near.indices + self.padding * (near.indices >= self.n)
-        a, b = self.n, self.n + 1
-        apart = near.vectors.new_tensor([[0.9 * r_max, 0.0, 0.0]])
-        if self.padding:
-            indices = torch.cat([indices, indices.new_tensor([[a, b], [b, a]])], dim=1)
-            self.rij = torch.cat([near.vectors, apart, -apart])
-        else:
-            self.rij = near.vectors
-        self.pair_i, self.pair_j = indices[0], indices[1]
+        self.data, self.n_total, self.n_near = data, len(species), len(near.vectors)
+        n, device = data.nlocal, species.device
+        padding = PADDING if n == 0 or self.n_near <= 1 else 0
+        needed = torch.zeros(self.n_total, dtype=torch.bool, device=device)
+        needed[near.indices[1]] = True
+        needed[:n] = True
+        self.rows = torch.nonzero(needed)[:, 0]  # atoms of LAMMPS that MACE sees, owned ones first
+        self.nlocal, self.ntotal = n + padding, len(self.rows) + padding
+        # where these stand for MACE: the padding is between the owned ones and the ghosts
+        self.places = torch.arange(len(self.rows), device=device)
+        self.places[n:] += padding
+        place_of = torch.zeros_like(species)
+        place_of[self.rows] = self.places
+        self.elems = species.new_zeros(self.ntotal)
+        self.elems[self.places] = species[self.rows]
+        added = torch.tensor([[n, n + 1], [n + 1, n]], device=device)[:, :padding]
+        self.pair_i, self.pair_j = torch.cat([place_of[near.indices], added], dim=1)
+        apart = near.vectors.new_tensor([[0.9 * r_max, 0.0, 0.0], [-0.9 * r_max, 0.0, 0.0]])
+        self.rij = torch.cat([near.vectors, apart[:padding]])
         self.npairs = len(self.rij)
-        self.n_near = len(near.vectors)
         self.eatoms = near.vectors.new_zeros(self.nlocal)
         self.energy = 0.0
-        self.forces = self.rij[: self.n_near]
+        self.forces = torch.zeros_like(near.vectors)
 
     def update_pair_forces_gpu(self, forces: Tensor) -> None:
         """Keep the forces on the near pairs."""
@@ -68,22 +73,19 @@ class NearPairs:
 
     def _exchange(self, direction: str, source: Tensor, target: Tensor, columns: int) -> None:
         exchange = getattr(self.data, direction, None)
+        target.copy_(source)
         if exchange is None:  # D3 has refused this coupling, unless there are no ghosts
-            target.copy_(source)
             return
-        real = torch.cat([source[: self.n], source[self.nlocal :]])
-        width = WIDEST if real.device.type == "cpu" else columns
-        parts = []
+        width = WIDEST if source.device.type == "cpu" else columns
         for first in range(0, columns, width):
-            there = real[:, first : first + width].contiguous()
+            part = source[self.places, first : first + width]
+            there = part.new_zeros(self.n_total, part.shape[1])
+            there[self.rows] = part
             back = torch.empty_like(there)
             if there.is_cuda:
                 torch.cuda.synchronize()  # LAMMPS reads on another stream
-            exchange(there, back, there.shape[1])
-            parts.append(back)
-        back = torch.cat(parts, dim=1)
-        own, ghosts = back[: self.n], back[self.n :]
-        target.copy_(torch.cat([own, source[self.n : self.nlocal], ghosts]))
+            exchange(there, back, part.shape[1])
+            target[self.places, first : first + width] = back[self.rows]
 
 
 class MACED3MLIAP(Unified):
