@@ -208,3 +208,46 @@ def test_two_files_in_hybrid_overlay_give_what_one_does(
     assert found.energy == pytest.approx(expected["energy"][0], rel=1e-9)
     assert np.abs(found.forces - expected["forces"]).max() < 1e-9
     assert np.abs(found.virial + expected["virials"][0]).max() < 1e-9
+
+
+NVE = """
+units metal
+read_data data.lmp
+pair_style mliap unified fused.pt 0
+pair_coeff * * O Na Si H
+minimize 0 1e-2 50 100
+reset_timestep 0
+velocity all create 300 7
+fix 1 all nve
+timestep {step}
+thermo 1
+thermo_style custom step etotal ke
+thermo_modify format float %.12g norm no
+run {steps}
+"""
+
+
+@real
+def test_nve_keeps_the_energy_to_the_square_of_the_time_step(tmp_path: Path) -> None:
+    plain = mace_models.build(pair_repulsion=True)
+    fused = MACED3(plain, "pbe", cutoff=9.0, cn_cutoff=14.0, width=3.0)
+    MACED3MLIAP(fused).save(tmp_path / "fused.pt")
+    write_data(_grid(), tmp_path / "data.lmp", ["O", "Na", "Si", "H"])
+
+    def energies(ranks: int, steps: int = 200) -> np.ndarray:
+        text = NVE.format(steps=steps, step=0.1 / steps)
+        run = lmp(tmp_path, text, ranks)
+        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+        last = run.stdout.split("Loop time of")[-2].splitlines()
+        rows = [line.split() for line in last if len(line.split()) == 3]
+        return np.array([row for row in rows if row[0].isdigit()], dtype=float)
+
+    def drift(rows: np.ndarray) -> float:
+        return float(np.ptp(rows[:, 1]) / np.ptp(rows[:, 2]))
+
+    one, four = energies(1), energies(4)
+    assert len(one) == 201
+    assert np.abs(one[:, 1] - four[:, 1]).max() < 1e-8
+    finer = energies(1, 400)
+    assert drift(one) < 2e-3
+    assert drift(finer) < 0.3 * drift(one)
