@@ -9,7 +9,7 @@ namespace d3 {
 template <class T>
 struct Dual {
   T v{}, d{};
-  D3_HD Dual() = default;
+  Dual() = default;
   template <class U, class = std::enable_if_t<std::is_convertible_v<U, T>>>
   D3_HD Dual(U value) : v(T(value)) {}
   D3_HD Dual(T value, T tangent) : v(value), d(tangent) {}

@@ -24,6 +24,7 @@ template <class T> struct Tables {
 template <class T> struct CountingInput {
   PairList<T> list;
   const T* rcov;  // (n_species)
+  int n_species;
   T cutoff;
   int threads;
 };

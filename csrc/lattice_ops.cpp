@@ -250,8 +250,3 @@ TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
   m.impl("dispersion_evaluate", evaluate_meta);
   m.impl("dispersion_tangent", tangent_meta);
 }
-
-TORCH_LIBRARY_IMPL(d3torch, CUDA, m) {
-  for (const char* op : {"dispersion", "dispersion_backward", "dispersion_evaluate", "dispersion_tangent"})
-    m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse_cuda>());
-}

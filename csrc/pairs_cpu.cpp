@@ -9,24 +9,11 @@
 #include <new>
 #include <vector>
 
-#include "dual.h"
 #include "kernels.h"
+#include "pair_inputs.h"
 
 namespace d3 {
 namespace {
-
-// Inputs as plain numbers, or as dual numbers with a direction.
-template <class T> struct Plain {
-  using X = T;
-  const T* v;
-  X operator[](int64_t k) const { return v[k]; }
-};
-
-template <class T> struct Directed {
-  using X = Dual<T>;
-  const T *v, *d;
-  X operator[](int64_t k) const { return {v[k], d[k]}; }
-};
 
 class Chunks {
  public:
@@ -69,21 +56,6 @@ class ChunkSums {
   int64_t chunks_, n_;
   std::unique_ptr<double, Free> data_;
 };
-
-template <class X> struct Vector3 {
-  X x, y, z;
-  X norm2() const { return x * x + y * y + z * z; }
-};
-
-template <class V> Vector3<typename V::X> vector_at(const V& v, int64_t p) { return {v[3 * p], v[3 * p + 1], v[3 * p + 2]}; }
-
-template <class X, class T> void store(X scale, const Vector3<X>& r, T* out) {
-  out[0] = T(output(scale * r.x));
-  out[1] = T(output(scale * r.y));
-  out[2] = T(output(scale * r.z));
-}
-
-template <class T> bool beyond(T r2, T cutoff) { return !(r2 <= cutoff * cutoff || std::isnan(r2)); }
 
 // ---- coordination number ----
 

@@ -20,6 +20,13 @@ def check_torch(built_with: str, running: str) -> None:
         )
 
 
+def has_cuda() -> bool:
+    """Whether the library was built with CUDA kernels."""
+    from ._built_with import CUDA
+
+    return bool(CUDA)
+
+
 def load() -> None:
     """Register the ops ``torch.ops.d3torch.*``.
 

@@ -8,5 +8,9 @@ echo "== lint"
 .venv/bin/ruff format --check .
 echo "== types"
 .venv/bin/mypy
+if command -v nvcc > /dev/null; then
+  echo "== CUDA kernels compile (nothing runs on a GPU here)"
+  bash scripts/compile_cuda.sh
+fi
 echo "== tests"
 .venv/bin/python -m pytest "$@"

@@ -156,7 +156,7 @@ def test_core_works_without_any_extra_installed() -> None:
 # ---- C++ ----
 
 # The files that may know torch: schemas and checks, and of those the ones that know autograd.
-GLUE = re.compile(r"((\w+_)?ops|(\w+_)?autograd)\.cpp|checks\.h")
+GLUE = re.compile(r"((\w+_)?ops|(\w+_)?autograd)\.cpp|checks\.h|(\w+_)?args\.h")
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
 
 
@@ -170,10 +170,20 @@ def test_only_the_glue_includes_torch(path: Path) -> None:
     torch_headers = [h for h in included if re.match(r"torch/|ATen/|c10/|Python\.h", h)]
     if not GLUE.fullmatch(path.name):
         assert torch_headers == []
-        assert "checks.h" not in included
+        assert not any(GLUE.fullmatch(Path(header).name) for header in included)
     assert not any(h in ("Python.h", "torch/extension.h", "ATen/ATen.h") for h in included)
     if "autograd" not in path.name:
         assert not any(h.startswith("torch/csrc/autograd") for h in included)
+
+
+def test_cuda_is_known_in_its_folder_only() -> None:
+    """Kernels in .cu and .cuh, glue in *_ops.cpp: a build without CUDA leaves the folder out."""
+    for path in SOURCES:
+        knows = any("cuda" in header for header in _included(path))
+        assert path.parent.name == "cuda" or (not knows and path.suffix not in (".cu", ".cuh"))
+    ops = [path.name for path in (CSRC / "cuda").glob("*.cpp")]
+    assert ops
+    assert all(GLUE.fullmatch(name) for name in ops)
 
 
 def test_formulas_include_cmath_only() -> None:

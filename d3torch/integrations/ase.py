@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
         f"expected {error.name} to be installed: run `pip install d3torch[ase]`", name=error.name
     ) from None
 
+from d3torch._library import has_cuda
 from d3torch.checks import require_choice, require_positive
 from d3torch.evaluate import Evaluator, Results, auto_cutoff
 from d3torch.model import D3BJ, PRESETS
@@ -56,9 +57,6 @@ Floats = NDArray[np.float64]
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-KERNELS = {"cpu": "CPU", "cuda": "CUDA"}
-"""Dispatch keys of the devices that there are kernels for."""
-
 VOIGT = [0, 4, 8, 5, 2, 1]
 """xx, yy, zz, yz, xz, xy of a flattened matrix."""
 
@@ -74,8 +72,7 @@ def resolve_dtype(dtype: object) -> str:
 
 def _has_kernel(device: str) -> bool:
     """Whether the library was built for that type of device."""
-    op, key = "d3torch::coordination_number", KERNELS.get(device)
-    return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key(op, key)
+    return device == "cpu" or (device == "cuda" and has_cuda())
 
 
 def resolve_device(device: object, backend: object) -> str:

@@ -215,7 +215,7 @@ template <class T> void pairs(int n_atoms, int threads) {
   std::vector<T> cn(n_atoms), energy(n_atoms), one(n_atoms, T(1)), slope(3 * n_pairs), along(3 * n_pairs, T(0.1)), by_cn(n_atoms),
       by_damping(4), tangent4(4, T(0.2)), again(n_atoms);
   const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
-  const CountingInput<T> counting{list, tables.rcov.data(), T(7.1), threads};
+  const CountingInput<T> counting{list, tables.rcov.data(), n_species, T(7.1), threads};
   Counting<T>::forward(counting, cn.data());
   Counting<T>::backward(counting, one.data(), slope.data());
   Counting<T>::double_backward(counting, one.data(), along.data(), again.data(), slope.data());
