@@ -17,7 +17,7 @@ import torch
 from setuptools import setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
-WHAT_TORCH = """\"\"\"Written by setup.py: the torch of the build, and whether it has CUDA kernels.\"\"\"
+WHAT_TORCH = """\"\"\"Written by setup.py: the torch of the build, whether it has CUDA.\"\"\"
 
 TORCH_VERSION = "{}"
 CUDA = {}

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cell_gradient.h"
 #include "dense.h"
 #include "lattice_sweeps.h"
 
@@ -122,25 +123,13 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_energy_;
   }
 
-  // Virial = sum_i x_i (x) dE/dx_i + sum_k a_k (x) dE/da_k, solved for dE/da_k with the reciprocal vectors.
   void write_cell(const A virial[3][3], T* out) const {
     A rest[3][3], by_cell[3][3];
     for (int k = 0; k < 9; ++k) rest[k / 3][k % 3] = virial[k / 3][k % 3];
     for (int i = 0; i < n_ && in_.gradients; ++i)
       for (int k = 0; k < 9; ++k)
         rest[k / 3][k % 3] += -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) * gradient_[3 * i + k % 3]);
-    auto solve = [&](int k, int d) {
-      const Cell& b = this->reciprocal_;
-      return A(b[0][k]) * rest[0][d] + A(b[1][k]) * rest[1][d] + A(b[2][k]) * rest[2][d];
-    };
-    for (int k = 0; k < 9; ++k) by_cell[k / 3][k % 3] = this->periodic_[k / 3] ? solve(k / 3, k % 3) : A(0.0);
-    if constexpr (dual) {  // the reciprocal vectors move with the cell
-      for (int e = 0; e < 9; ++e)
-        for (int k = 0; k < 3; ++k)
-          if (this->periodic_[k]) rest[e / 3][e % 3].d -= this->cell_[k][e / 3].d * by_cell[k][e % 3].v;
-      for (int k = 0; k < 9; ++k)
-        if (this->periodic_[k / 3]) by_cell[k / 3][k % 3].d = solve(k / 3, k % 3).d;
-    }
+    gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
 

@@ -1,73 +1,16 @@
 // The ops of the lattice engine: schemas, argument checks, CPU and Meta kernels.
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <string>
-#include <tuple>
 
-#include "checks.h"
-#include "lattice.h"
+#include "lattice_args.h"
 
 namespace {
 
 using namespace d3;
-using at::Tensor;
 using T = const Tensor&;
-using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
-using Tensors8 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-struct Args {
-  T positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
-  double cutoff, cn_cutoff, width;
-  bool tail;
-
-  void check() const {
-    check_floating(positions, "positions");
-    TORCH_CHECK_VALUE(positions.dim() == 2 && positions.sym_size(1) == 3, "d3torch: expected positions of shape (n_atoms, 3), got ",
-                      positions.sym_sizes(), ".");
-    TORCH_CHECK_VALUE(offsets.dim() == 1 && offsets.sym_size(0) >= 1, "d3torch: expected offsets of shape (n_systems + 1,), got ",
-                      offsets.sym_sizes(), ".");
-    const Tensor* reals[] = {&cell, &damping, &rcov, &r4r2, &cn_ref, &c6_ref};
-    const char* names[] = {"cell", "damping", "rcov", "r4r2", "cn_ref", "c6_ref"};
-    for (int k = 0; k < 6; ++k) check_real(*reals[k], positions, names[k], "positions");
-    check_index(species, positions, "species", "positions");
-    check_index(offsets, positions, "offsets", "positions");
-    TORCH_CHECK_TYPE(pbc.scalar_type() == at::kBool, "d3torch: expected pbc of dtype bool, got ", pbc.scalar_type(), ".");
-    check_device(pbc, positions, "pbc", "positions");
-    const auto n_systems = offsets.sym_size(0) - 1;
-    check_shape(cell, {n_systems, 3, 3}, "cell", "(n_systems, 3, 3)");
-    check_shape(pbc, {n_systems, 3}, "pbc", "(n_systems, 3)");
-    check_shape(damping, {n_systems, 4}, "damping", "(n_systems, 4), s6 s8 a1 a2 of each");
-    check_shape(species, {positions.sym_size(0)}, "species", "(n_atoms,)");
-    check_tables();
-    check_cutoff(cutoff, width);
-    TORCH_CHECK_VALUE(cn_cutoff > 0, "d3torch: expected a positive cn_cutoff, got ", cn_cutoff, ".");
-    const double largest = std::max(cutoff, cn_cutoff);  // infinity would ask for infinitely many images
-    TORCH_CHECK_VALUE(largest <= 1e5, "d3torch: expected cutoffs of at most 1e5, got ", largest, ".");
-  }
-
-  void check_tables() const {
-    TORCH_CHECK_VALUE(cn_ref.dim() == 2 && cn_ref.sym_size(1) <= max_refs, "d3torch: expected cn_ref of shape (n_species, n_refs <= ",
-                      max_refs, "), got ", cn_ref.sym_sizes(), ".");
-    const auto s = cn_ref.sym_size(0), r = cn_ref.sym_size(1);
-    check_shape(rcov, {s}, "rcov", "(n_species,)");
-    check_shape(r4r2, {s}, "r4r2", "(n_species,)");
-    check_shape(c6_ref, {s, s, r, r}, "c6_ref", "(n_species, n_species, n_refs, n_refs)");
-  }
-};
-
-Tensor empty_for(const Args& a, c10::SymIntArrayRef shape) { return at::empty_symint(shape, a.positions.options()); }
-
-// energy, energies, cn, c6, gradient, virial, cell, damping
-Tensors8 allocate(const Args& a) {
-  const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
-  return {empty_for(a, {b}),    empty_for(a, {n}),       empty_for(a, {n}),       empty_for(a, {n}),
-          empty_for(a, {n, 3}), empty_for(a, {b, 3, 3}), empty_for(a, {b, 3, 3}), empty_for(a, {b, 4})};
-}
 
 InstructionSet parse_instruction_set(c10::string_view name) {
   const InstructionSet sets[] = {InstructionSet::best, InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline};
@@ -97,108 +40,48 @@ void check_error(const LatticeError& e) {
                     e.system, ".");
 }
 
-// Contiguous tensors, kept alive while the kernel reads their pointers.
-struct Hold {
-  Tensor positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
-  const Args& args;
-  explicit Hold(const Args& a)
-      : positions(a.positions.contiguous()), cell(a.cell.contiguous()), pbc(a.pbc.contiguous()), species(a.species.contiguous()),
-        offsets(a.offsets.contiguous()), damping(a.damping.contiguous()), rcov(a.rcov.contiguous()), r4r2(a.r4r2.contiguous()),
-        cn_ref(a.cn_ref.contiguous()), c6_ref(a.c6_ref.contiguous()), args(a) {}
-
-  template <class X> LatticeInput<X> input(bool gradients, bool learn, InstructionSet set) const {
-    const int64_t n_systems = offsets.size(0) - 1, n_atoms = positions.size(0);
-    const int64_t *s = species.const_data_ptr<int64_t>(), *o = offsets.const_data_ptr<int64_t>();
-    check_species(s, n_atoms, cn_ref.size(0));
-    check_offsets(o, n_systems, n_atoms);
-    const Tables<X> tables{r4r2.const_data_ptr<X>(), cn_ref.const_data_ptr<X>(), c6_ref.const_data_ptr<X>(), int(cn_ref.size(0)),
-                           int(cn_ref.size(1))};
-    const int threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    return {positions.const_data_ptr<X>(), cell.const_data_ptr<X>(), pbc.const_data_ptr<bool>(), s, o, n_systems,
-            damping.const_data_ptr<X>(), rcov.const_data_ptr<X>(), tables, X(args.cutoff), X(args.cn_cutoff), X(args.width), args.tail,
-            threads, set, gradients, learn};
-  }
-};
-
-template <class X> LatticeOutput<X> output_of(Tensors8& tensors) {
-  return std::apply([](auto&... t) { return LatticeOutput<X>{t.template mutable_data_ptr<X>()...}; }, tensors);
-}
-
-Tensors8 evaluate_meta(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff,
-                       double cn_cutoff, double width, bool tail, bool, bool, c10::string_view) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
-  args.check();
-  return allocate(args);
+// The input of a CPU kernel.
+template <class X> LatticeInput<X> checked(const LatticeHold& hold, bool gradients, bool learn, InstructionSet set) {
+  const int threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  const LatticeInput<X> in = hold.input<X>(gradients, learn, threads, set);
+  const int64_t n_atoms = hold.positions.size(0);
+  check_species(in.species, n_atoms, in.tables.n_species);
+  check_offsets(in.offsets, in.n_systems, n_atoms);
+  return in;
 }
 
 Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff,
                       double cn_cutoff, double width, bool tail, bool gradients, bool learn, c10::string_view instruction_set) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
+  const LatticeArgs args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
   args.check();
   const InstructionSet set = parse_instruction_set(instruction_set);
-  const Hold hold(args);
+  const LatticeHold hold(args);
   Tensors8 out = allocate(args);
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_evaluate", [&] {
-    check_error(Lattice<scalar_t>::evaluate(hold.input<scalar_t>(gradients || learn, learn, set), nullptr, output_of<scalar_t>(out)));
+    check_error(Lattice<scalar_t>::evaluate(checked<scalar_t>(hold, gradients || learn, learn, set), nullptr, output_of<scalar_t>(out)));
   });
   return out;
-}
-
-void check_tangents(const Args& a, T t_positions, T t_cell, T t_damping) {
-  const Tensor *tangents[] = {&t_positions, &t_cell, &t_damping}, *of[] = {&a.positions, &a.cell, &a.damping};
-  const char* names[] = {"tangent_positions", "tangent_cell", "tangent_damping"};
-  for (int k = 0; k < 3; ++k) {
-    check_real(*tangents[k], a.positions, names[k], "positions");
-    check_shape(*tangents[k], of[k]->sym_sizes(), names[k], "its argument");
-  }
-}
-
-Tensors8 tangent_meta(T t_positions, T t_cell, T t_damping, T positions, T cell, T pbc, T species, T offsets, T damping, T rcov,
-                      T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
-  args.check();
-  check_tangents(args, t_positions, t_cell, t_damping);
-  return allocate(args);
 }
 
 Tensors8 tangent_cpu(T t_positions, T t_cell, T t_damping, T positions, T cell, T pbc, T species, T offsets, T damping, T rcov,
                      T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
+  const LatticeArgs args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
   args.check();
   check_tangents(args, t_positions, t_cell, t_damping);
-  const Hold hold(args);
+  const LatticeHold hold(args);
   const Tensor tp = t_positions.contiguous(), tc = t_cell.contiguous(), td = t_damping.contiguous();
   Tensors8 out = allocate(args);
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_tangent", [&] {
     const LatticeTangents<scalar_t> tangents{tp.const_data_ptr<scalar_t>(), tc.const_data_ptr<scalar_t>(), td.const_data_ptr<scalar_t>()};
-    check_error(Lattice<scalar_t>::evaluate(hold.input<scalar_t>(true, true, InstructionSet::best), &tangents, output_of<scalar_t>(out)));
+    check_error(Lattice<scalar_t>::evaluate(checked<scalar_t>(hold, true, true, InstructionSet::best), &tangents, output_of<scalar_t>(out)));
   });
   return out;
-}
-
-Tensor dispersion_meta(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref,
-                       double cutoff, double cn_cutoff, double width, bool tail) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
-  args.check();
-  return std::get<0>(allocate(args));
 }
 
 Tensor dispersion_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref,
                       double cutoff, double cn_cutoff, double width, bool tail) {
   return std::get<0>(evaluate_cpu(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff,
                                   width, tail, false, false, "best"));
-}
-
-// Gradients of sum_b grad_energy_b E_b from those of the energies.
-Tensors3 backward_meta(T grad_energy, T gradient, T by_cell, T by_damping, T positions, T cell, T pbc, T species, T offsets,
-                       T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  const Args args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
-  args.check();
-  const Tensor *grads[] = {&gradient, &by_cell, &by_damping}, *of[] = {&positions, &cell, &damping};
-  const char* names[] = {"gradient", "by_cell", "by_damping"};
-  for (int k = 0; k < 3; ++k) check_shape(*grads[k], of[k]->sym_sizes(), names[k], "its argument");
-  check_shape(grad_energy, {offsets.sym_size(0) - 1}, "grad_energy", "(n_systems,)");
-  return {empty_for(args, positions.sym_sizes()), empty_for(args, cell.sym_sizes()), empty_for(args, damping.sym_sizes())};
 }
 
 Tensors3 backward_cpu(T grad_energy, T gradient, T by_cell, T by_damping, T positions, T cell, T pbc, T species, T offsets,

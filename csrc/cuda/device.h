@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "../d3_math.h"
+
 namespace d3 {
 
 constexpr int warp_lanes = 32;
@@ -29,7 +31,7 @@ void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t s
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
 }
 
-inline int64_t blocks_for(int64_t n, int per_block) { return (n + per_block - 1) / per_block; }
+D3_HD inline int64_t blocks_for(int64_t n, int per_block) { return (n + per_block - 1) / per_block; }
 
 // Cuts one allocation into arrays, each on a boundary of 256 bytes; with a null start it only adds up.
 class Arena {

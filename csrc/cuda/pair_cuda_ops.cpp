@@ -1,39 +1,22 @@
 // The pair ops on CUDA tensors: the checks of the CPU, scratch memory from torch, the current stream. Nothing here waits for
 // the GPU, so that what is wrong with values (an index out of range) comes out as NaN.
 #include <ATen/Dispatch.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
 #include "../pair_args.h"
+#include "cuda_args.h"
 #include "pairs_cuda.h"
 
 namespace {
 
 using namespace d3;
 
-cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
-
 void check_atoms(const Tensor& vectors, const Tensor& species, int64_t n_species) {
   TORCH_CHECK_INDEX(species.size(0) > 0 || vectors.size(0) == 0, "d3torch: expected no pairs where there are no atoms, got ",
                     vectors.size(0), ".");
   TORCH_CHECK_VALUE(n_species <= cuda_species, "d3torch: expected at most ", cuda_species, " species on a GPU, got ", n_species, ".");
 }
-
-// Tables of 5 or 7 references, for which there are kernels; others are padded.
-struct Padded {
-  Tensor cn_ref, c6_ref;
-  Padded(const Tensor& cn, const Tensor& c6) : cn_ref(cn), c6_ref(c6) {
-    const int64_t n = cn.dim() == 2 ? cn.size(1) : cuda_refs;
-    TORCH_CHECK_VALUE(n <= cuda_refs, "d3torch: expected at most ", cuda_refs, " references of a species on a GPU, got ", n, ".");
-    if (n == 5 || n == cuda_refs) return;
-    cn_ref = at::constant_pad_nd(cn, {0, cuda_refs - n}, -1);
-    c6_ref = at::constant_pad_nd(c6, {0, cuda_refs - n, 0, cuda_refs - n}, 0);
-  }
-};
-
-Tensor scratch(size_t bytes, const Tensor& like) { return at::empty({int64_t(bytes)}, like.options().dtype(at::kByte)); }
 
 Tensor cn_cuda(const Tensor& vectors, const Tensor& pairs, const Tensor& species, const Tensor& rcov, double cutoff) {
   const c10::DeviceGuard guard(vectors.device());

@@ -89,7 +89,7 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy, Ene
 template <bool slopes, class V, class T>
 void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy, EnergyGradients<T> out) {
   if (c.in.tables.n_refs == 5) walk<5, slopes>(c, memory, stream, energy, out);
-  else if (c.in.tables.n_refs == cuda_refs) walk<cuda_refs, slopes>(c, memory, stream, energy, out);
+  else if (c.in.tables.n_refs == max_refs) walk<max_refs, slopes>(c, memory, stream, energy, out);
   else throw std::invalid_argument("d3torch: expected tables of 5 or 7 references on a GPU.");
 }
 

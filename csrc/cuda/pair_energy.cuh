@@ -10,7 +10,7 @@ template <class X> struct alignas(16) Weights { X v[8]; };
 
 // What an atom needs of a species of neighbours.
 template <class X> struct SpeciesRow {
-  X c6[cuda_refs], dc6[cuda_refs];
+  X c6[max_refs], dc6[max_refs];
   RationalDamping<X> damping;
 };
 

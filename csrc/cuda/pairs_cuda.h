@@ -7,11 +7,10 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
-#include "../kernels.h"
+#include "../lattice.h"
 
 namespace d3 {
 
-constexpr int cuda_refs = 7;      // references of a species, at most
 constexpr int cuda_species = 128;  // species, at most: a row of constants for each is in shared memory
 
 template <class T> struct CudaCounting {
