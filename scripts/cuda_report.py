@@ -16,6 +16,9 @@ FACT = re.compile(
     r" stores, (\d+) bytes spill loads.*?Used (\d+) registers([^\n]*)",
     re.S,
 )
+# The energy sweep on dual numbers in float64 (double backward of the lattice engine): 30 sums and
+# two rows of dual numbers are more than 255 registers hold.
+ALLOWED = "(EnergyMode)2, double, Dual<double>"
 
 
 def demangled(names: list[str]) -> list[str]:
@@ -44,8 +47,8 @@ def main(paths: list[str]) -> int:
         shared = re.search(r"(\d+) bytes smem", rest)
         size = shared[1] if shared else "0"
         print(f"{arch:6} {registers:>4} {stack:>5} {spilled:>5} {size:>6}  {name}")
-        local += bool(spilled or int(stack))
-    print(f"{len(facts)} kernels, {local} with local memory (static shared memory listed)")
+        local += bool(spilled or int(stack)) and ALLOWED not in name
+    print(f"{len(facts)} kernels, {local} with local memory that should have none")
     return local
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SUITES = ["test_cuda_pairs.py"]
+SUITES = ["test_cuda_pairs.py", "test_cuda_lattice.py"]
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

@@ -19,6 +19,12 @@ template <class S, int n> struct RunningSums {
   }
 };
 
+// A value as it comes from a shuffle of a lane with itself: otherwise the compiler would repeat the conversion from double
+// precision for every pair.
+__device__ inline float settled(float x) { return __shfl_sync(all_lanes, x, lane_index()); }
+__device__ inline double settled(double x) { return x; }
+template <class T> __device__ inline Dual<T> settled(Dual<T> x) { return {settled(x.v), settled(x.d)}; }
+
 template <class T, class S> struct CountBody : RunningSums<S, 1> {
   static constexpr bool counts_same = true;
   const LatticeCall<T, S>& call;
@@ -68,8 +74,8 @@ template <class T, class S, EnergyMode mode, int R> struct EnergyBody : RunningS
     Wide<S> parameters[4];
     for (int k = 0; k < 4; ++k) parameters[k] = call.damping(middle.system, k);
     const auto d = RationalDamping<Wide<S>>::make(parameters, double(t.r4r2[middle.species]), double(t.r4r2[s]));
-    damping = {narrow<S>(d.s6), narrow<S>(d.s8q),  narrow<S>(d.q),   narrow<S>(d.root),
-               narrow<S>(d.r0), narrow<S>(d.r0_6), narrow<S>(d.r0_8)};
+    const auto narrowed = [](Wide<S> x) { return settled(narrow<S>(x)); };
+    damping = {narrowed(d.s6), narrowed(d.s8q), narrowed(d.q), narrowed(d.root), narrowed(d.r0), narrowed(d.r0_6), narrowed(d.r0_8)};
   }
 
   __device__ void add(bool inside, S x, S y, S z, S r2, int64_t place) {
@@ -112,7 +118,7 @@ __device__ inline Dual<double> shuffle_xor(Dual<double> x, int step) {
 
 // Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared memory.
 template <class A, int n, class S> __device__ A* gather(const Middle<S>& m, const A (&totals)[n]) {
-  A* shared = shared_memory<A>();
+  A* shared = shared_memory<A>() + reach_bytes / sizeof(A);
   for (int k = 0; k < n; ++k) {
     A sum = totals[k];
     for (int step = warp_lanes / 2; step >= m.width; step /= 2) sum += shuffle_xor(sum, step);

@@ -10,11 +10,19 @@ template <class S> struct Middle {
   int64_t place;        // of this lane's atom, in the sorted order
   int count, width, column, row;  // atoms; lanes for them; this lane's atom and neighbour
   Site<S> site;
+  __device__ bool active() const { return column < count; }
+};
+
+// Where a block searches: in shared memory, since registers are short.
+struct Reach {
   double centre[3];              // of the cluster, which positions are relative to
   float box_centre[3], half[3];  // of the block; the centre is relative to the system's origin
   int low[3], high[3];           // images that may come within the cutoff
-  __device__ bool active() const { return column < count; }
 };
+constexpr size_t reach_bytes = 128;  // at the start of shared memory
+static_assert(sizeof(Reach) <= reach_bytes);
+
+__device__ inline Reach& reach_of_block() { return *shared_memory<Reach>(); }
 
 // Smallest and largest of a value of the block's atoms, over the lanes of a warp.
 __device__ inline void block_span(float& low, float& high) {
@@ -22,6 +30,29 @@ __device__ inline void block_span(float& low, float& high) {
     const float a = __shfl_xor_sync(all_lanes, low, step), b = __shfl_xor_sync(all_lanes, high, step);
     low = a < low ? a : low, high = b > high ? b : high;
   }
+}
+
+template <class T, class S>
+__device__ void set_reach(const ClusterBox& box, const ClusterInfo& info, const SystemFrame& f, T cutoff, const Site<S>& site) {
+  const S xyz[3] = {site.x, site.y, site.z};
+  Reach reach;
+  double extent[3] = {0, 0, 0}, middle[3] = {0, 0, 0};
+  for (int d = 0; d < 3; ++d) {
+    float low = float(value(xyz[d])), high = low;
+    block_span(low, high);
+    reach.centre[d] = info.centre[d], reach.half[d] = 0.5f * (high - low) * 1.00001f;
+    reach.box_centre[d] = box.centre[d] + 0.5f * (low + high);
+    for (int k = 0; k < 3; ++k) {
+      middle[k] += (info.centre[d] + 0.5 * (low + high)) * f.inverse[d][k];
+      extent[k] += fabs(f.inverse[d][k]) * reach.half[d];
+    }
+  }
+  for (int k = 0; k < 3; ++k) {
+    const double far = extent[k] + double(cutoff) / f.height[k] + 1e-6;
+    reach.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0;
+    reach.high[k] = f.periodic[k] ? int(floor(middle[k] + far)) : 0;
+  }
+  if (threadIdx.x == 0) reach_of_block() = reach;
 }
 
 // False if there is nothing to do for this block.
@@ -39,39 +70,25 @@ template <class T, class S> __device__ bool make_middle(const LatticeCall<T, S>&
   m.column = lane_index() % m.width, m.row = lane_index() / m.width;
   m.place = box.first + part + (m.active() ? m.column : 0);
   m.site = c.sites[m.place];
-  const S xyz[3] = {m.site.x, m.site.y, m.site.z};
-  double reach[3] = {0, 0, 0}, middle[3] = {0, 0, 0};
-  for (int d = 0; d < 3; ++d) {
-    float low = float(value(xyz[d])), high = low;
-    block_span(low, high);
-    m.centre[d] = info.centre[d], m.half[d] = 0.5f * (high - low) * 1.00001f, m.box_centre[d] = box.centre[d] + 0.5f * (low + high);
-    for (int k = 0; k < 3; ++k) {
-      middle[k] += (info.centre[d] + 0.5 * (low + high)) * f.inverse[d][k];
-      reach[k] += fabs(f.inverse[d][k]) * m.half[d];
-    }
-  }
-  for (int k = 0; k < 3; ++k) {
-    const double far = reach[k] + double(cutoff) / f.height[k] + 1e-6;
-    m.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0, m.high[k] = f.periodic[k] ? int(floor(middle[k] + far)) : 0;
-  }
+  set_reach(box, info, f, cutoff, m.site);
+  __syncthreads();
   return true;
 }
-
 struct Image {
   int shift[3];
 };
 
-template <class S> __device__ inline int count_images(const Middle<S>& m) {
+__device__ inline int count_images(const Reach& r) {
   int n = 1;
-  for (int k = 0; k < 3; ++k) n *= m.high[k] - m.low[k] + 1;
+  for (int k = 0; k < 3; ++k) n *= r.high[k] - r.low[k] + 1;
   return n;
 }
 
-template <class S> __device__ inline Image image_at(const Middle<S>& m, int number) {
+__device__ inline Image image_at(const Reach& r, int number) {
   Image image;
   for (int k = 2; k >= 0; --k) {
-    const int n = m.high[k] - m.low[k] + 1;
-    image.shift[k] = m.low[k] + number % n, number /= n;
+    const int n = r.high[k] - r.low[k] + 1;
+    image.shift[k] = r.low[k] + number % n, number /= n;
   }
   return image;
 }
@@ -80,7 +97,7 @@ template <class S> __device__ inline Image image_at(const Middle<S>& m, int numb
 template <class T, class S> __device__ inline Site<S> offset(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, const Image& image) {
   S out[3];
   for (int d = 0; d < 3; ++d) {
-    double x = c.infos[cluster].centre[d] - m.centre[d];
+    double x = c.infos[cluster].centre[d] - reach_of_block().centre[d];
     for (int k = 0; k < 3; ++k) x += image.shift[k] * c.frames[m.system].cell[k][d];
     if constexpr (LatticeCall<T, S>::dual) {
       double t = 0;
@@ -94,8 +111,8 @@ template <class T, class S> __device__ inline Site<S> offset(const LatticeCall<T
 }
 
 // Whether a box comes within the cutoff of the middle's, in single precision with room for its rounding.
-template <class S>
-__device__ inline bool in_reach(const Middle<S>& m, const float (&shift)[3], const float* centre, const float* half, float cutoff) {
+__device__ inline bool in_reach(const float (&shift)[3], const float* centre, const float* half, float cutoff) {
+  const Reach& m = reach_of_block();
   float gap2 = 0;
   for (int d = 0; d < 3; ++d) {
     const float slack = 1e-6f * (fabsf(m.box_centre[d]) + fabsf(shift[d]) + fabsf(centre[d]) + cutoff);
@@ -134,12 +151,12 @@ __device__ inline void meet_tile(const LatticeCall<T, S>& c, const Middle<S>& m,
 template <class T, class S, class Body>
 __device__ inline void meet_images(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, T cutoff2, T same2, Body& body) {
   const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = warp_lanes / m.width;
-  const int64_t n = int64_t(count_images(m)) * count;
+  const int64_t n = int64_t(count_images(reach_of_block())) * count;
   int steps = 0;
   for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
-    const Site<S> from = difference(m.site, offset(c, m, cluster, image_at(m, int(q / count))));
+    const Site<S> from = difference(m.site, offset(c, m, cluster, image_at(reach_of_block(), int(q / count))));
     meet(c, from, first + int(q % count), valid && m.active(), cutoff2, same2, body);
     if (++steps % 32 == 0) body.flush();
   }
@@ -164,12 +181,12 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
       const SuperBox box = c.supers[super];
       float centre[3], half[3];
       for (int d = 0; d < 3; ++d) centre[d] = 0.5f * (box.low[d] + box.high[d]), half[d] = 0.5f * (box.high[d] - box.low[d]);
-      hit = in_reach(m, shift, centre, half, float(cutoff));
+      hit = in_reach(shift, centre, half, float(cutoff));
     }
     for (unsigned supers = __ballot_sync(all_lanes, hit); supers; supers &= supers - 1) {
       const int base = 32 * (first + __ffs(int(supers)) - 1), id = base + lane_index();
       bool near = id >= begin && id < end;
-      if (near) near = in_reach(m, shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
+      if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
       for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1)
         if (turn++ % warp_count() == warp_index())
           meet_tile(c, m, base + __ffs(int(tiles)) - 1, image, cutoff * cutoff, same2, body);
@@ -181,14 +198,14 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
 template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const Middle<S>& m, T cutoff, Body& body) {
   const T same = T(1e-6) * cutoff, same2 = same * same;
-  const int images = count_images(m), end = c.first_cluster(m.system + 1);
+  const int images = count_images(reach_of_block()), end = c.first_cluster(m.system + 1);
   int turn = 0;
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
     body.species(c.infos[begin].species);
     if (c.boxes[begin].count <= block_atoms && images > 1)
       meet_images(c, m, begin, cutoff * cutoff, same2, body);
     else
-      for (int k = 0; k < images; ++k) meet_clusters(c, m, begin, c.infos[begin].next, image_at(m, k), cutoff, same2, turn, body);
+      for (int k = 0; k < images; ++k) meet_clusters(c, m, begin, c.infos[begin].next, image_at(reach_of_block(), k), cutoff, same2, turn, body);
   }
 }
 

@@ -4,7 +4,11 @@
 
 namespace d3 {
 
-template <class T, class S> __global__ void count_sweep(LatticeCall<T, S> c) {
+constexpr int most_warps = 8, sweep_threads = most_warps * warp_lanes;  // of a block that sweeps
+// Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
+template <class S, bool learn = false> constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
+
+template <class T, class S> __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
   if (!make_middle(c, c.in.cn_cutoff, m)) return;
@@ -35,7 +39,8 @@ template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
 }
 
 // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
-template <int R, EnergyMode mode, class T, class S> __global__ void energy_sweep(LatticeCall<T, S> c) {
+template <int R, EnergyMode mode, class T, class S>
+__global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>) energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
   if (!make_middle(c, c.in.cutoff, m)) return;
@@ -59,7 +64,7 @@ template <int R, EnergyMode mode, class T, class S> __global__ void energy_sweep
     for (int k = t; k < 4; k += blockDim.x) parts[part_damping + k] = half * column_sum(sums, of_damping + k);
 }
 
-template <class T, class S> __global__ void count_gradient_sweep(LatticeCall<T, S> c) {
+template <class T, class S> __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_gradient_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
   if (!make_middle(c, c.in.cn_cutoff, m)) return;
@@ -136,7 +141,7 @@ namespace {
 
 // Warps that share the neighbours of eight atoms: many where there are few atoms, so that a card is filled.
 inline int warps_of_block(int64_t blocks) {
-  int warps = 16;
+  int warps = most_warps;
   while (warps > 1 && blocks * warps > 16384) warps /= 2;
   return warps;
 }
@@ -146,7 +151,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   constexpr bool dual = LatticeCall<T, S>::dual;
   const int64_t blocks = c.max_clusters * blocks_of_cluster, atom_blocks = blocks_for(c.n_atoms, lattice_threads);
   const int warps = warps_of_block(blocks), threads = warps * warp_lanes;
-  const auto shared = [&](int columns) { return sizeof(A) * columns * block_atoms * warps; };
+  const auto shared = [&](int columns) { return reach_bytes + sizeof(A) * columns * block_atoms * warps; };
   launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
   launch(weigh<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
   if (dual || c.in.learn) launch(energy_sweep<R, EnergyMode::learn, T, S>, blocks, threads, shared(n_energy_columns), stream, c);

@@ -1,0 +1,322 @@
+"""The lattice engine on CUDA: that of the CPU for cells of every kind, batches, derivatives.
+
+Without a GPU it runs emulated, from test_cuda_emulation.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+from corpus import Structure, random_structures
+from cuda_device import EMULATED, GPU, assert_close, moved, on_either, on_gpu, run, run_cpu
+from torch import Tensor
+from torch.autograd import grad, gradcheck, gradgradcheck
+
+from d3torch import D3BJ, ops
+from d3torch.units import BOHR
+
+pytestmark = on_either
+STRUCTURES = random_structures(220 if GPU else 24)
+DATA = Path(__file__).parents[1] / "d3torch" / "data"
+dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+NAMES = ("energy", "energies", "cn", "c6", "gradient", "virial", "by_cell", "by_damping")
+
+
+def _arguments(
+    structures: list[Structure], dtype: torch.dtype, width: float = 0.0, reference: str = "2024"
+) -> tuple[Any, ...]:
+    """Arguments of the ops for a batch of structures, at the cutoffs of the first."""
+    first = structures[0]
+    elements = np.unique(np.concatenate([s.numbers for s in structures])).tolist()
+    cutoffs = {"cutoff": first.cutoff, "cn_cutoff": first.cn_cutoff, "width": width}
+    model = D3BJ(elements, "pbe", dtype=dtype, reference=reference, **cutoffs)
+    positions = torch.tensor(np.concatenate([s.positions for s in structures]), dtype=dtype)
+    cell = torch.tensor(np.stack([s.cell for s in structures]), dtype=dtype)
+    pbc = torch.tensor(np.stack([np.broadcast_to(s.pbc, 3) for s in structures]))
+    counts = torch.tensor([0, *(len(s.numbers) for s in structures)])
+    species = model.species(torch.tensor(np.concatenate([s.numbers for s in structures])))
+    damping = model.damping().detach().repeat(len(structures), 1)
+    systems = (positions, cell, pbc, species, counts.cumsum(0))
+    r = model.reach()
+    return (*systems, damping, *model.tables(), r.cutoff, r.cn_cutoff, r.width, False)
+
+
+def _assert_agree(found: Any, expected: Any, cutoff: float) -> None:
+    """Relative to the largest component, or where parts cancel to the energies over the cutoff."""
+    energy = expected[0].abs().sum().item()
+    for name, a, b in zip(NAMES, found, expected, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        if not a.numel():
+            continue
+        floor = {"gradient": energy / cutoff, "by_cell": energy / cutoff, "virial": energy}
+        scale = max(b.abs().max().item(), floor.get(name, 0.0))
+        tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}[a.dtype]
+        if name not in ("energy", "energies", "cn", "c6"):
+            tolerance *= {torch.float64: 10, torch.float32: 2}[a.dtype]
+        assert (a - b).abs().max().item() <= tolerance * scale, name
+
+
+def _compare(arguments: tuple[Any, ...], gradients: bool = True, learn: bool = True) -> None:
+    found = run("dispersion_evaluate", *arguments, gradients, learn)
+    _assert_agree(
+        found, run_cpu("dispersion_evaluate", *arguments, gradients, learn), arguments[10]
+    )
+
+
+def _structure(atoms: Atoms, cutoff: float, cn_cutoff: float) -> Structure:
+    cell, pbc = np.array(atoms.cell), np.array(atoms.pbc)
+    name = str(atoms.symbols)
+    return Structure(name, atoms.numbers, atoms.positions, cell, pbc, cutoff, cn_cutoff)
+
+
+@dtypes
+@pytest.mark.parametrize("key", range(len(STRUCTURES)))
+def test_random_clusters_and_crystals(key: int, dtype: torch.dtype) -> None:
+    _compare(_arguments([STRUCTURES[key]], dtype, width=1.0 if key % 2 else 0.0))
+
+
+@dtypes
+@pytest.mark.parametrize(("gradients", "learn"), [(False, False), (True, False), (False, True)])
+def test_modes(gradients: bool, learn: bool, dtype: torch.dtype) -> None:
+    for reference in ("2010", "2024"):
+        arguments = _arguments([STRUCTURES[3]], dtype, reference=reference)
+        _compare(arguments, gradients, learn)
+        assert_close(run("dispersion", *arguments), run_cpu("dispersion", *arguments))
+
+
+@dtypes
+def test_a_cell_far_smaller_than_the_cutoff(dtype: torch.dtype) -> None:
+    """One or two atoms of a species: lanes go over images."""
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.rattle(0.1, seed=1)
+    _compare(_arguments([_structure(atoms, 21.3, 14.7)], dtype, width=2.0))
+
+
+@dtypes
+def test_clusters_of_many_atoms_in_a_skewed_cell(dtype: torch.dtype) -> None:
+    """Several clusters of each species, several images of each, atoms outside of the cell."""
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (3, 2, 2)
+    atoms.rattle(0.2, seed=2)
+    atoms.set_cell(atoms.cell + [[0, 0, 0], [2.5, 0, 0], [-3.0, 1.5, 0]])
+    atoms.positions[::7] += 3 * atoms.cell[0] - 2 * atoms.cell[2]
+    _compare(_arguments([_structure(atoms, 7.1, 6.3)], dtype, width=1.0))
+
+
+@dtypes
+def test_a_large_molecule_far_from_the_origin(dtype: torch.dtype) -> None:
+    atoms = bulk("Cu", cubic=True) * (6, 3, 2)
+    atoms.rattle(0.1, seed=3)
+    atoms.numbers[::3] = 8
+    atoms.pbc = False
+    atoms.positions += [4000.0, -2500.0, 1000.0]
+    _compare(_arguments([_structure(atoms, 8.7, 6.1)], dtype))
+
+
+def test_more_than_thirty_two_clusters() -> None:
+    """Boxes of 32 clusters are searched first: more than one of them here."""
+    atoms = bulk("Cu", cubic=True) * (7, 7, 6)
+    atoms.rattle(0.1, seed=4)
+    _compare(_arguments([_structure(atoms, 3.4, 3.1)], torch.float64), learn=False)
+
+
+@dtypes
+def test_a_batch_of_systems_of_every_kind(dtype: torch.dtype) -> None:
+    empty = STRUCTURES[1]._replace(numbers=STRUCTURES[1].numbers[:0], positions=np.zeros((0, 3)))
+    batch = [*STRUCTURES[:6], empty, *STRUCTURES[6:12], empty]
+    _compare(_arguments(batch, dtype))
+
+
+def test_a_batch_of_many_small_molecules() -> None:
+    """So many that a single warp takes each block of atoms."""
+    rng = np.random.default_rng(5)
+    batch = [
+        STRUCTURES[0]._replace(
+            numbers=rng.choice([1, 6, 8], 4), positions=rng.uniform(0, 3, (4, 3)) * [1, 1, 4]
+        )
+        for _ in range(700)
+    ]
+    _compare(_arguments(batch, torch.float64), learn=False)
+
+
+def test_no_atoms_and_no_systems() -> None:
+    arguments = _arguments([STRUCTURES[0]], torch.float64)
+    none = (arguments[0][:0], arguments[1], arguments[2], arguments[3][:0], arguments[4] * 0)
+    _compare((*none, *arguments[5:]))
+    nothing = (none[0], arguments[1][:0], arguments[2][:0], none[3], none[4][:1], arguments[5][:0])
+    _compare((*nothing, *arguments[6:]))
+
+
+@dtypes
+@pytest.mark.parametrize("key", [0, 1, 2, 3, 7])
+def test_tangents(key: int, dtype: torch.dtype) -> None:
+    arguments = _arguments([STRUCTURES[key], STRUCTURES[key + 1]], dtype, width=1.0)
+    rng = torch.Generator().manual_seed(7)
+    shapes = [arguments[k].shape for k in (0, 1, 5)]
+    tangents = [torch.randn(s, generator=rng, dtype=torch.float64).to(dtype) for s in shapes]
+    tangents[1] = tangents[1] * arguments[2][:, :, None]  # rows without pbc do not matter
+    found = run("dispersion_tangent", *tangents, *arguments)
+    expected = run_cpu("dispersion_tangent", *tangents, *arguments)
+    # a derivative of a sum of large parts that cancel: the energy's digits are the measure
+    scale = {torch.float64: 1e-11, torch.float32: 1e-4}[dtype]
+    for name, a, b in zip(NAMES, found, expected, strict=True):
+        assert (a - b).abs().max() <= scale * b.abs().max(), name
+
+
+@dtypes
+def test_backward_scales_the_gradients_of_every_system(dtype: torch.dtype) -> None:
+    arguments = _arguments(STRUCTURES[:5], dtype)
+    _, _, _, _, gradient, _, by_cell, by_damping = run_cpu("dispersion_evaluate", *arguments)
+    grads = (torch.linspace(-1.0, 2.0, 5, dtype=dtype), gradient, by_cell, by_damping)
+    found = run("dispersion_backward", *grads, *arguments)
+    assert all(map(torch.equal, found, run_cpu("dispersion_backward", *grads, *arguments)))
+
+
+@dtypes
+def test_results_repeat_to_the_last_bit(dtype: torch.dtype) -> None:
+    arguments = _arguments(STRUCTURES[:8], dtype)
+    first = run("dispersion_evaluate", *arguments, True, True)
+    for _ in range(1 if EMULATED else 20):
+        again = run("dispersion_evaluate", *arguments, True, True)
+        assert all(map(torch.equal, first, again))
+
+
+# ---- what the CPU refuses comes out as NaN, for the system that it concerns ----
+
+
+def _spoil_position(arguments: list[Any], value: float) -> None:
+    arguments[0][arguments[4][1] + 1, 2] = value
+
+
+def _spoil(arguments: list[Any], what: str) -> None:
+    first = int(arguments[4][1])
+    if what in ("nan", "inf", "far"):
+        _spoil_position(arguments, {"nan": np.nan, "inf": np.inf, "far": 2e9}[what])
+    if what == "same spot":
+        arguments[0][first + 1] = arguments[0][first]
+    if what == "singular":
+        arguments[1][1, 2] = arguments[1][1, 0]
+
+
+@pytest.mark.parametrize("what", ["nan", "inf", "far", "same spot", "singular"])
+def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
+    batch = [STRUCTURES[3], STRUCTURES[7], STRUCTURES[11]]
+    arguments = [*_arguments(batch, torch.float64)]
+    good = run_cpu("dispersion_evaluate", *arguments)
+    arguments[:2] = [arguments[0].clone(), arguments[1].clone()]
+    _spoil(arguments, what)
+    with pytest.raises(ValueError, match="d3torch: expected"):
+        run_cpu("dispersion_evaluate", *arguments)
+    found = run("dispersion_evaluate", *arguments)
+    starts, last = [int(o) for o in arguments[4]], slice(None, -1)
+    for a, b in zip(found[last], good[last], strict=True):
+        spoilt = slice(starts[1], starts[2]) if len(a) == starts[-1] else slice(1, 2)
+        assert a[spoilt].isnan().all()
+        keep = torch.ones(len(a), dtype=torch.bool)
+        keep[spoilt] = False
+        assert (a[keep] - b[keep]).abs().max() <= 1e-11 * b[keep].abs().max()
+
+
+@pytest.mark.parametrize("what", ["species", "offsets"])
+def test_indices_out_of_range_make_everything_nan(what: str) -> None:
+    arguments = [*_arguments(STRUCTURES[:3], torch.float64)]
+    k = 3 if what == "species" else 4
+    arguments[k] = arguments[k].clone()
+    arguments[k][1] = 200
+    found = run("dispersion_evaluate", *arguments, True, True)
+    assert all(t.isnan().all() for t in found)
+
+
+def test_refusals_are_one_sentence() -> None:
+    arguments = _arguments([STRUCTURES[3]], torch.float64)
+    with pytest.raises(
+        NotImplementedError, match=r"tail correction has no CUDA kernel: take tail="
+    ):
+        run("dispersion_evaluate", *arguments[:-1], True)
+    with pytest.raises(
+        ValueError, match=r"expected instruction_set to be best on a GPU, got avx2\."
+    ):
+        run("dispersion_evaluate", *arguments, True, False, "avx2")
+
+
+# ---- on a GPU only: sizes, autograd, graphs ----
+
+
+def _glass(repeats: int, cutoff: float, dtype: torch.dtype) -> tuple[Any, ...]:
+    atoms = read(DATA / "NS33_1500.extxyz") * (repeats, repeats, repeats)
+    return _arguments([_structure(atoms, cutoff, 40 * BOHR)], dtype)
+
+
+@on_gpu
+@dtypes
+@pytest.mark.parametrize("cutoff", [40 * BOHR, 60 * BOHR, 95 * BOHR])
+def test_glass(cutoff: float, dtype: torch.dtype) -> None:
+    _compare(_glass(1, cutoff, dtype), learn=False)
+
+
+@on_gpu
+def test_a_million_atoms() -> None:
+    """8 x 9 x 10 cells of the glass and their energy; float32, a short cutoff."""
+    atoms = read(DATA / "NS33_1500.extxyz")
+    short = _structure(atoms, 12.0, 12.0)
+    one = run("dispersion_evaluate", *_arguments([short], torch.float32))
+    large = _structure(atoms * (8, 9, 10), 12.0, 12.0)
+    arguments = _arguments([large], torch.float32)
+    assert len(arguments[0]) == 1_080_000
+    found = run("dispersion_evaluate", *arguments)
+    assert abs(found[0].item() / (720 * one[0].item()) - 1) < 1e-5
+    assert found[4].isfinite().all()
+
+
+def _system(leaves: list[Tensor], arguments: tuple[Any, ...]) -> Tensor:
+    positions, cell, damping = leaves
+    systems = ops.Systems(positions, cell, *arguments[2:5])
+    reach = ops.Range(*arguments[10:14])
+    return 1e3 * ops.dispersion(systems, damping, ops.Tables(*arguments[6:10]), reach)
+
+
+@on_gpu
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_derivatives_on_the_gpu(check: Any) -> None:
+    arguments = moved(_arguments([STRUCTURES[3]], torch.float64, width=2.0), "cuda")
+    leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
+    assert check(lambda *x: _system([*x], arguments), leaves)
+
+
+@on_gpu
+def test_nothing_waits_for_the_gpu() -> None:
+    arguments = moved(_arguments(STRUCTURES[:8], torch.float32), "cuda")
+    leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        grad(_system(leaves, arguments).sum(), leaves)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+def test_a_cuda_graph_replays_an_evaluation() -> None:
+    arguments = moved(_glass(1, 21.17, torch.float32), "cuda")
+    op = torch.ops.d3torch.dispersion_evaluate
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            op(*arguments)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = op(*arguments)
+    generator = torch.Generator("cuda").manual_seed(1)
+    noise = torch.randn(arguments[0].shape, generator=generator, device="cuda")
+    arguments[0].add_(0.05 * noise)
+    graph.replay()
+    torch.cuda.synchronize()
+    replayed = [t.clone() for t in captured]
+    assert all(map(torch.equal, replayed, op(*arguments)))
