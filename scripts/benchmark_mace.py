@@ -34,6 +34,7 @@ from e3nn import o3
 from mace.calculators import MACECalculator
 
 import d3torch
+from d3torch import D3Calculator
 from d3torch.integrations.mace import MACED3
 from d3torch.parameters import damping_parameters
 from d3torch.units import BOHR, HARTREE
@@ -87,10 +88,11 @@ class Nvalchemi(Calculator):
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
 
-    def __init__(self, numbers: np.ndarray) -> None:
+    def __init__(self, numbers: np.ndarray, device: str) -> None:
         super().__init__()
-        self.tables = wide_tables(np.unique(numbers))
-        self.numbers = torch.tensor(numbers, dtype=torch.int32)
+        tables = wide_tables(np.unique(numbers))
+        self.tables, self.device = {k: t.to(device) for k, t in tables.items()}, device
+        self.numbers = torch.tensor(numbers, dtype=torch.int32, device=device)
 
     def calculate(
         self, atoms: Any = None, properties: Any = (), system_changes: Any = all_changes
@@ -100,19 +102,20 @@ class Nvalchemi(Calculator):
 
         super().calculate(atoms, properties, system_changes)
         x, cell = (
-            torch.tensor(a / BOHR, dtype=torch.float32) for a in (atoms.positions, atoms.cell.array)
+            torch.tensor(a / BOHR, dtype=torch.float32, device=self.device)
+            for a in (atoms.positions, atoms.cell.array)
         )
         space, p, reach = {"cell": cell[None]}, damping_parameters("pbe"), REACH / BOHR
         most = int(1.15 * len(atoms) / float(cell.det()) * 4.19 * reach**3) + 64
-        pbc = torch.ones(1, 3, dtype=torch.bool)
+        pbc = torch.ones(1, 3, dtype=torch.bool, device=self.device)
         near = neighbor_list(x, reach, **space, pbc=pbc, max_neighbors=most)
         given = {"neighbor_matrix": near[0], "neighbor_matrix_shifts": near[2], **space}
         given |= {"d3_params": self.tables, "compute_virial": True, "num_systems": 1}
         energy, forces, *_, virial = dftd3(x, self.numbers, p.a1, p.a2, p.s8, s6=p.s6, **given)
-        stress = -virial.double().numpy().reshape(3, 3) * HARTREE / atoms.get_volume()
+        stress = -virial.double().cpu().numpy().reshape(3, 3) * HARTREE / atoms.get_volume()
         self.results = {
             "energy": float(energy) * HARTREE,
-            "forces": forces.double().numpy() * HARTREE / BOHR,
+            "forces": forces.double().cpu().numpy() * HARTREE / BOHR,
             "stress": full_3x3_to_voigt_6_stress(stress),
         }
         self.results["free_energy"] = self.results["energy"]
@@ -126,13 +129,13 @@ def rivals(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
 
         dtype = getattr(torch, args.dtype)
         found["torch-dftd"] = TorchDFTD3Calculator(
-            damping="bj", xc="pbe", cutoff=REACH, dtype=dtype
+            damping="bj", xc="pbe", cutoff=REACH, dtype=dtype, device=args.device
         )
     if importlib.util.find_spec("nvalchemiops") and not args.skip_nvalchemi:
         import warp
 
         warp.config.quiet = True
-        found["nvalchemi"] = Nvalchemi(numbers)
+        found["nvalchemi"] = Nvalchemi(numbers, args.device)
     return found
 
 
@@ -140,13 +143,22 @@ def calculators(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]
     """What is compared, by name."""
     dtype = getattr(torch, args.dtype)
     model = torch.load(args.model, weights_only=False).to(dtype) if args.model else medium(dtype)
+    settings = {"default_dtype": args.dtype, "device": args.device}
+    if args.cueq:
+        settings["enable_cueq"] = True
     fused = MACED3(model, "pbe", preset="mace_mp", reference="2010")
     found = {
-        "MACE": MACECalculator(models=model, default_dtype=args.dtype),
-        "MACE + d3torch": MACECalculator(models=fused, default_dtype=args.dtype),
+        "MACE": MACECalculator(models=model, **settings),
+        "MACE + d3torch": MACECalculator(
+            models=fused, default_dtype=args.dtype, device=args.device
+        ),
     }
+    if args.cueq:  # a fused model knows no cuEquivariance: D3 beside it
+        del found["MACE + d3torch"]
+        d3 = D3Calculator(preset="mace_mp", dtype=args.dtype, device=args.device)
+        found["MACE + D3Calculator"] = SumCalculator([MACECalculator(models=model, **settings), d3])
     for name, d3 in rivals(args, numbers).items():
-        again = MACECalculator(models=model, default_dtype=args.dtype)  # the first keeps results
+        again = MACECalculator(models=model, **settings)  # the first keeps results
         found[f"MACE + {name}"] = SumCalculator([again, d3])
     return found
 
@@ -168,6 +180,12 @@ def measure(
     return {name: values[1:] for name, values in seconds.items()}, energies
 
 
+def synchronize(device: Any) -> None:
+    """Wait for a GPU."""
+    if str(device) != "cpu":
+        torch.cuda.synchronize()
+
+
 def dispersion_alone(atoms: Atoms, fused: Any, steps: int) -> float:
     """Fastest seconds of the D3 inside the fused model."""
     term = fused.models[0].dispersion
@@ -177,8 +195,10 @@ def dispersion_alone(atoms: Atoms, fused: Any, steps: int) -> float:
     systems = systems._replace(cell=systems.cell.to(term.d3.rcov))
     seconds = []
     for _ in range(steps + 1):
+        synchronize(fused.device)
         start = time.perf_counter()
         term.numbers(systems)
+        synchronize(fused.device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 
@@ -203,9 +223,11 @@ def preamble(args: argparse.Namespace) -> str:
     installed = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
     versions = ", ".join(f"{n} {installed.get(n, 'not installed')}" for n in names)
     model = "the model given" if args.model else "random weights, size of MACE-MP-0 medium"
-    return f"""# MACE with D3(BJ) on the CPU, {c["date"]}
+    model += ", cuEquivariance" if args.cueq else ""
+    card = f"{torch.cuda.get_device_name()}, " if args.device == "cuda" else ""
+    return f"""# MACE with D3(BJ) on {args.device}, {c["date"]}
 
-{c["processor"]}, {c["cores"]} cores, {c["instructions"]}; load {c["load_before"]:.2f} at the start.
+{card}{c["processor"]}, {c["cores"]} cores, {c["instructions"]}; load {c["load_before"]:.2f}.
 d3torch {d3torch.__version__}, Python {c["python"]}, {versions}.
 
 {torch.get_num_threads()} thread(s), {args.dtype} (nvalchemi float32), {model}.
@@ -215,10 +237,13 @@ Ratio: fastest step over that of MACE alone. D3: energy of the last step less th
 """
 
 
-def file_name() -> str:
+def file_name(args: argparse.Namespace) -> str:
     """Of the results of today on this processor."""
     c = report.conditions([])
-    return f"mace_{c['date']}_{c['slug']}.md"
+    on_gpu = args.device == "cuda"
+    card = torch.cuda.get_device_name().lower().replace(" ", "-") if on_gpu else c["slug"]
+    kind = f"_{args.dtype}{'_cueq' if args.cueq else ''}" if on_gpu else ""
+    return f"mace_{c['date']}_{card}{kind}.md"
 
 
 def parse() -> argparse.Namespace:
@@ -228,6 +253,8 @@ def parse() -> argparse.Namespace:
     add("--atoms", type=int, nargs="+", choices=(192, 1500), default=[192])
     add("--steps", type=int, default=5, help="of each kind (default: 5)")
     add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--cueq", action="store_true", help="MACE through cuEquivariance, D3 beside it")
     add("--threads", type=int, help="of torch (default: as torch chooses)")
     add("--model", metavar="FILE", help="trusted file of a MACE model")
     add("--skip-torch-dftd", action="store_true")
@@ -248,12 +275,13 @@ def main() -> None:
         atoms = structure(n_atoms)
         kinds = calculators(args, atoms.numbers)
         seconds, energies = measure(atoms, kinds, args.steps)
-        share = dispersion_alone(atoms, kinds["MACE + d3torch"], args.steps)
+        fused = kinds.get("MACE + d3torch")
+        share = dispersion_alone(atoms, fused, args.steps) if fused else float("nan")
         section = f"## {n_atoms} atoms\n\n{table(seconds, energies, share)}\n"
         print(section, flush=True)
         text += section
         if args.out:
-            report.replace_file(args.out / file_name(), text.rstrip() + "\n")
+            report.replace_file(args.out / file_name(args), text.rstrip() + "\n")
 
 
 if __name__ == "__main__":

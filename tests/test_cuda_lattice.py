@@ -104,7 +104,8 @@ def test_clusters_of_many_atoms_in_a_skewed_cell(dtype: torch.dtype) -> None:
     """Several clusters of each species, several images of each, atoms outside of the cell."""
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (3, 2, 2)
     atoms.rattle(0.2, seed=2)
-    atoms.set_cell(atoms.cell + [[0, 0, 0], [2.5, 0, 0], [-3.0, 1.5, 0]])
+    skew = np.array([[0, 0, 0], [2.5, 0, 0], [-3.0, 1.5, 0]])
+    atoms.set_cell(atoms.cell[:] + skew)
     atoms.positions[::7] += 3 * atoms.cell[0] - 2 * atoms.cell[2]
     _compare(_arguments([_structure(atoms, 7.1, 6.3)], dtype, width=1.0))
 
