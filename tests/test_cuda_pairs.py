@@ -91,6 +91,15 @@ def test_results_are_those_of_the_cpu(
     assert_close(run(name + suffix, *arguments), run_cpu(name + suffix, *arguments))
 
 
+@dtypes
+@lists
+def test_slopes_of_the_centres_are_those_of_the_cpu(kind: str, dtype: torch.dtype) -> None:
+    case = LISTS[kind](small_case(dtype, n_atoms=26))
+    arguments = _arguments("dispersion_energy", case, "")
+    name = "dispersion_energy_by_centre"
+    assert_close(run(name, *arguments), run_cpu(name, *arguments))
+
+
 @names
 @pytest.mark.parametrize("suffix", ["_backward", "_double_backward"])
 def test_tangents_that_ignore_reverse_pairs(suffix: str, name: str) -> None:

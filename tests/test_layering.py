@@ -23,7 +23,7 @@ LAYERS = [
     {"_library", "_built_with", "ops"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
-    {"console", "extxyz", "frames", "labels", "cli_models", "cli"},
+    {"console", "extxyz", "frames", "labels", "cli_models", "cli_lammps", "cli"},
 ]
 CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.

@@ -76,6 +76,24 @@ Tensor energy_cuda(const Tensor& vectors, const Tensor& cn, const Tensor& dampin
   return energy;
 }
 
+Tensors3 energy_by_centre_cuda(const Tensor& vectors, const Tensor& cn, const Tensor& damping, const Tensor& pairs,
+                               const Tensor& species, const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref,
+                               double cutoff, double width) {
+  const c10::DeviceGuard guard(vectors.device());
+  Tensors3 out = energy_by_centre_meta(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  check_atoms(vectors, species, cn_ref.size(0));
+  const Padded tables(cn_ref, c6_ref);
+  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, tables.cn_ref, tables.c6_ref, cutoff, width});
+  auto& [energy, by_cn, by_vectors] = out;
+  AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
+    const auto in = hold.input<scalar_t>(0);
+    const Tensor memory = scratch(CudaEnergy<scalar_t>::scratch(in), vectors);
+    CudaEnergy<scalar_t>::by_centre(in, memory.mutable_data_ptr(), stream(), energy.mutable_data_ptr<scalar_t>(),
+                                    by_cn.mutable_data_ptr<scalar_t>(), by_vectors.mutable_data_ptr<scalar_t>());
+  });
+  return out;
+}
+
 template <class T> EnergyGradients<T> gradients(const Tensor& vectors, const Tensor& cn, const Tensor& damping) {
   return {vectors.mutable_data_ptr<T>(), cn.mutable_data_ptr<T>(), damping.mutable_data_ptr<T>()};
 }
@@ -130,6 +148,7 @@ TORCH_LIBRARY_IMPL(d3torch, CUDA, m) {
   m.impl("coordination_number_backward", cn_backward_cuda);
   m.impl("coordination_number_double_backward", cn_double_backward_cuda);
   m.impl("dispersion_energy", energy_cuda);
+  m.impl("dispersion_energy_by_centre", energy_by_centre_cuda);
   m.impl("dispersion_energy_backward", energy_backward_cuda);
   m.impl("dispersion_energy_double_backward", energy_double_backward_cuda);
 }

@@ -16,7 +16,7 @@ template <int R, class V, class T> __global__ void fill_weights(EnergyCall<V, T>
     reference_weights(c.cn[i], cn_ref, R, w.v, dw.v);
     c.w[i] = w, c.dw[i] = dw;
   }
-  if (!c.grad_energy) return;
+  if (!c.grad_energy || c.own) return;
   const int64_t n = t.n_species, size = n * n * R * R;
   for (int64_t k = thread_index(); k < size; k += thread_count()) {
     const int64_t b = k % R, a = k / R % R, v = k / (R * R) % n, u = k / (R * R) / n;
@@ -82,6 +82,7 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy, Ene
   if (energy) launch(finish<T>, atom_blocks, pair_threads, 0, stream, c.energy, list.n_atoms, c.state, energy);
   if (!slopes) return;
   launch(finish<T>, atom_blocks, pair_threads, 0, stream, c.grad_cn, list.n_atoms, c.state, out.cn);
+  if (c.own) return;
   const int64_t blocks = row_blocks(c) > scatter_blocks(c) ? row_blocks(c) : scatter_blocks(c);
   launch(finish_damping<T>, 1, 4 * warp_lanes, 0, stream, c.block_damping, blocks, c.state, out.damping);
 }
@@ -110,6 +111,13 @@ template <class T> size_t CudaEnergy<T>::scratch(const EnergyInput<T>& in) {
 
 template <class T> void CudaEnergy<T>::forward(const EnergyInput<T>& in, void* scratch, cudaStream_t stream, T* energy) {
   walk_any<false>(plain_call<T>(in, nullptr), scratch, stream, energy, EnergyGradients<T>{});
+}
+
+template <class T>
+void CudaEnergy<T>::by_centre(const EnergyInput<T>& in, void* scratch, cudaStream_t stream, T* energy, T* by_cn, T* by_vectors) {
+  auto call = plain_call<T>(in, nullptr);
+  call.own = true;
+  walk_any<true>(call, scratch, stream, energy, EnergyGradients<T>{by_vectors, by_cn, nullptr});
 }
 
 template <class T>

@@ -20,6 +20,7 @@ template <class V, class T> struct EnergyCall {
   EnergyInput<T> in;
   V vectors, cn, damping;
   const T* grad_energy;
+  bool own;  // slopes of E_i by what belongs to its centre alone, for a gradient of 1; no damping
   ListState* state;
   int* present;  // of each species: whether it occurs
   int64_t* rows;
@@ -50,7 +51,7 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
 }
 
 // Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour, unless `symmetric`: then
-// the reverse pair's share in that of the centre is added instead.
+// the reverse pair's share in that of the centre is added instead; or unless the centre's own are wanted.
 template <int R, bool slopes, class V, class T>
 __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e, const SpeciesRow<typename V::X>& row,
                                 bool symmetric, EnergyPart& sum, double& slope_j) {
@@ -68,10 +69,11 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
   const X c6 = dot(row.c6, w.v, R);
   if (c.energy) sum.energy += output(X(T(-0.5)) * c6 * g.value);
   if constexpr (slopes) {
-    const X half = X(T(-0.5) * c.grad_energy[e.i]);
+    const X half = X(c.own ? T(-0.5) : T(-0.5) * c.grad_energy[e.i]);
     store(half * c6 * g.slope_over_r, r, c.grad_vectors + 3 * p);
-    const X both = symmetric ? half + X(T(-0.5) * c.grad_energy[e.j]) : half;
+    const X both = symmetric && !c.own ? half + X(T(-0.5) * c.grad_energy[e.j]) : half;
     sum.grad_cn += output(both * g.value * dot(row.dc6, w.v, R));
+    if (c.own) return;
     if (!symmetric) {
       const Weights<X> dw = c.dw[e.j];
       slope_j = output(half * g.value * dot(row.c6, dw.v, R));
@@ -105,7 +107,7 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
   const PairList<T>& list = c.in.list;
   const int n_species = c.in.tables.n_species;
   const int64_t i = thread_index() / warp_lanes;
-  const bool symmetric = c.state->symmetric();
+  const bool symmetric = c.state->symmetric(), gathered = symmetric || c.own;
   SpeciesRow<X>* rows = shared_memory<SpeciesRow<X>>() + warp_index() * n_species;
   EnergyPart part;
   if (i < list.n_atoms) {
@@ -119,13 +121,13 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
       const Ends e{i, j, s_i, int(list.species[j]), true};
       double slope_j;
       add_pair<R, slopes>(c, p, e, rows[e.s_j], symmetric, part, slope_j);
-      if (slopes && !symmetric) atomicAdd(c.grad_cn + j, slope_j);
+      if (slopes && !gathered) atomicAdd(c.grad_cn + j, slope_j);
     }
     const double energy = warp_sum(part.energy), grad_cn = warp_sum(part.grad_cn);
     if (lane_index() == 0) {
       if (c.energy) c.energy[i] = energy;
-      if (slopes && symmetric) c.grad_cn[i] = grad_cn;
-      if (slopes && !symmetric) atomicAdd(c.grad_cn + i, grad_cn);
+      if (slopes && gathered) c.grad_cn[i] = grad_cn;
+      if (slopes && !gathered) atomicAdd(c.grad_cn + i, grad_cn);
     }
   }
   if (slopes) sum_damping(part, c.block_damping);
@@ -143,7 +145,8 @@ template <int R, bool slopes, class V, class T> __global__ void energy_scattered
     add_pair<R, slopes>(c, p, e, species_row<R>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false, part, slope_j);
     if (!e.ok) continue;
     if (c.energy) atomicAdd(c.energy + e.i, part.energy);
-    if (slopes) atomicAdd(c.grad_cn + e.i, part.grad_cn), atomicAdd(c.grad_cn + e.j, slope_j);
+    if (slopes) atomicAdd(c.grad_cn + e.i, part.grad_cn);
+    if (slopes && !c.own) atomicAdd(c.grad_cn + e.j, slope_j);
     for (int k = 0; k < 4; ++k) total.damping[k] += part.damping[k];
   }
   if (slopes) sum_damping(total, c.block_damping);
