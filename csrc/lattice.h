@@ -163,6 +163,7 @@ template <class T> struct KernelSet {
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
 };
 
+template <class T> KernelSet<T> kernels_for(InstructionSet set);
 template <class T> KernelSet<T> kernels_avx512();
 template <class T> KernelSet<T> kernels_avx2();
 template <class T> KernelSet<T> kernels_baseline();

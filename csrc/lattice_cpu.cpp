@@ -183,7 +183,9 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   return error;
 }
 
-template <class T> KernelSet<T> choose(InstructionSet set) {
+}  // namespace
+
+template <class T> KernelSet<T> kernels_for(InstructionSet set) {
   if (set == InstructionSet::best)
     set = supported(InstructionSet::avx512) ? InstructionSet::avx512
           : supported(InstructionSet::avx2) ? InstructionSet::avx2
@@ -194,8 +196,6 @@ template <class T> KernelSet<T> choose(InstructionSet set) {
 #endif
   return kernels_baseline<T>();
 }
-
-}  // namespace
 
 bool supported(InstructionSet set) {
 #if defined(__x86_64__)
@@ -210,11 +210,13 @@ bool supported(InstructionSet set) {
 
 template <class T>
 LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out) {
-  const KernelSet<T> kernels = choose<T>(in.instruction_set);
+  const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
   if (tangents) return run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
   return run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
 }
 
+template KernelSet<float> kernels_for(InstructionSet);
+template KernelSet<double> kernels_for(InstructionSet);
 template struct Lattice<float>;
 template struct Lattice<double>;
 

@@ -105,7 +105,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   const A* dw(int atom) const { return w(atom) + in_.tables.n_refs; }
 
   void fill_weights() {
-    for (const Point& p : centres_->points) {
+    for (const Point& p : this->atoms_) {
       A* at = &w_[2 * in_.tables.n_refs * p.atom];
       reference_weights(cn_[p.atom], this->cn_ref(p.slot), in_.tables.n_refs, at, at + in_.tables.n_refs);
     }
@@ -153,7 +153,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     const A half(-0.5);
     energy_[atom] = half * sums.energy, dcn_[atom] = -sums.dcn;
     for (int k = 0; k < 3; ++k) gradient_[3 * atom + k] = sums.gradient[k];
-    for (int k = 0; k < 6; ++k) virial_[6 * c + k] += half * sums.virial[k];
+    add_virial(c, atom, half, sums);
     for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
   }
 
@@ -167,13 +167,20 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       middle.dcn = narrow<S>(dcn_[atom]);
       kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
       for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
-      for (int d = 0; d < 6; ++d) virial_[6 * c + d] += A(0.5) * sums.virial[d];
+      add_virial(c, atom, A(0.5), sums);
     }
     return true;
   }
 
+  void add_virial(int c, int atom, A factor, const EnergySums<A>& sums) {
+    for (int k = 0; k < 6; ++k) virial_[6 * c + k] += factor * sums.virial[k];
+    if (atom_virial_.empty()) return;
+    for (int k = 0; k < 6; ++k) atom_virial_[6 * atom + k] += factor * sums.virial[k];
+  }
+
   std::vector<A> cn_, dcn_, energy_, gradient_, w_;
   std::vector<A> virial_, by_damping_;  // 6 and 4 for each cluster
+  std::vector<A> atom_virial_;          // 6 for each atom, or empty if nobody asks
 
  private:
   // Clusters that lie together share one search for their neighbours.

@@ -42,7 +42,8 @@ template <class T, class Types> class System {
 
   System(const LatticeInput<T>& input, const LatticeTangents<T>* tangents) : in_(input), tangents_(tangents) {}
 
-  LatticeError prepare(int64_t system) {
+  // The first n_centres atoms of the system stand in the middle, all of them by default; neighbours are all in any case.
+  LatticeError prepare(int64_t system, int n_centres = -1) {
     system_ = system, first_ = in_.offsets[system], n_ = int(in_.offsets[system + 1] - first_);
     Cell cell;
     for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
@@ -65,9 +66,10 @@ template <class T, class Types> class System {
     for (Point& p : atoms_)
       if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
     neighbours_.build(frame, atoms_, lanes<T>, std::max(in_.cutoff, in_.cn_cutoff), 24 * lanes<T>);
-    const bool repeated = neighbours_.set().points.size() != atoms_.size();
-    if (repeated) own_.build(atoms_, lanes<T>);
-    centres_ = repeated ? &own_ : &neighbours_.set();
+    const bool part = n_centres >= 0 && n_centres < n_, repeated = neighbours_.set().points.size() != atoms_.size();
+    if (part) own_.build({atoms_.begin(), atoms_.begin() + n_centres}, lanes<T>);
+    else if (repeated) own_.build(atoms_, lanes<T>);
+    centres_ = part || repeated ? &own_ : &neighbours_.set();
     fill_positions();
     return {};
   }
@@ -124,7 +126,8 @@ template <class T, class Types> class System {
   Cell reciprocal_;  // columns; those of non-periodic axes are not used
   std::array<bool, 3> periodic_;
   Neighbourhood neighbours_;
-  const ClusterSet* centres_ = nullptr;  // the atoms themselves: the neighbours' clusters, unless those are repeated
+  std::vector<Point> atoms_;
+  const ClusterSet* centres_ = nullptr;  // the atoms themselves: the neighbours' clusters, unless those are more
 
  private:
   void read_atoms() {
@@ -173,7 +176,6 @@ template <class T, class Types> class System {
     }
   }
 
-  std::vector<Point> atoms_;
   std::vector<int> slots_;  // of each species, or -1
   ClusterSet own_;
   std::vector<T, Aligned<T>> rows_, t_rows_;  // see lattice.h

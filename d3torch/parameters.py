@@ -98,6 +98,11 @@ def _others() -> dict[str, str]:
     }
 
 
+def spelled_parameters() -> dict[str, DampingParameters]:
+    """Parameters by every name, spelled without case and ``- _ / . ( )``: for other languages."""
+    return {key: functional.parameters for key, functional in _index().items()}
+
+
 def damping_parameters(xc: str) -> DampingParameters:
     """Parameters of D3(BJ) for a density functional.
 

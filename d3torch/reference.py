@@ -104,18 +104,31 @@ def atomic_numbers(elements: Sequence[int | str]) -> list[int]:
     return numbers
 
 
-@cache
-def _stored(reference: str) -> _Stored:
-    """Read one generation and unfold the lower triangle of its C6 matrix."""
+def stored_generation(reference: str) -> tuple[Array, NDArray[np.int64]]:
+    """One generation as stored: CN of the references, and C6 in integers of ``1 / C6_UNIT``.
+
+    Args:
+        reference: "2010" or "2024".
+
+    Returns:
+        ``cn_ref`` (Z + 1, R), -1 where there is none, and the lower triangle of C6 over all
+        references, row by row (see ``data/README.md``).
+    """
     path = resources.files("d3torch") / "data" / f"reference_{reference}.npz"
     with path.open("rb") as file, np.load(file) as data:
-        cn_ref, lower = data["cn_ref"], data["c6_ref"] / C6_UNIT
+        return data["cn_ref"], data["c6_ref"]
+
+
+@cache
+def _stored(reference: str) -> _Stored:
+    """One generation with the lower triangle of its C6 matrix unfolded."""
+    cn_ref, lower = stored_generation(reference)
     present = cn_ref >= 0.0
     n = int(np.count_nonzero(present))
     c6 = np.zeros((n + 1, n + 1))
     row, column = np.tril_indices(n)
-    c6[row, column] = lower
-    c6[column, row] = lower
+    c6[row, column] = lower / C6_UNIT
+    c6[column, row] = c6[row, column]
     number = np.full(cn_ref.shape, n, dtype=np.int64)
     number[present] = np.arange(n)
     return _Stored(cn_ref, c6, number)

@@ -1,0 +1,316 @@
+#include "pair_d3torch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "atom.h"
+#include "comm.h"
+#include "domain.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+namespace LAMMPS_NS {
+namespace {
+
+// Columns of what the ranks tell each other of an atom.
+enum { of_x, of_element = 3, n_columns };
+
+// LAMMPS's order xx yy zz xy xz yz of the engine's xx xy xz yy yz zz.
+constexpr int order[6] = {0, 3, 5, 1, 2, 4};
+
+// Ghosts are not used here, but LAMMPS wants some and bins atoms by this length, A.
+constexpr double largest_ghost_cutoff = 6;
+
+}  // namespace
+
+PairD3Torch::PairD3Torch(LAMMPS* lmp) : Pair(lmp) {
+  single_enable = reinitflag = 0;
+  one_coeff = manybody_flag = 1;
+  no_virial_fdotr_compute = 1;  // ghosts carry no forces: f.r over the atoms is not the virial
+}
+
+PairD3Torch::~PairD3Torch() {
+  if (!allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairD3Torch::refuse(const std::string& what) const { error->all(FLERR, "pair_style d3torch: " + what); }
+
+// ---- settings ----
+
+double PairD3Torch::number(const char* name, const char* text) const {
+  char* end;
+  const double x = std::strtod(text, &end);
+  if (end == text || *end || !std::isfinite(x)) refuse(std::string("expected ") + name + " to be a number, got " + text);
+  return x;
+}
+
+void PairD3Torch::settings(int narg, char** arg) {
+  const std::string units = update->unit_style;
+  if (units != "metal" && units != "real") refuse("expected units metal or real, got " + units);
+  if (narg < 4) refuse("expected bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024], got " + std::to_string(narg) + " words");
+  if (utils::lowercase(arg[0]) != "bj") refuse(std::string("expected the damping bj (Becke-Johnson), got ") + arg[0]);
+  settings_ = {};
+  if (std::strlen(arg[1]) >= sizeof settings_.xc) refuse(std::string("expected a functional such as pbe, got ") + arg[1]);
+  std::strcpy(settings_.xc, arg[1]), std::strcpy(settings_.reference, "2024");
+  settings_.cutoff = number("the cutoff", arg[2]), settings_.cn_cutoff = number("the cutoff of CN", arg[3]);
+  read_keywords(narg - 4, arg + 4);
+  apply_settings();
+}
+
+void PairD3Torch::read_keywords(int narg, char** arg) {
+  for (int k = 0; k < narg; k += 2) {
+    const std::string word = arg[k];
+    if (word != "width" && word != "reference") refuse("expected the keyword width or reference, got " + word);
+    if (k + 1 == narg) refuse("expected a value after " + word);
+    if (word == "width") settings_.width = number("the width", arg[k + 1]);
+    else if (std::strlen(arg[k + 1]) < sizeof settings_.reference) std::strcpy(settings_.reference, arg[k + 1]);
+    else refuse(std::string("expected reference 2010 or 2024, got ") + arg[k + 1]);
+  }
+}
+
+void PairD3Torch::apply_settings() {
+  const auto& s = settings_;
+  const auto text = [](double x) { return fmt::format("{}", x); };
+  if (!(s.cutoff > 0)) refuse("expected a positive cutoff, got " + text(s.cutoff));
+  if (!(s.cn_cutoff > 0)) refuse("expected a positive cutoff of CN, got " + text(s.cn_cutoff));
+  if (!(s.width >= 0 && s.width < s.cutoff)) refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
+  if (!d3::last_element(s.reference)) refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
+  if (!d3::find_functional(s.xc, damping_)) refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") + s.xc);
+}
+
+void PairD3Torch::allocate() {
+  allocated = 1;
+  const int n = atom->ntypes + 1;
+  memory->create(setflag, n, n, "pair:setflag");
+  memory->create(cutsq, n, n, "pair:cutsq");
+  std::fill_n(&setflag[0][0], n * n, 0);
+  map = new int[n];
+}
+
+void PairD3Torch::coeff(int narg, char** arg) {
+  const std::string wanted = "pair_coeff * * and one element or NULL for each of " + std::to_string(atom->ntypes) + " atom types";
+  if (narg < 2 || std::strcmp(arg[0], "*") || std::strcmp(arg[1], "*")) refuse("expected " + wanted);
+  if (narg != atom->ntypes + 2) refuse("expected " + wanted + ", got " + std::to_string(narg - 2));
+  set_elements(narg - 2, arg + 2);
+}
+
+void PairD3Torch::set_elements(int n, char** names) {
+  if (!allocated) allocate();
+  if (std::all_of(names, names + n, [](const char* name) { return !std::strcmp(name, "NULL"); })) refuse("expected an element, got NULL for every atom type");
+  for (int k = 0; k < n; ++k)
+    if (std::strcmp(names[k], "NULL") && !d3::atomic_number(names[k])) refuse(std::string("expected a chemical symbol such as Si, or NULL, got ") + names[k]);
+  map_element2type(n, names);
+  numbers_.clear();
+  for (int k = 0; k < nelements; ++k) numbers_.push_back(d3::atomic_number(elements[k]));
+}
+
+// ---- before a run ----
+
+void PairD3Torch::init_style() {
+  if (domain->dimension != 3) refuse("expected dimension 3, got 2");
+  const int last = d3::last_element(settings_.reference);
+  for (int k = 0; k < nelements; ++k)
+    if (numbers_[k] > last) refuse(std::string("expected elements with references of ") + settings_.reference + ", got " + elements[k]);
+  warn_of_pairs_left_out();
+  given_.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
+  fill_tables();
+}
+
+// Settings that leave pairs out of neighbour lists; there is none here.
+void PairD3Torch::warn_of_pairs_left_out() const {
+  if (comm->me != 0) return;
+  if (neighbor->exclude) error->warning(FLERR, "pair_style d3torch counts the pairs that neigh_modify exclude leaves out");
+  if (atom->molecular == Atom::ATOMIC) return;
+  if (std::any_of(force->special_lj + 1, force->special_lj + 4, [](double f) { return f != 1; }))
+    error->warning(FLERR, "pair_style d3torch counts all pairs in full, whatever special_bonds says");
+}
+
+void PairD3Torch::fill_tables() {
+  const d3::HostUnits units = std::strcmp(update->unit_style, "real") ? d3::metal_units() : d3::real_units();
+  tables_ = d3::host_tables(numbers_, settings_.reference, units);
+  input_.n_systems = 1;
+  std::copy_n(damping_, 4, host_damping_);
+  host_damping_[3] *= units.length;
+  input_.damping = host_damping_, input_.rcov = tables_.rcov.data();
+  input_.tables = {tables_.r4r2.data(), tables_.cn_ref.data(), tables_.c6_ref.data(), nelements, tables_.n_refs};
+  input_.cutoff = settings_.cutoff, input_.cn_cutoff = settings_.cn_cutoff, input_.width = settings_.width;
+  input_.threads = std::max(comm->nthreads, 1);
+  input_.instruction_set = d3::InstructionSet::best, input_.gradients = true;
+  sweeps_ = std::make_unique<d3::RankSweeps>(input_);
+}
+
+double PairD3Torch::init_one(int i, int j) {
+  given_[i * (atom->ntypes + 1) + j] = given_[j * (atom->ntypes + 1) + i] = 1;
+  return std::min(std::max(settings_.cutoff, settings_.cn_cutoff), largest_ghost_cutoff);
+}
+
+// pair_style hybrid can take type pairs away, which a neighbour list would show.
+void PairD3Torch::refuse_pairs_of_another_style() const {
+  const int n = atom->ntypes;
+  for (int i = 1; i <= n; ++i)
+    for (int j = i; j <= n; ++j)
+      if (map[i] >= 0 && map[j] >= 0 && !given_[i * (n + 1) + j])
+        refuse("expected all pairs of its atom types, but another style has types " + std::to_string(i) + " and " +
+               std::to_string(j) + " (use pair_style hybrid/overlay)");
+}
+
+// ---- a step ----
+
+void PairD3Torch::compute(int eflag, int vflag) {
+  ev_init(eflag, vflag);
+  refuse_pairs_of_another_style();
+  gather_atoms();
+  choose_atoms();
+  fill_box();
+  const d3::LatticeError e = sweeps_->run(int(own_.size()), vflag_atom, [this](double* column) { share(column); });
+  if (e.kind) refuse_atom(e);
+  add_results();
+}
+
+// Positions and elements of all atoms, rank by rank.
+void PairD3Torch::gather_atoms() {
+  own_.clear(), sent_.clear();
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const int element = map[atom->type[i]];
+    if (element < 0) continue;
+    own_.push_back(i);
+    sent_.insert(sent_.end(), {atom->x[i][0], atom->x[i][1], atom->x[i][2], double(element)});
+  }
+  int n = int(own_.size());
+  counts_.resize(comm->nprocs), starts_.assign(comm->nprocs + 1, 0);
+  MPI_Allgather(&n, 1, MPI_INT, counts_.data(), 1, MPI_INT, world);
+  for (int r = 0; r < comm->nprocs; ++r) starts_[r + 1] = starts_[r] + counts_[r];
+  all_.resize(n_columns * size_t(starts_.back()));
+  std::vector<int> counts(counts_), starts(starts_);
+  for (int& c : counts) c *= n_columns;
+  for (int& s : starts) s *= n_columns;
+  MPI_Allgatherv(sent_.data(), n_columns * n, MPI_DOUBLE, all_.data(), counts.data(), starts.data(), MPI_DOUBLE, world);
+}
+
+// Own atoms first, then those of other ranks that may be near one of them.
+void PairD3Torch::choose_atoms() {
+  const int first = starts_[comm->me], last = starts_[comm->me + 1], n_own = last - first;
+  others_.clear();
+  if (n_own > 0 && comm->nprocs > 1) {
+    const d3::Surroundings near = surroundings();
+    for (int k = 0; k < starts_.back(); ++k) {
+      double fractional[3];
+      domain->x2lamda(&all_[n_columns * size_t(k)], fractional);
+      if ((k < first || k >= last) && near.hold(fractional)) others_.push_back(k);
+    }
+  }
+  const size_t n = n_own + others_.size();
+  positions_.resize(3 * n), species_.resize(n), offsets_.assign({0, int64_t(n)});
+  for (int k = 0; k < n_own; ++k) place(k, first + k);
+  for (size_t k = 0; k < others_.size(); ++k) place(n_own + int(k), others_[k]);
+}
+
+void PairD3Torch::place(int to, int from) {
+  const double* found = &all_[n_columns * size_t(from)];
+  std::copy_n(found, 3, &positions_[3 * size_t(to)]);
+  species_[to] = int64_t(found[of_element]);
+}
+
+d3::Surroundings PairD3Torch::surroundings() const {
+  d3::Surroundings s;
+  for (int k = 0; k < 3; ++k) s.low[k] = HUGE_VAL, s.high[k] = -HUGE_VAL, s.periodic[k] = domain->periodicity[k];
+  for (int i : own_) {
+    double fractional[3];
+    domain->x2lamda(atom->x[i], fractional);
+    for (int k = 0; k < 3; ++k) s.low[k] = std::min(s.low[k], fractional[k]), s.high[k] = std::max(s.high[k], fractional[k]);
+  }
+  const double* inverse = domain->h_inv;
+  const double reach = std::max(settings_.cutoff, settings_.cn_cutoff);
+  const double steepness[3] = {std::hypot(inverse[0], inverse[5], inverse[4]), std::hypot(inverse[1], inverse[3]), std::abs(inverse[2])};
+  for (int k = 0; k < 3; ++k) s.reach[k] = reach * steepness[k] + 1e-9;
+  return s;
+}
+
+void PairD3Torch::fill_box() {
+  const double* h = domain->h;  // xx yy zz yz xz xy
+  const double rows[9] = {h[0], 0, 0, h[5], h[1], 0, h[4], h[3], h[2]};
+  std::copy_n(rows, 9, cell_);
+  for (int k = 0; k < 3; ++k) periodic_[k] = domain->periodicity[k];
+  input_.positions = positions_.data(), input_.species = species_.data(), input_.offsets = offsets_.data();
+  input_.cell = cell_, input_.pbc = periodic_;
+}
+
+// The owners' values of a column for the atoms of other ranks.
+void PairD3Torch::share(double* column) {
+  if (comm->nprocs == 1) return;
+  const int n = int(own_.size());
+  column_.resize(std::max(starts_.back(), 1));
+  MPI_Allgatherv(column, n, MPI_DOUBLE, column_.data(), counts_.data(), starts_.data(), MPI_DOUBLE, world);
+  for (size_t k = 0; k < others_.size(); ++k) column[n + k] = column_[others_[k]];
+}
+
+void PairD3Torch::add_results() {
+  double virial_sum[6] = {};
+  sweeps_->add_virial_to(virial_sum);
+  for (int k = 0; k < 6 && vflag_global; ++k) virial[k] -= virial_sum[order[k]];
+  for (size_t k = 0; k < own_.size(); ++k) {
+    const int i = own_[k];
+    const double* gradient = sweeps_->gradient_of(int(k));
+    for (int d = 0; d < 3; ++d) atom->f[i][d] -= gradient[d];
+    if (eflag_global) eng_vdwl += sweeps_->energy_of(int(k));
+    if (eflag_atom) eatom[i] += sweeps_->energy_of(int(k));
+    for (int d = 0; d < 6 && vflag_atom; ++d) vatom[i][d] -= sweeps_->virial_of(int(k))[order[d]];
+  }
+}
+
+void PairD3Torch::refuse_atom(const d3::LatticeError& e) const {
+  const double* x = positions_.data() + 3 * e.atom;
+  const std::string at = " at " + std::to_string(x[0]) + " " + std::to_string(x[1]) + " " + std::to_string(x[2]);
+  std::string what;
+  switch (e.kind) {
+    case d3::LatticeError::not_finite: what = "expected finite positions, got an atom" + at; break;
+    case d3::LatticeError::too_far: what = "expected atoms near the cell, got one" + at; break;
+    case d3::LatticeError::same_spot: what = "expected every atom in a place of its own, got two" + at; break;
+    default: what = "expected a cell with a volume";
+  }
+  error->one(FLERR, "pair_style d3torch: " + what);  // this rank alone may know of it
+}
+
+// ---- restart ----
+
+void PairD3Torch::write_restart_settings(FILE* file) { std::fwrite(&settings_, sizeof settings_, 1, file); }
+
+void PairD3Torch::read_restart_settings(FILE* file) {
+  if (comm->me == 0) utils::sfread(FLERR, &settings_, sizeof settings_, 1, file, nullptr, error);
+  MPI_Bcast(&settings_, sizeof settings_, MPI_CHAR, 0, world);
+  apply_settings();
+}
+
+void PairD3Torch::write_restart(FILE* file) {
+  write_restart_settings(file);
+  for (int type = 1; type <= atom->ntypes; ++type) {
+    char name[8] = "NULL";
+    if (map[type] >= 0) std::strncpy(name, elements[map[type]], sizeof name - 1);
+    std::fwrite(name, sizeof name, 1, file);
+  }
+}
+
+void PairD3Torch::read_restart(FILE* file) {
+  read_restart_settings(file);
+  std::vector<char> names(8 * atom->ntypes);
+  if (comm->me == 0) utils::sfread(FLERR, names.data(), 8, atom->ntypes, file, nullptr, error);
+  MPI_Bcast(names.data(), int(names.size()), MPI_CHAR, 0, world);
+  std::vector<char*> words;
+  for (int type = 0; type < atom->ntypes; ++type) words.push_back(&names[8 * type]);
+  set_elements(atom->ntypes, words.data());
+}
+
+double PairD3Torch::memory_usage() {
+  return double(sizeof(double) * (sent_.capacity() + all_.capacity() + positions_.capacity() + column_.capacity()) +
+                sizeof(int64_t) * species_.capacity() + sizeof(int) * (own_.capacity() + others_.capacity())) +
+         Pair::memory_usage();
+}
+
+}  // namespace LAMMPS_NS

@@ -1,0 +1,74 @@
+// pair_style d3torch bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024]
+// pair_coeff * * ELEMENT ...
+//
+// D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates its own by the lattice
+// engine, which finds neighbours and images itself. Two columns, CN and dE/dCN, go from the owners to all between the sweeps.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pair.h"
+#include "parameters.h"
+#include "rank_sweeps.h"
+
+namespace LAMMPS_NS {
+
+class PairD3Torch : public Pair {
+ public:
+  explicit PairD3Torch(LAMMPS*);
+  ~PairD3Torch() override;
+
+  void compute(int, int) override;
+  void settings(int, char**) override;
+  void coeff(int, char**) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void write_restart(FILE*) override;
+  void read_restart(FILE*) override;
+  void write_restart_settings(FILE*) override;
+  void read_restart_settings(FILE*) override;
+  double memory_usage() override;
+
+ private:
+  struct Settings {
+    char xc[64], reference[8];
+    double cutoff, cn_cutoff, width;
+  };
+
+  [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
+  double number(const char* name, const char* text) const;
+  void read_keywords(int, char**);
+  void apply_settings();
+  void set_elements(int, char**);
+  void allocate();
+  void fill_tables();
+  void warn_of_pairs_left_out() const;
+  void refuse_pairs_of_another_style() const;
+
+  void gather_atoms();
+  void choose_atoms();
+  d3::Surroundings surroundings() const;
+  void place(int to, int from);
+  void fill_box();
+  void share(double* column);
+  void add_results();
+  [[noreturn]] void refuse_atom(const d3::LatticeError&) const;
+
+  Settings settings_;
+  double damping_[4], host_damping_[4];  // a2 in bohr, in the host's length
+  std::vector<int> numbers_;       // atomic numbers of the elements
+  std::vector<char> given_;        // type pairs that LAMMPS gave to this style
+  d3::HostTables tables_;
+  d3::LatticeInput<double> input_{};  // read by sweeps_ at every step
+  std::unique_ptr<d3::RankSweeps> sweeps_;
+
+  // Of this step: own atoms; what they send; what all ranks have; the others that may be near; input of the engine.
+  std::vector<int> own_, counts_, starts_, others_;
+  std::vector<double> sent_, all_, positions_, column_;
+  std::vector<int64_t> species_, offsets_;
+  double cell_[9];
+  bool periodic_[3];
+};
+
+}  // namespace LAMMPS_NS

