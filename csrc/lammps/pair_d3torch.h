@@ -24,6 +24,7 @@ class PairD3Torch : public Pair {
   void coeff(int, char**) override;
   void init_style() override;
   double init_one(int, int) override;
+  void setup() override;
   void write_restart(FILE*) override;
   void read_restart(FILE*) override;
   void write_restart_settings(FILE*) override;
@@ -43,7 +44,6 @@ class PairD3Torch : public Pair {
   void set_elements(int, char**);
   void allocate();
   void fill_tables();
-  void warn_of_pairs_left_out() const;
   void refuse_pairs_of_another_style() const;
 
   void gather_atoms();

@@ -1,0 +1,269 @@
+"""pair_style d3torch as LAMMPS users use it: dynamics, minimisation, restart, and refusals."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import lammps_runs
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from lammps_runs import lammps, start, style, value
+
+from d3torch import D3Calculator
+
+if why := lammps_runs.missing():
+    pytest.skip(why, allow_module_level=True)
+
+
+def _crystal() -> Atoms:
+    atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * (2, 2, 2)
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+LJ = """pair_style hybrid/overlay lj/cut 12.0 d3torch bj pbe 9.0 7.0 width 3.0
+pair_coeff 1 1 lj/cut 0.002 3.4 9.0
+pair_coeff * * d3torch Ar
+"""
+DYNAMICS = """
+thermo_modify format float %.17g
+velocity all create 60 5
+timestep 0.004
+fix 1 all nve
+variable e equal etotal
+variable k equal ke
+fix 2 all print 10 "step $(step) $(etotal:%.15g) $(ke:%.15g)"
+"""
+
+
+def _energies(log: str) -> np.ndarray:
+    return np.array([[*map(float, x.split()[2:])] for x in log.splitlines() if x[:5] == "step "])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_energy_is_conserved_with_a_smooth_cutoff(ranks: int, tmp_path: Path) -> None:
+    """Alone, so that no other cutoff disturbs: the exchange with kinetic energy is seen to 1e-5."""
+    atoms = _crystal()
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 14.0, "width 4.0") + DYNAMICS
+    energy = _energies(lammps(script + "run 500\n", tmp_path, ranks).stdout)
+    exchanged = np.ptp(energy[:, 1])
+    assert exchanged > 0.01
+    assert np.ptp(energy[:, 0]) < 2e-3 * exchanged
+
+
+def test_minimised_energy_is_that_of_the_calculator(tmp_path: Path) -> None:
+    atoms = molecule("CH3CH2OH", vacuum=8.0)
+    atoms.rattle(0.05, seed=3)
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 14.0, "width 4.0") + "thermo_style one\n"
+    script += "run 0\nvariable before equal $(pe:%.17g)\nminimize 0 1e-7 40 400\n"
+    script += 'print "energy $(v_before) $(pe:%.17g)"\n'
+    script += "write_dump all custom x.dump id x y z modify sort id format float %.17g\n"
+    before, after = value("energy", lammps(script, tmp_path).stdout)
+    assert after < before - 0.005
+    rows = np.loadtxt(tmp_path / "x.dump", skiprows=9)
+    atoms.positions = rows[:, 1:]
+    atoms.calc = D3Calculator("pbe", cutoff=9.0, cn_cutoff=14.0, width=4.0)
+    assert after == pytest.approx(atoms.get_potential_energy(), rel=1e-9)
+
+
+def test_box_relaxes_to_zero_pressure(tmp_path: Path) -> None:
+    script = start(_crystal(), tmp_path) + LJ + "thermo_style custom step pe press vol\nrun 0\n"
+    script += 'print "first $(press) $(vol)"\nfix 1 all box/relax iso 0.0 vmax 0.001\n'
+    script += 'minimize 0 1e-8 500 5000\nprint "last $(press) $(vol)"\n'
+    log = lammps(script, tmp_path, 2).stdout
+    (p0, v0), (p1, v1) = value("first", log), value("last", log)
+    assert abs(p1) < 1e-2 * abs(p0)
+    assert abs(v1 / v0 - 1) > 1e-3
+
+
+def test_rerun_finds_the_energies_of_the_run(tmp_path: Path) -> None:
+    run = start(_crystal(), tmp_path) + LJ + DYNAMICS
+    run += "dump 1 all custom 10 md.dump id type x y z\ndump_modify 1 format float %.17g sort id\n"
+    run += 'fix 3 all print 10 "pe $(step) $(pe:%.15g)"\nrun 30\n'
+    again = start(_crystal(), tmp_path) + LJ
+    again += 'thermo 10\nfix 3 all print 10 "pe $(step) $(pe:%.15g)"\nrerun md.dump dump x y z\n'
+    found = [
+        [line.split() for line in lammps(script, tmp_path).stdout.splitlines() if line[:3] == "pe "]
+        for script in (run, again)
+    ]
+    assert [row[1] for row in found[0]] == [row[1] for row in found[1]]
+    energies = np.array([[float(row[2]) for row in rows] for rows in found])
+    assert energies.shape[1] >= 3
+    assert np.abs(energies[0] - energies[1]).max() < 1e-9
+
+
+def test_respa_takes_it_as_a_level_of_a_hybrid(tmp_path: Path) -> None:
+    energies = []
+    for word in ("verlet", "respa 2 2 hybrid 1 2"):
+        script = start(_crystal(), tmp_path) + LJ + DYNAMICS + f"run_style {word}\nrun 100\n"
+        energies.append(_energies(lammps(script, tmp_path).stdout))
+    assert np.abs(energies[0] - energies[1]).max() < 1e-3
+    assert np.ptp(energies[1][:, 0]) < 1e-3
+
+
+def test_restart_keeps_settings_and_elements(tmp_path: Path) -> None:
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    atoms.rattle(0.05, seed=3)
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0, "width 2.0 reference 2010", "pbe0")
+    first = lammps(script + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n', tmp_path).stdout
+    again = lammps('read_restart r\nrun 0\nprint "e $(pe:%.17g)"\n', tmp_path, 2).stdout
+    assert value("e", again)[0] == pytest.approx(value("e", first)[0], rel=1e-13)
+
+
+def test_restart_of_a_hybrid_keeps_settings(tmp_path: Path) -> None:
+    first = lammps(
+        start(_crystal(), tmp_path) + LJ + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n',
+        tmp_path,
+    ).stdout
+    again = "read_restart r\n" + LJ.split("\n", 1)[1] + 'run 0\nprint "e $(pe:%.17g)"\n'
+    assert value("e", lammps(again, tmp_path).stdout) == pytest.approx(value("e", first))
+
+
+def test_heat_flux_and_centroid_stress_take_its_parts(tmp_path: Path) -> None:
+    """As of a pair potential: centroid stress is the same, and the sum is the virial."""
+    atoms = _crystal()
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0) + "velocity all create 60 5\n"
+    script += "compute k all ke/atom\ncompute e all pe/atom\n"
+    script += "compute s all stress/atom NULL virial\n"
+    script += "compute c all centroid/stress/atom NULL virial\ncompute j all heat/flux k e s\n"
+    script += "compute i all heat/flux k e c\ncompute t all reduce sum c_s[1] c_c[1]\n"
+    script += "compute p all pressure NULL virial\n"
+    script += "thermo_style custom step c_j[1] c_i[1] c_t[1] c_t[2] c_p[1]\nrun 0\n"
+    script += 'print "flux $(c_j[1]:%.15g) $(c_i[1]:%.15g) $(-c_t[1]/vol) $(-c_t[2]/vol) '
+    script += '$(c_p[1])"\n'
+    flux, centroid, total, total_centroid, pressure = value("flux", lammps(script, tmp_path).stdout)
+    assert flux == pytest.approx(centroid, rel=1e-9)
+    assert abs(flux) > 0
+    assert total == pytest.approx(pressure, rel=1e-5)
+    assert total_centroid == pytest.approx(pressure, rel=1e-5)
+
+
+# ---- refusals and warnings ----
+
+GOOD = "pair_style d3torch bj pbe 9 7\n"
+REFUSALS = [
+    ("pair_style d3torch bj pbe 9\n", "expected bj XC CUTOFF CN_CUTOFF"),
+    ("pair_style d3torch zero pbe 9 7\n", "expected the damping bj (Becke-Johnson), got zero"),
+    ("pair_style d3torch bj nosuch 9 7\n", "expected a functional with Becke-Johnson parameters"),
+    ("pair_style d3torch bj pbe nine 7\n", "expected the cutoff to be a number, got nine"),
+    ("pair_style d3torch bj pbe -9 7\n", "expected a positive cutoff, got -9"),
+    ("pair_style d3torch bj pbe 9 0\n", "expected a positive cutoff of CN, got 0"),
+    ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
+    ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
+    ("pair_style d3torch bj pbe 9 7 tail yes\n", "expected the keyword width or reference, got"),
+    ("pair_style d3torch bj pbe 9 7 reference 1999\n", "expected reference 2010 or 2024, got 1999"),
+    (GOOD + "pair_coeff * * Na\n", "expected pair_coeff * * and one element or NULL for each of 2 types, got 1"),
+    (GOOD + "pair_coeff * * Na Xx\n", "expected a chemical symbol such as Si, or NULL, got Xx"),
+    (GOOD + "pair_coeff * * Na Rf\nrun 0\n", "expected a chemical symbol such as Si"),
+    (
+        "pair_style d3torch bj pbe 9 7 reference 2010\npair_coeff * * Na Cf\nrun 0\n",
+        "expected elements with references of 2010, got Cf",
+    ),
+    (GOOD + "pair_coeff * * NULL NULL\n", "expected an element, got NULL for every atom type"),
+    (
+        "pair_style hybrid d3torch bj pbe 9 7 lj/cut 5.0\npair_coeff * * d3torch Na Cl\n"
+        "pair_coeff 1 2 lj/cut 0.1 3.0\nrun 0\n",
+        "another style has types 1 and 2 (use pair_style hybrid/overlay)",
+    ),
+    (
+        GOOD + "pair_coeff * * Na Cl\nset atom 1 x 1.0 y 1.0 z 1.0\n"
+        "set atom 2 x 1.0 y 1.0 z 1.0\nrun 0\n",
+        "expected every atom in a place of its own, got two at 1.000000 1.000000 1.000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("commands", "message"), REFUSALS, ids=[m for _, m in REFUSALS])
+def test_refused_in_one_sentence(commands: str, message: str, tmp_path: Path) -> None:
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    script = lammps_runs.start(atoms[[1, 0, *range(2, 8)]], tmp_path).replace("Cl", "Na")
+    out = lammps(script + commands, tmp_path, check=False)
+    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
+    assert out.returncode != 0
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert errors[0].count("pair_style d3torch: ") == 1
+
+
+def test_other_units_are_refused(tmp_path: Path) -> None:
+    out = lammps("units lj\n" + GOOD, tmp_path, check=False)
+    assert out.returncode != 0
+    assert "pair_style d3torch: expected units metal or real, got lj" in out.stdout
+
+
+def test_two_dimensions_are_refused(tmp_path: Path) -> None:
+    script = "units metal\ndimension 2\nregion r block 0 9 0 9 -1 1\ncreate_box 1 r\nmass 1 40\n"
+    script += "create_atoms 1 single 1 1 0\n" + GOOD + "pair_coeff * * Ar\nrun 0\n"
+    out = lammps(script, tmp_path, check=False)
+    assert "pair_style d3torch: expected dimension 3, got 2" in out.stdout
+
+
+def test_exclusions_are_said_not_to_count(tmp_path: Path) -> None:
+    atoms = _crystal()
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0) + "neigh_modify exclude type 1 1\n"
+    out = lammps(script + 'run 0\nprint "e $(pe:%.15g)"\n', tmp_path).stdout
+    assert "counts the pairs that neigh_modify exclude leaves out" in out
+    atoms.calc = D3Calculator("pbe", cutoff=9.0, cn_cutoff=7.0)
+    assert value("e", out)[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+
+
+# ---- building ----
+
+WRONG = """
+#include <cstdlib>
+extern "C" void _ZN9LAMMPS_NS11PairD3TorchC1EPNS_6LAMMPSE() { std::abort(); }
+"""
+
+
+@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
+def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    """A plugin of another version: its entry alone, for the class must not come to be used."""
+    from d3torch_lammps import build, tables
+
+    tables.write_header(tmp_path)
+    (tmp_path / "wrong.cpp").write_text(WRONG)
+    command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w"]
+    command += ["-DD3TORCH_LAMMPS_VERSION=20200101", f"-I{tmp_path}"]
+    command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()}"]
+    command += [str(build.sources_folder() / "lammps" / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
+    subprocess.run([*command, "-o", str(tmp_path / "wrong.so")], check=True)
+    script = "plugin unload pair d3torch\nplugin load ./wrong.so\nunits metal\n" + GOOD
+    out = lammps(script, tmp_path, check=False)
+    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
+    assert out.returncode != 0
+    assert len(errors) == 1
+    assert "expected the LAMMPS version 20200101 that it was built for, got 2025" in errors[0]
+
+
+def test_missing_headers_are_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from d3torch_lammps import build
+
+    assert build.main(["--headers", str(tmp_path)]) == 1
+    text = capsys.readouterr().err
+    assert "was not built: expected a folder with pair.h of LAMMPS, got" in text
+    assert text.count("\n") == 1
+
+
+def test_plugin_that_is_not_built_is_said_aloud(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import d3torch_lammps
+
+    monkeypatch.setattr(d3torch_lammps, "PLUGIN", tmp_path / "none")
+    assert Path(d3torch_lammps.plugin_folder()).is_dir()
+    text = capsys.readouterr().err
+    assert "pair_style d3torch is not built; build it with: " in text
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ['#define LAMMPS_VERSION "4 Jul 2026"\n'])
+def test_version_of_a_source_tree(line: str, tmp_path: Path) -> None:
+    from d3torch_lammps import build
+
+    (tmp_path / "version.h").write_text(line)
+    assert build.lammps_version(tmp_path) == 20260704
