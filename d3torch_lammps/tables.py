@@ -44,7 +44,10 @@ def header() -> str:
     """
     known = SYMBOLS[: len(stored_generation(REFERENCES[-1])[0])]
     tables = reference_tables(known[1:])
-    text = [HEAD, f"constexpr double bohr = {BOHR!r}, hartree = {HARTREE!r}, c6_unit = {C6_UNIT};\n"]
+    text = [
+        HEAD,
+        f"constexpr double bohr = {BOHR!r}, hartree = {HARTREE!r}, c6_unit = {C6_UNIT};\n",
+    ]
     text += _list("const char* symbols", (f'"{symbol}"' for symbol in known))
     text += _list("double rcov", [0.0, *tables.rcov.tolist()])
     text += _list("double r4r2", [0.0, *tables.r4r2.tolist()])

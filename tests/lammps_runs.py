@@ -87,8 +87,8 @@ dump 1 all custom 1 atoms.dump id fx fy fz c_e c_s[1] c_s[2] c_s[3] c_s[4] c_s[5
 dump_modify 1 sort id format float %.17g
 run 0
 print "energy $(pe:%.17g) $(vol:%.17g)"
-print "pressure $(c_p[1]:%.17g) $(c_p[2]:%.17g) $(c_p[3]:%.17g) $(c_p[4]:%.17g) $(c_p[5]:%.17g) $(c_p[6]:%.17g)"
 """
+OUTPUT += "print 'pressure " + " ".join(f"$(c_p[{k}]:%.17g)" for k in range(1, 7)) + "'\n"
 
 
 def evaluate(

