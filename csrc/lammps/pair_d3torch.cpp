@@ -9,6 +9,7 @@
 #include "domain.h"
 #include "error.h"
 #include "force.h"
+#include "library.h"
 #include "memory.h"
 #include "neighbor.h"
 #include "update.h"
@@ -29,9 +30,19 @@ constexpr double largest_ghost_cutoff = 6;
 }  // namespace
 
 PairD3Torch::PairD3Torch(LAMMPS* lmp) : Pair(lmp) {
+  const bool early = single_enable == 1 && restartinfo == 1 && reinitflag == 1, late = tabinner == std::sqrt(2.0);
+  pair_as_compiled_ = early && ncoultablebits == 12 && ndisptablebits == 12 && late;  // what LAMMPS has just put there
   single_enable = reinitflag = 0;
   one_coeff = manybody_flag = 1;
   no_virial_fdotr_compute = 1;  // ghosts carry no forces: f.r over the atoms is not the virial
+}
+
+bool PairD3Torch::laid_out_as_compiled() const {
+  const auto is = [this](const char* name, int value) { return lammps_extract_setting(lmp, name) == value; };
+  return pair_as_compiled_ && is("world_rank", comm->me) && is("world_size", comm->nprocs) && is("nthreads", comm->nthreads) &&
+         is("nlocal", atom->nlocal) && is("ntypes", atom->ntypes) && is("dimension", domain->dimension) &&
+         is("triclinic", domain->triclinic) && is("newton_pair", force->newton_pair) &&
+         lammps_extract_atom(lmp, "x") == atom->x && lammps_extract_atom(lmp, "type") == atom->type;
 }
 
 PairD3Torch::~PairD3Torch() {

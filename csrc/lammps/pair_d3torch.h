@@ -4,6 +4,7 @@
 // D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates its own by the lattice
 // engine, which finds neighbours and images itself. Two columns, CN and dE/dCN, go from the owners to all between the sweeps.
 #pragma once
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,11 @@ class PairD3Torch : public Pair {
  public:
   explicit PairD3Torch(LAMMPS*);
   ~PairD3Torch() override;
+
+  // Updates of one LAMMPS version may lay out their classes differently: room for a larger Pair, until that is known.
+  static void* operator new(size_t size) { return std::calloc(1, size + 4096); }
+  static void operator delete(void* memory) { std::free(memory); }
+  bool laid_out_as_compiled() const;  // LAMMPS's classes are where the headers said
 
   void compute(int, int) override;
   void settings(int, char**) override;
@@ -55,6 +61,7 @@ class PairD3Torch : public Pair {
   void add_results();
   [[noreturn]] void refuse_atom(const d3::LatticeError&) const;
 
+  bool pair_as_compiled_;
   Settings settings_;
   double damping_[4], host_damping_[4];  // a2 in bohr, in the host's length
   std::vector<int> numbers_;       // atomic numbers of the elements

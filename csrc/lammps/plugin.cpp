@@ -35,23 +35,29 @@ std::string other_mpi() {
   return "";
 }
 
+constexpr char again[] = "; build it for this LAMMPS: python -m d3torch_lammps.build --help";
+
+// Does not return.
+void refuse(void* lammps, const std::string& why) { lammps_error(lammps, LMP_ERROR_ALL, ("pair_style d3torch: " + why).c_str()); }
+
 // Why the plugin cannot work in this LAMMPS, or nothing.
 std::string mismatch(void* lammps) {
   const int version = lammps_version(lammps);
-  const std::string again = "; build it for this LAMMPS: python -m d3torch_lammps.build --help";
   if (version != D3TORCH_LAMMPS_VERSION)
     return "expected the LAMMPS version " + std::to_string(D3TORCH_LAMMPS_VERSION) + " that it was built for, got " + std::to_string(version) + again;
   if (lammps_extract_setting(lammps, "tagint") != int(sizeof(LAMMPS_NS::tagint)) ||
       lammps_extract_setting(lammps, "bigint") != int(sizeof(LAMMPS_NS::bigint)))
-    return "expected a LAMMPS with integers of the sizes that it was built for" + again;
+    return "expected a LAMMPS with integers of the sizes that it was built for" + std::string(again);
   const std::string mpi = other_mpi();
   return mpi.empty() ? "" : "expected the kind of MPI that it was built for, got " + mpi + again;
 }
 
 void* create(void* lammps) {
   const std::string why = mismatch(lammps);
-  if (!why.empty()) lammps_error(lammps, LMP_ERROR_ALL, ("pair_style d3torch: " + why).c_str());  // does not return
-  return static_cast<LAMMPS_NS::Pair*>(new LAMMPS_NS::PairD3Torch(static_cast<LAMMPS_NS::LAMMPS*>(lammps)));
+  if (!why.empty()) refuse(lammps, why);
+  auto* pair = new LAMMPS_NS::PairD3Torch(static_cast<LAMMPS_NS::LAMMPS*>(lammps));
+  if (!pair->laid_out_as_compiled()) refuse(lammps, "expected the update of this LAMMPS version that it was built for, got another" + std::string(again));
+  return static_cast<LAMMPS_NS::Pair*>(pair);
 }
 
 }  // namespace
