@@ -19,19 +19,20 @@ ROOT = Path(__file__).parents[1]
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
-    {"units", "parameters", "reference", "checks", "structure", "extras", "examples"},
+    {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
     {"_library", "_built_with", "ops"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"console", "extxyz", "frames", "labels", "cli_models", "cli_lammps", "cli"},
 ]
-CORE = set().union(*LAYERS[:3]) - {"extras"}
+CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
 # What a module may import besides torch, numpy and the standard library.
 EXTRAS = {
     "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
     "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
     "frames": {"ase"},
+    "glass": {"ase", "vitrum", "lammps", "matplotlib"},
     "console": {"tqdm"},
     "extxyz": {"ase"},
     "labels": {"ase", "tqdm"},
@@ -47,6 +48,8 @@ HOSTS = [
     "scipy",
     "mace",
     "lammps",
+    "vitrum",
+    "matplotlib",
     "torch_scatter",
     "torch_sim",
 ]
@@ -115,6 +118,12 @@ def test_modules_import_what_their_layer_allows(name: str) -> None:
     assert foreign <= EXTRAS.get(name, set())
     if name in CORE:
         assert foreign <= {"torch_scatter"}
+
+
+def test_glass_stands_alone() -> None:
+    """It takes any ASE calculator: nothing of d3torch but itself."""
+    ours = {imported for imported in IMPORTS["glass"] if imported.split(".")[0] in ("", "d3torch")}
+    assert all(imported.startswith("d3torch.glass") for imported in ours), ours
 
 
 FRESH = """
