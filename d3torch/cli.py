@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import __version__
+from .cli_glass import add_glass
 from .cli_lammps import add_lammps
 from .cli_models import add_models
 from .console import Parser, complain, one_line, progress
@@ -100,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_functionals(commands)
     add_labels(commands)
     add_models(commands)
+    add_glass(commands)
     add_lammps(commands)
     return parser
 
@@ -204,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = build_parser().parse_args(argv)
+        args.words = list(sys.argv[1:] if argv is None else argv)
         code: int = args.run(args)
         sys.stdout.flush()
     except SystemExit as stop:

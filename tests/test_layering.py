@@ -23,7 +23,8 @@ LAYERS = [
     {"_library", "_built_with", "ops"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
-    {"console", "extxyz", "frames", "labels", "cli_models", "cli_lammps", "cli"},
+    {"console", "extxyz", "frames", "labels", "potentials"},
+    {"cli_models", "cli_lammps", "cli_glass", "cli"},
 ]
 CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
 # What a module may import besides torch, numpy and the standard library.
@@ -37,6 +38,8 @@ EXTRAS = {
     "extxyz": {"ase"},
     "labels": {"ase", "tqdm"},
     "cli": {"ase", "tqdm", "tabulate"},
+    "cli_glass": {"ase", "tqdm"},
+    "potentials": {"ase", "mace", "torch_dftd"},
 }
 HOSTS = [
     "ase",

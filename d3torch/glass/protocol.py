@@ -96,10 +96,10 @@ class Protocol:
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "demo": {
-        "rate": 100.0, "melt_ps": 10.0, "final_ps": 20.0, "dt_fs": 2.0, "tdamp_fs": 100.0,
-        "pdamp_fs": 500.0, "frame_ps": 0.2, "vdos_ps": 8.0, "vdos_dt_fs": 1.0,
-        "strains": (0.015, 0.03), "strain_ps": 2.0, "pressures": (0.0, 2.5, 5.0),
-        "pressure_ps": 1.0, "hold_ps": 6.0, "initial_hold_ps": 2.0,
+        "rate": 100.0, "melt_ps": 6.0, "final_ps": 16.0, "dt_fs": 2.0, "tdamp_fs": 100.0,
+        "pdamp_fs": 500.0, "frame_ps": 0.2, "vdos_ps": 6.0, "vdos_dt_fs": 1.0,
+        "strains": (0.015, 0.03), "strain_ps": 1.0, "pressures": (0.0, 2.5, 5.0),
+        "pressure_ps": 1.0, "hold_ps": 4.0, "initial_hold_ps": 2.0,
     },
     "toy": {
         "high": 2000.0, "rate": 2000.0, "melt_ps": 0.2, "final_ps": 0.4, "dt_fs": 2.0,

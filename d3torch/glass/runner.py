@@ -85,9 +85,10 @@ def _save(folder: Path, state: State, recorder: Recorder) -> State:
 
 
 def _reset(calculator: Any) -> None:
-    for part in getattr(getattr(calculator, "mixer", None), "calcs", [calculator]):
-        part.reset()
-    calculator.reset()
+    """Make a calculator forget its results, and the parts of a sum theirs."""
+    for part in getattr(getattr(calculator, "mixer", None), "calcs", ()):
+        _reset(part)
+    calculator.atoms, calculator.results = None, {}
 
 
 def follow(

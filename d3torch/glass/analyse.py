@@ -1,0 +1,167 @@
+"""From the folder of a job to its results: density, structure, vibrations, stiffness, rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .averages import Mean, block_mean
+from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
+from .facts import composition, isotropic_moduli, mass_density
+from .files import write_json
+from .jobs import glass, initial, read_job
+from .levels import SHARE, levels
+from .protocol import AXES, chains
+from .runner import Followed, load, read_state
+from .structure import angles, coordination, network, neutron_factors, pair_distributions
+from .vibrations import WEIGHTS, vdos
+
+RESULTS = "results.json"
+SMOOTH = 15.0
+"""Standard deviation, 1/cm, of the Gaussian that spectra are folded with."""
+ANGLE_EDGES = np.arange(80.0, 181.0, 2.0)
+
+
+def _list(values: Any) -> list[float]:
+    """Five significant digits, for JSON."""
+    return [float(f"{v:.5g}") for v in np.asarray(values)]
+
+
+def _mean(mean: Mean) -> dict[str, float | None]:
+    error = mean.error if np.isfinite(mean.error) else None
+    return {"value": mean.value, "error": error}
+
+
+def frames_of(run: Followed, atoms: Atoms) -> list[Atoms]:
+    """Structures of the second half of the final stage, 40 at most, evenly in time."""
+    x, cells = run.frames["positions"], run.frames["cells"]
+    first = len(x) - max(1, round(SHARE * len(x)))
+    chosen = np.unique(np.linspace(first, len(x) - 1, min(40, len(x) - first)).astype(int))
+    numbers = atoms.numbers
+    return [Atoms(numbers, x[k], cell=cells[k], pbc=True) for k in chosen]
+
+
+def density(run: Followed, atoms: Atoms) -> Mean:
+    """Density over the second half of the final stage, g/cm^3, error from five blocks."""
+    volume = run.column("volume", "final", SHARE)
+    return block_mean(mass_density(float(atoms.get_masses().sum()), volume))
+
+
+def describe_structure(frames: Sequence[Atoms]) -> dict[str, Any]:
+    """Distances, angles, coordination, network and S(Q) of structures."""
+    pairs, found = pair_distributions(frames, bins=300), angles(frames)
+    q, total, partial = neutron_factors(frames, q_max=15.0, bins=300)
+    net = network(frames)
+    means = {name: float(values.mean()) for name, values in found.items() if len(values)}
+    histograms = {
+        name: _list(np.histogram(values, ANGLE_EDGES, density=True)[0])
+        for name, values in found.items()
+        if len(values)
+    }
+    return {
+        "frames": len(frames),
+        "peaks": dict(pairs.peaks),
+        "pdf": {"r": _list(pairs.r)} | {name: _list(g) for name, g in pairs.g.items()},
+        "coordination": coordination(frames),
+        "angles": {"mean": means, "edges": _list(ANGLE_EDGES), "density": histograms},
+        "network": net._asdict(),
+        "factor": {"q": _list(q), "total": _list(total)}
+        | {name: _list(s) for name, s in partial.items()},
+    }
+
+
+def describe_vibrations(run: Followed, atoms: Atoms, interval: float) -> dict[str, Any]:
+    """Densities of states with all weights up to 1500 1/cm; partial ones with masses."""
+    found: dict[str, Any] = {"smooth": SMOOTH}
+    for weighting in WEIGHTS:
+        s = vdos(run.frames["velocities"], atoms, interval, weighting, SMOOTH)
+        near = s.wavenumbers <= 1500.0
+        step = max(1, int(near.sum()) // 400)
+        found["wavenumbers"] = _list(s.wavenumbers[near][::step])
+        found["resolution"] = s.resolution
+        found[weighting] = _list(s.total[near][::step])
+        if weighting == "mass":
+            found["partial"] = {e: _list(y[near][::step]) for e, y in s.partial.items()}
+    return found
+
+
+def describe_stiffness(runs: dict[str, Followed]) -> dict[str, Any]:
+    """E, nu, K, C11, C12, C44 and how far they agree; what was not run is missing."""
+    series = {
+        kind: [levels(runs[f"{kind}_{a}"]) for a in AXES if f"{kind}_{a}" in runs]
+        for kind in ("strain", "uniaxial")
+    }
+    found: dict[str, Any] = {"axes": {kind: len(each) for kind, each in series.items()}}
+    if series["strain"]:
+        e, nu = youngs_modulus(series["strain"]).mean, poissons_ratio(series["strain"]).mean
+        found |= {"youngs": _mean(e), "poisson": _mean(nu)}
+    if "compress" in runs:
+        k = bulk_modulus(levels(runs["compress"])).mean
+        found["bulk"] = _mean(k)
+        if series["strain"]:
+            found["residual"] = _mean(consistency(e, k, nu))
+    if series["uniaxial"]:
+        c11, c12, c44 = stiffness(series["uniaxial"])
+        found |= {"C11": _mean(c11.mean), "C12": _mean(c12.mean), "C44": _mean(c44)}
+        found["from_C11_C44"] = isotropic_moduli(c11.mean.value, c44.value)._asdict()
+    return found
+
+
+def ended_chains(folder: Path) -> dict[str, Followed]:
+    """Chains of a job that came to their end."""
+    found = {}
+    for name, chain in chains(read_job(folder).protocol).items():
+        state = read_state(folder / name)
+        if state is not None and state.stage == len(chain.stages):
+            found[name] = load(chain, folder / name)
+    return found
+
+
+def analyse_job(folder: Path) -> dict[str, Any]:
+    """All results of a job, also written to ``results.json``.
+
+    Args:
+        folder: of the job.
+
+    Returns:
+        ``settings``, ``ended`` and ``missing`` chains, ``density``, ``structure``, ``stiffness``,
+        ``vibrations``, ``timing``; the last four where the chains ended.
+
+    Raises:
+        ValueError: for a folder of no job, or before the quench has ended.
+    """
+    job, runs = read_job(folder), ended_chains(folder)
+    planned = chains(job.protocol)
+    if "quench" not in runs:
+        raise ValueError(f"expected the end of the quench in {folder.name}, got {sorted(runs)}")
+    atoms, quench = initial(job, folder), runs["quench"]
+    glass(job, folder)
+    found: dict[str, Any] = {
+        "name": job.name,
+        "settings": job.settings(),
+        "na2o": composition(job.composition).na2o,
+        "atoms": len(atoms),
+        "ended": sorted(runs),
+        "missing": sorted(set(planned) - set(runs)),
+        "density": _mean(density(quench, atoms)),
+        "structure": describe_structure(frames_of(quench, atoms)),
+        "stiffness": describe_stiffness(runs),
+        "timing": {
+            "ps_per_hour": planned["quench"].picoseconds / quench.state.seconds * 3600.0,
+            "steps_per_second": len_steps(quench) / quench.state.seconds,
+        },
+    }
+    if "vdos" in runs:
+        interval = planned["vdos"].stages[0].frames * planned["vdos"].dt
+        found["vibrations"] = describe_vibrations(runs["vdos"], atoms, interval)
+    write_json(folder / RESULTS, found)
+    return found
+
+
+def len_steps(run: Followed) -> int:
+    """Steps of a chain."""
+    return sum(stage.steps for stage in run.chain.stages)

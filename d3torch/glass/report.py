@@ -1,0 +1,205 @@
+"""One self-contained page about a study, with its tables as CSV and JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .analyse import RESULTS
+from .figures import images
+from .files import write_json, write_text
+from .tables import Result, Row, as_csv, effects, error_table, rows_of, variant
+
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:.6rem 0 1.4rem}th,td{padding:.25rem .7rem;text-align:right;
+border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}img{max-width:100%}
+th{font-weight:600;background:#f5f5f5}p.note{color:#555;max-width:60rem}h2{margin-top:2rem}
+"""
+
+
+def number(value: float | None, error: float | None = None) -> str:
+    """A value with its error, both to the digits that matter."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _effect_part(results: Sequence[Result]) -> str:
+    """What dispersion does, by how much, at what cost: the first thing on the page."""
+    found = effects(results)
+    if not found:
+        return "<p>No two jobs differ by dispersion alone, so nothing can be said about it yet.</p>"
+    rows = [
+        (e.name, e.quantity, number(e.without), number(e.added),
+         number(e.added - e.without, e.error), f"{(e.added / e.without - 1) * 100:+.1f} %")
+        for e in found
+    ]  # fmt: skip
+    head = ("glass", "quantity", "without D3", "with D3", "difference", "relative")
+    return _table(head, rows)
+
+
+def _summary(results: Sequence[Result]) -> str:
+    """One sentence for each variant: how far density is from experiment, and the rate."""
+    density = error_table(results)[0]
+    lines = []
+    for name, (error, count) in density.ours.items():
+        rates = [r["timing"]["ps_per_hour"] for r in results if variant(r) == name]
+        glasses = "1 glass" if count == 1 else f"{count} glasses"
+        lines.append(
+            f"<li><b>{html.escape(name)}</b>: density off by {error:.2f} % over {glasses}; "
+            f"{sum(rates) / len(rates):.0f} ps/h</li>"
+        )
+    return f"<ul>{''.join(lines)}</ul>"
+
+
+def _error_part(results: Sequence[Result]) -> str:
+    table = error_table(results)
+    ours = sorted({name for row in table for name in row.ours})
+    methods = list(table[0].paper)
+    head = ["quantity", *(f"{name} (glasses)" for name in ours), *(f"paper: {m}" for m in methods)]
+    rows = []
+    for row in table:
+        cells = [
+            f"{number(row.ours[n][0])} ({row.ours[n][1]})" if n in row.ours else "-" for n in ours
+        ]
+        rows.append([row.quantity, *cells, *(number(row.paper[m]) for m in methods)])
+    return _table(head, rows)
+
+
+def _row_part(rows: Sequence[Row]) -> str:
+    head = ("job", "quantity", "value", "reference", "source of the reference", "difference")
+    cells = [
+        (r.job, r.quantity, number(r.value, r.error), number(r.reference), r.source,
+         f"{r.difference:+.3g}")
+        for r in rows
+    ]  # fmt: skip
+    return _table(head, cells)
+
+
+def _stiffness_part(results: Sequence[Result]) -> str:
+    keys = ("youngs", "bulk", "poisson", "residual", "C11", "C12", "C44")
+    head = ["job", "E", "K", "nu", "E - 3K(1-2nu)", "C11", "C12", "C44", "E of C11, C44", "K", "nu"]
+    rows = []
+    for r in results:
+        s = r["stiffness"]
+        means = [number(s[k]["value"], s[k]["error"]) if k in s else "-" for k in keys]
+        other = (
+            [number(v) for v in s["from_C11_C44"].values()] if "from_C11_C44" in s else ["-"] * 3
+        )
+        rows.append([r["name"], *means, *other])
+    return _table(head, rows)
+
+
+def _run_part(results: Sequence[Result]) -> str:
+    head = (
+        "job",
+        "atoms",
+        "dt / fs",
+        "rate / (K/ps)",
+        "melt / ps",
+        "final / ps",
+        "ps/h",
+        "missing",
+    )
+    rows = []
+    for r in results:
+        p = r["settings"]["protocol"]
+        values = (p["dt_fs"], p["rate"], p["melt_ps"], p["final_ps"], r["timing"]["ps_per_hour"])
+        missing = ", ".join(r["missing"]) or "nothing"
+        rows.append((r["name"], str(r["atoms"]), *(number(v) for v in values), missing))
+    return _table(head, rows)
+
+
+def _timing_part(timing: dict[str, Any] | None) -> str:
+    if timing is None:
+        return ""
+    rows = [
+        (name, number(t["ms_per_step"]), number(t["ps_per_hour"]), number(t["relative"]))
+        for name, t in timing["backends"].items()
+    ]
+    head = ("backend", "ms/step", "ps/h", "relative to none")
+    note = f"{timing['atoms']} atoms, {timing['dt_fs']} fs, {timing['conditions']}."
+    return f"<h2>Cost by backend</h2><p class=note>{html.escape(note)}</p>{_table(head, rows)}"
+
+
+CAUTION = (
+    "References are numbers that the paper or the data sources print. Values that the paper shows "
+    "in figures only (density and moduli of single glasses, curves) are compared with nothing. "
+    "Errors are standard errors from five blocks of one trajectory, or from three axes: they do "
+    "not know how another quench would have turned out."
+)
+
+
+def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any] | None) -> str:
+    """The report as HTML; figures are part of it."""
+    rows = [row for r in results for row in rows_of(r)]
+    drawn = "".join(
+        f"<h3>Figure {k}. {html.escape(name)}</h3><img alt='{html.escape(name)}' "
+        f"src='data:image/png;base64,{data}'>"
+        for k, (name, data) in enumerate(images(results), 1)
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(note)}</p>"
+        f"<h2>Does dispersion help, by how much, at what cost?</h2>{_summary(results)}"
+        f"{_effect_part(results)}"
+        f"<h2>Errors against experiment, beside the paper's</h2>{_error_part(results)}"
+        f"<p class=note>{html.escape(CAUTION)}</p>"
+        f"<h2>What was run, what is missing</h2>{_run_part(results)}{_timing_part(timing)}"
+        f"<h2>Figures</h2>{drawn}"
+        f"<h2>Every value beside its reference</h2>{_row_part(rows)}"
+        f"<h2>Stiffness, GPa</h2>{_stiffness_part(results)}"
+        "<p class=note>E and nu with free sides, K by compression, C11 and C12 with held sides, "
+        "C44 = (C11 - C12)/2: three independent runs. E - 3K(1-2nu) is zero for one isotropic "
+        "body.</p></html>\n"
+    )
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Results of all jobs of a study that were analysed, by name.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob(f"*/{RESULTS}"))]
+    if not found:
+        raise ValueError(f"expected results of d3torch glass analyse in {folder}, got none")
+    return found
+
+
+def write_report(
+    folder: Path, output: Path, title: str = "Silicate glasses", note: str = ""
+) -> None:
+    """Write a page, and beside it the comparisons as CSV and all results as JSON.
+
+    Args:
+        folder: of the study.
+        output: file that ends in .html.
+        title: of the page.
+        note: a sentence under it.
+
+    Raises:
+        ValueError: for another ending, or a study without results.
+    """
+    if output.suffix != ".html":
+        raise ValueError(f"expected a report that ends in .html, got {output.name}")
+    results, timing = read_results(folder), folder / "timing.json"
+    measured = json.loads(timing.read_text(encoding="utf-8")) if timing.exists() else None
+    rows = [row for r in results for row in rows_of(r)]
+    write_text(output, page(results, title, note, measured))
+    write_text(output.with_suffix(".csv"), as_csv(rows))
+    errors = [row._asdict() for row in error_table(results)]
+    content = {"errors": errors, "effects": [e._asdict() for e in effects(results)]}
+    write_json(output.with_suffix(".json"), content | {"timing": measured, "results": results})

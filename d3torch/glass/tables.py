@@ -1,0 +1,227 @@
+"""Results beside the paper and beside experiment: value, reference, source, difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .facts import composition, facts, measured_moduli
+
+PAPER = "doi:10.1021/acs.jctc.5c00218"
+BLS = "Brillouin scattering, Jabraoui 2025, interpolated"
+NIMROD = "NIMROD neutron data (dissolve)"
+
+Result = dict[str, Any]
+
+
+class Row(NamedTuple):
+    """A value beside a reference.
+
+    Attributes:
+        job: name of the job.
+        quantity: what, with its unit.
+        value: of the job.
+        error: standard error of the value; None if not known.
+        reference: the other value.
+        source: of the reference.
+    """
+
+    job: str
+    quantity: str
+    value: float
+    error: float | None
+    reference: float
+    source: str
+
+    @property
+    def difference(self) -> float:
+        """Value minus reference."""
+        return self.value - self.reference
+
+
+def variant(result: Result) -> str:
+    """Potential and dispersion, such as ``"pmmcs + d3torch"``."""
+    settings = result["settings"]
+    model = settings["model"].rsplit("/", 1)[-1]
+    return model if settings["d3"] == "none" else f"{model} + {settings['d3']}"
+
+
+MODULI = (
+    ("youngs", "Young's modulus / GPa"),
+    ("bulk", "bulk modulus / GPa"),
+    ("poisson", "Poisson's ratio"),
+)
+
+
+def _factor_rows(result: Result) -> list[Row]:
+    """First sharp peak and first minimum of S(Q) of silica."""
+    q, s = (np.array(result["structure"]["factor"][key]) for key in ("q", "total"))
+    extrema = facts()["experiment_SQ_SiO2_NIMROD"]["extrema_Q_S"]
+    rows = []
+    for what, (q_ref, s_ref), sign in (
+        ("first sharp peak", extrema[0], 1),
+        ("main peak", extrema[4], 1),
+    ):
+        near = np.flatnonzero(np.abs(q - q_ref) < 0.6)
+        k = near[np.argmax(sign * s[near])]
+        rows.append(Row(result["name"], f"{what} of S(Q), Q / (1/A)", q[k], None, q_ref, NIMROD))
+        rows.append(Row(result["name"], f"{what} of S(Q), height", s[k], None, s_ref, NIMROD))
+    return rows
+
+
+def _band_rows(result: Result) -> list[Row]:
+    """Highest places of the density of states near the bands that the paper names for silica."""
+    if "vibrations" not in result:
+        return []
+    bands = facts()["vdos_cm-1"]["SiO2"]
+    x, y = (np.array(result["vibrations"][key]) for key in ("wavenumbers", "mass"))
+    rows = []
+    for name in ("rocking", "bending", "stretch_T2"):
+        near = np.flatnonzero(np.abs(x - bands[name]) < 120.0)
+        at = float(x[near[np.argmax(y[near])]])
+        rows.append(
+            Row(
+                result["name"],
+                f"VDOS {name} band / (1/cm)",
+                at,
+                None,
+                bands[name],
+                PAPER + ", text",
+            )
+        )
+    return rows
+
+
+def rows_of(result: Result) -> list[Row]:
+    """All comparisons of one job."""
+    c, name = composition(result["settings"]["composition"]), result["name"]
+    d, net = result["density"], result["structure"]["network"]
+    rows = [
+        Row(name, "density / (g/cm^3)", d["value"], d["error"], c.density, f"{PAPER}, Table 1"),
+        Row(name, "mean Q^n", net["mean_qn"], None, net["sum_rule"], "sum rule 4 - 2x/(1-x)"),
+    ]
+    measured = measured_moduli(c.na2o)
+    for key, label in MODULI if measured is not None else ():
+        mean = result["stiffness"].get(key)
+        if mean is not None:
+            rows.append(Row(name, label, mean["value"], mean["error"], getattr(measured, key), BLS))
+    if c.na2o == 0:
+        rows += _factor_rows(result) + _band_rows(result)
+    return rows
+
+
+QUANTITIES = (
+    ("density_pctMAE", "density, mean absolute error / %"),
+    ("bulk_modulus_MAE_GPa", "bulk modulus, mean absolute error / GPa"),
+    ("youngs_modulus_MAE_GPa", "Young's modulus, mean absolute error / GPa"),
+    ("poisson_MAE", "Poisson's ratio, mean absolute error"),
+)
+
+
+def _errors(result: Result) -> dict[str, float]:
+    """Absolute errors of one job against experiment, by quantity."""
+    c = composition(result["settings"]["composition"])
+    found = {"density_pctMAE": abs(result["density"]["value"] / c.density - 1.0) * 100.0}
+    measured = measured_moduli(c.na2o)
+    keys = ("bulk", "youngs", "poisson")
+    for key, quantity in zip(keys, [q for q, _ in QUANTITIES[1:]], strict=True):
+        mean = result["stiffness"].get(key)
+        if mean is not None and measured is not None:
+            found[quantity] = abs(mean["value"] - getattr(measured, key))
+    return found
+
+
+class ErrorRow(NamedTuple):
+    """Mean absolute errors of one quantity.
+
+    Attributes:
+        quantity: what, with its unit.
+        ours: by variant, the mean and how many jobs it is over.
+        paper: by the paper's four methods.
+    """
+
+    quantity: str
+    ours: dict[str, tuple[float, int]]
+    paper: dict[str, float]
+
+
+def error_table(results: Sequence[Result]) -> list[ErrorRow]:
+    """The paper's error table, with a column for each variant that was run."""
+    variants = sorted({variant(r) for r in results})
+    table = []
+    for key, label in QUANTITIES:
+        ours = {}
+        for name in variants:
+            errors = [_errors(r).get(key) for r in results if variant(r) == name]
+            known = [e for e in errors if e is not None]
+            if known:
+                ours[name] = (float(np.mean(known)), len(known))
+        table.append(ErrorRow(label, ours, facts()["errors_vs_experiment"][key]))
+    return table
+
+
+class Effect(NamedTuple):
+    """What dispersion does to one glass: with minus without, same composition, seed, model.
+
+    Attributes:
+        name: composition and seed.
+        quantity: what, with its unit.
+        without: value without dispersion.
+        added: value with dispersion.
+        error: standard error of the difference; None if not known.
+    """
+
+    name: str
+    quantity: str
+    without: float
+    added: float
+    error: float | None
+
+
+def _sum_error(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else float(np.hypot(a, b))
+
+
+def effects(results: Sequence[Result]) -> list[Effect]:
+    """Pairs of jobs that differ by dispersion only."""
+    found = []
+    plain = {_key(r): r for r in results if r["settings"]["d3"] == "none"}
+    for r in results:
+        base = plain.get(_key(r))
+        if r["settings"]["d3"] == "none" or base is None:
+            continue
+        name = (
+            f"{r['settings']['composition']}, seed {r['settings']['seed']}, {r['settings']['d3']}"
+        )
+        given = [("density / (g/cm^3)", base["density"], r["density"])]
+        for key, label in MODULI:
+            a, b = base["stiffness"].get(key), r["stiffness"].get(key)
+            given += [(label, a, b)] if a and b else []
+        for label, a, b in given:
+            error = _sum_error(a["error"], b["error"])
+            found.append(Effect(name, label, a["value"], b["value"], error))
+        for label, key in (("Si-O-Si / degrees", "Si-O-Si"),):
+            a, b = (x["structure"]["angles"]["mean"].get(key) for x in (base, r))
+            found += [Effect(name, label, a, b, None)] if a and b else []
+        without, added = (x["timing"]["ps_per_hour"] for x in (base, r))
+        found.append(Effect(name, "rate / (ps/h)", without, added, None))
+    return found
+
+
+def _key(result: Result) -> tuple[Any, ...]:
+    s = result["settings"]
+    return s["composition"], s["seed"], s["model"], s["units"]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The comparisons as CSV."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*Row._fields, "difference"])
+    for row in rows:
+        writer.writerow([*row, row.difference])
+    return file.getvalue()
