@@ -54,12 +54,22 @@ def _add_protocol(add: argparse.ArgumentParser) -> None:
 
 
 def _add_run(commands: Any) -> None:
+    """``run`` in ASE, and ``lammps``, which writes the same jobs as inputs."""
     add = commands.add_parser("run", help="melt, quench and measure glasses", allow_abbrev=False)
     add.set_defaults(run=run_run)
+    _add_jobs(add, "pmmcs, module:function, or a MACE file")
+    add.add_argument("--chains", nargs="+", default=[], metavar="NAME", help="default: all")
+    add.add_argument("--job", type=int, metavar="K", help="run only the K-th job, from 0")
+    add.add_argument("--list", action="store_true", help="list the jobs and end")
+    add.add_argument("--slurm", type=Path, metavar="FILE", help="write a job array and end")
+    add = commands.add_parser("lammps", help="inputs for the same jobs", allow_abbrev=False)
+    add.set_defaults(run=run_lammps)
+    _add_jobs(add, "pmmcs, a DeePMD model, or a MACE model made for ML-IAP (.pt)")
+
+
+def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("folder", type=Path, help="of the study; what is there is continued")
-    add.add_argument(
-        "--model", required=True, metavar="MODEL", help="pmmcs, module:function, or a MACE file"
-    )
+    add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
     add.add_argument("--xc", default="pbe", metavar="NAME", help="functional of D3 (default: pbe)")
     add.add_argument(
@@ -69,10 +79,6 @@ def _add_run(commands: Any) -> None:
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
-    add.add_argument("--chains", nargs="+", default=[], metavar="NAME", help="default: all")
-    add.add_argument("--job", type=int, metavar="K", help="run only the K-th job, from 0")
-    add.add_argument("--list", action="store_true", help="list the jobs and end")
-    add.add_argument("--slurm", type=Path, metavar="FILE", help="write a job array and end")
     _add_protocol(add)
 
 
@@ -199,6 +205,37 @@ def run_run(args: argparse.Namespace) -> int:
         print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
         return 0
     return _run_all(jobs, args)
+
+
+def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
+    """Inputs of one job, with the file of d3torch if that is wanted."""
+    jobs, route = _glass("jobs"), _glass("lammps_route")
+    model = job.model if job.model == "pmmcs" else str(Path(job.model).resolve())
+    potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
+    folder: Path = args.folder / job.name
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "engine": "LAMMPS"}
+    jobs.write_manifest(job, folder, extra)
+    atoms = jobs.initial(job, folder)
+    planned = _glass("protocol").chains(job.protocol)
+    route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
+    if job.d3 == "d3torch":
+        host = import_extra("d3torch.integrations.lammps", "glass")
+        given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
+        elements = _glass("facts").ELEMENTS
+        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / "d3.pt")
+    return folder / "lammps" / "run.sh"
+
+
+def run_lammps(args: argparse.Namespace) -> int:
+    """``d3torch glass lammps``; the exit code."""
+    try:
+        for job in planned_jobs(args):
+            print("bash", _write_lammps(job, args))
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 2
+    return 0
 
 
 def run_analyse(args: argparse.Namespace) -> int:

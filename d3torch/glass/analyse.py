@@ -14,6 +14,7 @@ from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, yo
 from .facts import composition, isotropic_moduli, mass_density
 from .files import write_json
 from .jobs import glass, initial, read_job
+from .lammps_route import collect
 from .levels import SHARE, levels
 from .protocol import AXES, chains
 from .runner import Followed, load, read_state
@@ -113,8 +114,11 @@ def describe_stiffness(runs: dict[str, Followed]) -> dict[str, Any]:
 
 def ended_chains(folder: Path) -> dict[str, Followed]:
     """Chains of a job that came to their end."""
-    found = {}
-    for name, chain in chains(read_job(folder).protocol).items():
+    found, job = {}, read_job(folder)
+    for name, chain in chains(job.protocol).items():
+        source = folder / "lammps" / name
+        if source.exists():
+            collect(chain, source, folder / name, initial(job, folder))
         state = read_state(folder / name)
         if state is not None and state.stage == len(chain.stages):
             found[name] = load(chain, folder / name)

@@ -1,0 +1,294 @@
+"""The same protocol in LAMMPS: inputs, a script that runs them, and the way back to the analyses.
+
+A chain is a list of short pieces (``plan.tsv``). Each begins with the restart file of the one
+before, in which LAMMPS keeps positions, velocities, box and the variables of ``fix npt``, and ends
+with a restart file that is renamed once whole. So a run that is killed repeats at most one
+piece, and, as every piece starts from a file in any case, comes to the same numbers. Temperature,
+pressure and strain are ramped inside of pieces by ``fix npt`` and ``fix deform``.
+
+Only bash and LAMMPS are needed where it runs; :func:`collect` turns the output into what the ASE
+route writes, and one code analyses both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+from ase.io import write
+
+from .dynamics import COLUMNS, State
+from .facts import ELEMENTS
+from .files import write_arrays, write_text
+from .potential import D3_LISTS, mass_commands, pmmcs_commands
+from .protocol import Chain, Protocol
+from .runner import CHECKPOINT, read_state
+
+KOKKOS = "lmp -k on t 1 -sf kk -pk kokkos newton on neigh half"
+PLAN = ("piece", "stage", "first", "steps", "t0", "t1", "p0", "p1", "scale", "target", "strain",
+        "frames")  # fmt: skip
+THERMO = ("temp", "pe", "vol", "pxx", "pyy", "pzz", "pyz", "pxz", "pxy", "lx", "ly", "lz")
+
+
+class Style(NamedTuple):
+    """A potential in LAMMPS.
+
+    Attributes:
+        commands: pair_style and what belongs to it; types 1 O, 2 Na, 3 Si.
+        atom_style: ``"charge"`` or ``"atomic"``.
+        program: how LAMMPS is started, unless the variable LMP says otherwise.
+    """
+
+    commands: list[str]
+    atom_style: str
+    program: str
+
+
+def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt") -> Style:
+    """Commands of a model with dispersion.
+
+    Args:
+        model: ``"pmmcs"``; a DeePMD model (``.pb``, ``.pth``, ``.dp``); or a MACE model made for
+            ML-IAP (``.pt``).
+        d3: ``"none"``; ``"lammps"``, its own ``dispersion/d3``; ``"d3torch"``, through ML-IAP.
+        xc: functional of dispersion/d3.
+        cutoff: of energy and coordination number in dispersion/d3, A.
+        d3_file: what ML-IAP loads for d3torch.
+
+    Raises:
+        ValueError: for another ending or dispersion.
+    """
+    if d3 not in ("none", "lammps", "d3torch"):
+        raise ValueError(f"expected --d3 none, lammps or d3torch in LAMMPS, got {d3!r}")
+    elements, extra = " ".join(ELEMENTS), f"mliap unified {d3_file} 0"
+    if model == "pmmcs":
+        if d3 == "d3torch":
+            lines = pmmcs_commands()
+            at = next(k for k, line in enumerate(lines) if line.startswith("pair_style"))
+            lines[at] += f" {extra}"
+            return Style([*lines, f"pair_coeff * * mliap {elements}"], "charge", KOKKOS)
+        own = (cutoff, cutoff) if d3 == "lammps" else None
+        return Style(pmmcs_commands(d3=own, xc=xc), "charge", "lmp")
+    if Path(model).suffix in (".pb", ".pth", ".dp"):
+        kind, program = "deepmd", "lmp"
+        first = f"deepmd {model}"
+    elif Path(model).suffix == ".pt":
+        kind, program = "mliap", KOKKOS
+        first = f"mliap unified {model} 0"
+    else:
+        raise ValueError(f"expected pmmcs or a model in .pb, .pth, .dp or .pt, got {model!r}")
+    if d3 == "none":
+        return Style([f"pair_style {first}", f"pair_coeff * * {elements}"], "atomic", program)
+    if d3 == "lammps":
+        second, name, after = (
+            f"dispersion/d3 bj {xc} {cutoff} {cutoff}",
+            "dispersion/d3",
+            [D3_LISTS],
+        )
+    else:
+        second, name, after, program = extra, "mliap", [], KOKKOS
+    twice = kind == name  # two sub-styles of one name are told apart by number
+    lines = [
+        f"pair_style hybrid/overlay {first} {second}",
+        f"pair_coeff * * {kind}{' 1' if twice else ''} {elements}",
+        f"pair_coeff * * {name}{' 2' if twice else ''} {elements}",
+    ]
+    return Style(lines + after, "atomic", program)
+
+
+def plan(chain: Chain, p: Protocol) -> list[tuple[Any, ...]]:
+    """Pieces of a chain, rows of :data:`PLAN`; pressures in bar."""
+    rows: list[tuple[Any, ...]] = []
+    most = max(1, round(p.checkpoint_ps * 1e3 / chain.dt))
+    for number, stage in enumerate(chain.stages):
+        for first in range(0, stage.steps, most):
+            steps = min(most, stage.steps - first)
+            ends = (first / stage.steps, (first + steps) / stage.steps)
+            t, pressure, strain = (
+                [a + (b - a) * e for e in ends]
+                for a, b in (stage.temperature, stage.pressure, stage.strain)
+            )
+            bars = [value * 1e4 for value in pressure]
+            scale = (1.0 + strain[1]) / (1.0 + strain[0])
+            rows.append(
+                (len(rows), number, first, steps, *t, *bars, scale, np.mean(t), np.mean(strain),
+                 stage.frames)
+            )  # fmt: skip
+    return rows
+
+
+def _moves(chain: Chain, p: Protocol) -> list[str]:
+    """The fixes of an ensemble; numbers come from the plan."""
+    temperature = f"temp ${{t0}} ${{t1}} {p.tdamp_fs * 1e-3}"
+    if chain.ensemble == "nve":
+        return ["fix move all nve"]
+    if chain.ensemble == "isotropic":
+        return [f"fix move all npt {temperature} iso ${{p0}} ${{p1}} {p.pdamp_fs * 1e-3}"]
+    axis = "xyz"[chain.axis]
+    deform = [f"fix strain all deform 1 {axis} scale ${{scale}} remap x"]
+    if chain.ensemble == "nvt":
+        return [f"fix move all nvt {temperature}", *deform]
+    sides = " ".join(f"{a} 0 0 {p.pdamp_fs * 1e-3}" for a in "xyz" if a != axis)
+    return [f"fix move all npt {temperature} {sides}", *deform]
+
+
+def chain_input(chain: Chain, p: Protocol, potential: Style, seed: int) -> str:
+    """The input of every piece of a chain, for ``lmp -in``."""
+    begin = ["read_data ../initial.data", *mass_commands()]
+    if chain.name != "quench":
+        begin = ["read_restart ../quench/state.end", "reset_timestep 0"]
+    begin += [f"velocity all create {p.low} {seed} mom yes rot no"]
+    lines = [f"# {chain.name}: {chain.picoseconds:g} ps, {chain.ensemble}", "units metal"]
+    lines += [f"atom_style {potential.atom_style}", "atom_modify map array", "boundary p p p"]
+    join = " &\n  "
+    lines.append(f'if "${{piece}} == 0" then{join}' + join.join(f'"{x}"' for x in begin)
+                 + f'{join}else "read_restart state.${{piece}}"')  # fmt: skip
+    lines += [*potential.commands, f"timestep {chain.dt * 1e-3}", *_moves(chain, p)]
+    every = max(1, round(p.sample_fs / chain.dt))
+    names = ["$(v_now)", *(f"$({name}:%.10g)" for name in THERMO)]
+    lines += [
+        "variable start equal $(step)",
+        "variable now equal step-v_start+v_first",
+        f"thermo {every}",
+        f"thermo_style custom step {' '.join(THERMO)}",
+        f'fix samples all print {every} "{" ".join(names)}" &',
+        '  file samples.partial title "" screen no',
+        'if "${frames} > 0" then &\n  "dump frames all custom ${frames} frames.partial '
+        'id type xu yu zu vx vy vz" &\n  "dump_modify frames sort id format float %.9g first no"',
+        "run ${steps}",
+        "write_restart state.partial",
+        "write_dump all custom end.partial id type xu yu zu vx vy vz modify sort id "
+        "format float %.17g",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+RUN = """#!/usr/bin/env bash
+# Runs the chains of this job, from where they are. LMP sets how LAMMPS is started.
+set -euo pipefail
+cd "$(dirname "$0")"
+read -r -a lmp <<< "${{LMP:-{program}}}"
+for chain in ${{CHAINS:-{chains}}}; do
+  (
+    cd "$chain"
+    tail -n +2 plan.tsv | while read -r {columns}; do
+      next=$((piece + 1))
+      if [ -e "wall.$next" ]; then continue; fi
+      rm -f ./*.partial
+      echo "$(date -u +%FT%TZ) $chain: piece $next" >&2
+      began=$(date +%s.%N)
+      "${{lmp[@]}}" -in in.lammps -log log.partial -screen none \\
+        -var piece "$piece" -var first "$first" -var steps "$steps" -var t0 "$t0" -var t1 "$t1" \\
+        -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" < /dev/null
+      echo "$began $(date +%s.%N)" > wall.partial
+      if [ -e frames.partial ]; then mv frames.partial "frames.$next"; fi
+      mv samples.partial "samples.$next"
+      mv end.partial end
+      mv state.partial "state.$next"
+      mv wall.partial "wall.$next"  # from here on the piece is done
+      rm -f "state.$((piece - 1))"
+    done
+    cp "state.$(tail -n 1 plan.tsv | cut -f 1 | awk '{{print $1 + 1}}')" state.end
+  )
+done
+"""
+
+
+def write_inputs(
+    folder: Path, atoms: Atoms, planned: dict[str, Chain], p: Protocol, potential: Style, seed: int
+) -> None:
+    """Write data, inputs, plans and ``run.sh`` of a job.
+
+    Args:
+        folder: of the job; everything goes into ``lammps/`` in it.
+        atoms: initial structure.
+        planned: chains by name.
+        p: their protocol.
+        potential: of :func:`style`; relative files are looked for in the folder of the chain.
+        seed: of the velocities.
+    """
+    place = folder / "lammps"
+    place.mkdir(parents=True, exist_ok=True)
+    partial = place / ".initial.partial"
+    given: dict[str, Any] = {"specorder": list(ELEMENTS), "atom_style": potential.atom_style}
+    write(partial, atoms, format="lammps-data", masses=False, **given)
+    partial.replace(place / "initial.data")
+    for name, chain in planned.items():
+        (place / name).mkdir(exist_ok=True)
+        write_text(place / name / "in.lammps", chain_input(chain, p, potential, seed))
+        rows = ["\t".join(PLAN), *("\t".join(map(str, row)) for row in plan(chain, p))]
+        write_text(place / name / "plan.tsv", "\n".join(rows) + "\n")
+    columns = " ".join(PLAN)
+    text = RUN.format(columns=columns, program=potential.program, chains=" ".join(planned))
+    write_text(place / "run.sh", text)
+
+
+def _read_dump(path: Path) -> tuple[Any, Any]:
+    """Cells (n, 3, 3) and columns x y z vx vy vz (n, atoms, 6) of an orthogonal dump."""
+    cells, frames = [], []
+    lines = path.read_text(encoding="ascii").splitlines()
+    at = 0
+    while at < len(lines):
+        count = int(lines[at + 3])
+        edges = np.array([lines[at + k].split()[:2] for k in (5, 6, 7)], dtype=np.float64)
+        rows = [line.split() for line in lines[at + 9 : at + 9 + count]]
+        cells.append(np.diag(edges[:, 1] - edges[:, 0]))
+        frames.append(np.array(rows, dtype=np.float64)[:, 2:])
+        at += 9 + count
+    return np.array(cells), np.array(frames)
+
+
+def _samples(path: Path, stage: float, target: float, strain: float) -> Any:
+    """Rows of :data:`d3torch.glass.dynamics.COLUMNS` from those of ``fix print``."""
+    found = np.loadtxt(path, ndmin=2)
+    rows = np.zeros((len(found), len(COLUMNS)))
+    rows[:, 0], rows[:, 14], rows[:, 15] = stage, target, strain
+    rows[:, 1:5], rows[:, 11:14] = found[:, :4], found[:, 10:13]
+    rows[:, 5:11] = -1e-4 * found[:, 4:10]  # bar of pressure to GPa of stress
+    return rows
+
+
+def _seconds(path: Path) -> float:
+    began, ended = path.read_text(encoding="ascii").split()
+    return float(ended) - float(began)
+
+
+def collect(chain: Chain, source: Path, target: Path, atoms: Atoms) -> bool:
+    """Turn the output of a chain that ended into the files of the ASE route.
+
+    Args:
+        chain: the chain.
+        source: its folder under ``lammps/``.
+        target: its folder in the job.
+        atoms: initial structure, for the order of the atoms.
+
+    Returns:
+        Whether the chain had ended; nothing is done before.
+    """
+    if not (source / "state.end").exists():
+        return False
+    state = read_state(target)
+    if state is not None:
+        return True
+    target.mkdir(exist_ok=True)
+    rows = np.loadtxt(source / "plan.tsv", skiprows=1, ndmin=2)
+    seconds = 0.0
+    for k, row in enumerate(rows):
+        arrays = {"rows": _samples(source / f"samples.{k + 1}", row[1], row[9], row[10])}
+        frames = source / f"frames.{k + 1}"
+        if frames.exists():
+            cells, x = _read_dump(frames)
+            if chain.stages[int(row[1])].velocities:
+                arrays["velocities"] = (x[:, :, 3:] * 1e-3).astype(np.float32)  # A/ps to A/fs
+            else:
+                arrays["positions"], arrays["cells"] = x[:, :, :3].copy(), cells
+        write_arrays(target / f"samples_{k:06d}.npz", arrays)
+        seconds += _seconds(source / f"wall.{k + 1}")
+    (cell,), (last,) = _read_dump(source / "end")
+    momenta = last[:, 3:] * (1e-3 / units.fs) * atoms.get_masses()[:, None]
+    end = State(last[:, :3], momenta, cell, cell, np.zeros(0), len(chain.stages))
+    end = end._replace(chunks=len(rows), seconds=seconds)
+    write_arrays(target / CHECKPOINT, end._asdict())
+    return True
