@@ -75,7 +75,7 @@ class Build(BuildExtension):
         plugin = root / "d3torch_lammps"
         if not self.inplace:  # the sources travel along, for a LAMMPS that comes later
             shutil.copytree("csrc", plugin / "csrc", dirs_exist_ok=True)
-        command = [sys.executable, "-m", "d3torch_lammps.build"]
+        command = [sys.executable, "-m", "d3torch_lammps.build", "--if-needed"]
         subprocess.run(command, cwd=root, check=False)
 
 

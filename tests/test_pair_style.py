@@ -105,6 +105,24 @@ def test_equal_to_the_oracle_at_the_cutoffs_of_the_field(tmp_path: Path) -> None
     assert_equal(found, atoms, 31.75063, 21.16709)
 
 
+def test_threads_change_no_bit(tmp_path: Path) -> None:
+    atoms = _silicate()
+    found = [evaluate(atoms, style(atoms, 11.0, 9.0), tmp_path, 1, n) for n in (1, 2, 3)]
+    for other in found[1:]:
+        assert other.energy == found[0].energy
+        assert (other.forces == found[0].forces).all()
+        assert (other.virials == found[0].virials).all()
+
+
+def test_smp_suffix_leaves_it_as_it_is(tmp_path: Path) -> None:
+    """``-sf omp`` looks for d3torch/omp, which there is not, and takes threads from package omp."""
+    atoms = _triclinic()
+    head = "package omp 2\nsuffix omp"
+    found = evaluate(atoms, style(atoms, 9.0, 7.0), tmp_path, head=head)
+    assert "using multi-threaded" in found.log
+    assert_equal(found, atoms, 9.0, 7.0)
+
+
 @pytest.mark.parametrize("newton", ["on", "off"])
 def test_newton_changes_nothing(newton: str, tmp_path: Path) -> None:
     atoms = _triclinic()

