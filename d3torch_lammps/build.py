@@ -31,6 +31,7 @@ SOURCES = (
     "lattice_avx512.cpp",
     "lammps/parameters.cpp",
     "lammps/pair_d3torch.cpp",
+    "lammps/pair_settings.cpp",
     "lammps/plugin.cpp",
 )
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
