@@ -17,7 +17,9 @@ struct LatticeState {
 struct SystemFrame {
   double cell[3][3], inverse[3][3], height[3], origin[3];  // origin: the first atom, wrapped
   int periodic[3];
-  unsigned bad;
+  unsigned bad;         // NaN, a singular cell: its atoms are left out
+  unsigned coincident;  // two atoms on one spot: found while others still count, so that no kernel goes by it
+  __device__ bool spoilt() const { return bad || coincident; }
 };
 
 // Bounding box relative to the system's origin, in single precision for the search.

@@ -18,7 +18,7 @@ template <class T, class S> __global__ void __launch_bounds__(sweep_threads, swe
   const A* sums = gather(m, totals);
   if (threadIdx.x >= unsigned(m.count)) return;
   c.cn[m.place] = sums[threadIdx.x];
-  if (value(sums[block_atoms + threadIdx.x]) > 1.5) atomicOr(&c.frames[m.system].bad, 1u);  // it met more than itself
+  if (value(sums[block_atoms + threadIdx.x]) > 1.5) atomicOr(&c.frames[m.system].coincident, 1u);  // it met more than itself
 }
 
 template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
@@ -93,7 +93,7 @@ template <class T, class S> __global__ void __launch_bounds__(sweep_threads, swe
 template <class T, class S> __global__ void publish_atoms(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms) return;
-  const bool bad = c.state->bad || c.frames[c.atoms.keys[p] >> system_shift].bad;
+  const bool bad = c.state->bad || c.frames[c.atoms.keys[p] >> system_shift].spoilt();
   const int64_t atom = c.atoms.order[p];
   const auto put = [&](T* out, Wide<S> x) { *out = T(bad ? not_a_number() : output(x)); };
   put(c.out.energies + atom, c.energy[p]), put(c.out.cn + atom, c.cn[p]), put(c.out.c6 + atom, c.c6[p]);
@@ -104,7 +104,7 @@ template <class T, class S> __global__ void publish_atoms(LatticeCall<T, S> c) {
 template <class T, class S> __device__ void publish_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
   using A = Wide<S>;
   const SystemFrame& f = c.frames[b];
-  const bool bad = c.state->bad || f.bad;
+  const bool bad = c.state->bad || f.spoilt();
   const auto put = [&](T* out, A x) { *out = T(bad ? not_a_number() : output(x)); };
   A virial[3][3], rest[3][3], cell[3][3], by_cell[3][3];
   const int packed[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
