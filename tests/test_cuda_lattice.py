@@ -5,7 +5,6 @@ Without a GPU it runs emulated, from test_cuda_emulation.py.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,18 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.io import read
 from corpus import Structure, random_structures
-from cuda_device import EMULATED, GPU, assert_close, moved, on_either, on_gpu, run, run_cpu
-from torch import Tensor
-from torch.autograd import grad, gradcheck, gradgradcheck
+from cuda_device import EMULATED, GPU, assert_close, on_either, run, run_cpu
 
-from d3torch import D3BJ, ops
-from d3torch.units import BOHR
+from d3torch import D3BJ
 
 pytestmark = on_either
 STRUCTURES = random_structures(220 if GPU else 24)
-DATA = Path(__file__).parents[1] / "d3torch" / "data"
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 NAMES = ("energy", "energies", "cn", "c6", "gradient", "virial", "by_cell", "by_damping")
 
 
-def _arguments(
+def lattice_arguments(
     structures: list[Structure], dtype: torch.dtype, width: float = 0.0, reference: str = "2024"
 ) -> tuple[Any, ...]:
     """Arguments of the ops for a batch of structures, at the cutoffs of the first."""
@@ -63,14 +57,14 @@ def _assert_agree(found: Any, expected: Any, cutoff: float) -> None:
         assert (a - b).abs().max().item() <= tolerance * scale, name
 
 
-def _compare(arguments: tuple[Any, ...], gradients: bool = True, learn: bool = True) -> None:
+def compare(arguments: tuple[Any, ...], gradients: bool = True, learn: bool = True) -> None:
     found = run("dispersion_evaluate", *arguments, gradients, learn)
     _assert_agree(
         found, run_cpu("dispersion_evaluate", *arguments, gradients, learn), arguments[10]
     )
 
 
-def _structure(atoms: Atoms, cutoff: float, cn_cutoff: float) -> Structure:
+def structure_of(atoms: Atoms, cutoff: float, cn_cutoff: float) -> Structure:
     cell, pbc = np.array(atoms.cell), np.array(atoms.pbc)
     name = str(atoms.symbols)
     return Structure(name, atoms.numbers, atoms.positions, cell, pbc, cutoff, cn_cutoff)
@@ -79,15 +73,15 @@ def _structure(atoms: Atoms, cutoff: float, cn_cutoff: float) -> Structure:
 @dtypes
 @pytest.mark.parametrize("key", range(len(STRUCTURES)))
 def test_random_clusters_and_crystals(key: int, dtype: torch.dtype) -> None:
-    _compare(_arguments([STRUCTURES[key]], dtype, width=1.0 if key % 2 else 0.0))
+    compare(lattice_arguments([STRUCTURES[key]], dtype, width=1.0 if key % 2 else 0.0))
 
 
 @dtypes
 @pytest.mark.parametrize(("gradients", "learn"), [(False, False), (True, False), (False, True)])
 def test_modes(gradients: bool, learn: bool, dtype: torch.dtype) -> None:
     for reference in ("2010", "2024"):
-        arguments = _arguments([STRUCTURES[3]], dtype, reference=reference)
-        _compare(arguments, gradients, learn)
+        arguments = lattice_arguments([STRUCTURES[3]], dtype, reference=reference)
+        compare(arguments, gradients, learn)
         assert_close(run("dispersion", *arguments), run_cpu("dispersion", *arguments))
 
 
@@ -96,7 +90,7 @@ def test_a_cell_far_smaller_than_the_cutoff(dtype: torch.dtype) -> None:
     """One or two atoms of a species: lanes go over images."""
     atoms = bulk("NaCl", "rocksalt", a=5.6)
     atoms.rattle(0.1, seed=1)
-    _compare(_arguments([_structure(atoms, 21.3, 14.7)], dtype, width=2.0))
+    compare(lattice_arguments([structure_of(atoms, 21.3, 14.7)], dtype, width=2.0))
 
 
 @dtypes
@@ -107,7 +101,7 @@ def test_clusters_of_many_atoms_in_a_skewed_cell(dtype: torch.dtype) -> None:
     skew = np.array([[0, 0, 0], [2.5, 0, 0], [-3.0, 1.5, 0]])
     atoms.set_cell(atoms.cell[:] + skew)
     atoms.positions[::7] += 3 * atoms.cell[0] - 2 * atoms.cell[2]
-    _compare(_arguments([_structure(atoms, 7.1, 6.3)], dtype, width=1.0))
+    compare(lattice_arguments([structure_of(atoms, 7.1, 6.3)], dtype, width=1.0))
 
 
 @dtypes
@@ -117,21 +111,21 @@ def test_a_large_molecule_far_from_the_origin(dtype: torch.dtype) -> None:
     atoms.numbers[::3] = 8
     atoms.pbc = False
     atoms.positions += [4000.0, -2500.0, 1000.0]
-    _compare(_arguments([_structure(atoms, 8.7, 6.1)], dtype))
+    compare(lattice_arguments([structure_of(atoms, 8.7, 6.1)], dtype))
 
 
 def test_more_than_thirty_two_clusters() -> None:
     """Boxes of 32 clusters are searched first: more than one of them here."""
     atoms = bulk("Cu", cubic=True) * (7, 7, 6)
     atoms.rattle(0.1, seed=4)
-    _compare(_arguments([_structure(atoms, 3.4, 3.1)], torch.float64), learn=False)
+    compare(lattice_arguments([structure_of(atoms, 3.4, 3.1)], torch.float64), learn=False)
 
 
 @dtypes
 def test_a_batch_of_systems_of_every_kind(dtype: torch.dtype) -> None:
     empty = STRUCTURES[1]._replace(numbers=STRUCTURES[1].numbers[:0], positions=np.zeros((0, 3)))
     batch = [*STRUCTURES[:6], empty, *STRUCTURES[6:12], empty]
-    _compare(_arguments(batch, dtype))
+    compare(lattice_arguments(batch, dtype))
 
 
 def test_a_batch_of_many_small_molecules() -> None:
@@ -143,21 +137,21 @@ def test_a_batch_of_many_small_molecules() -> None:
         )
         for _ in range(700)
     ]
-    _compare(_arguments(batch, torch.float64), learn=False)
+    compare(lattice_arguments(batch, torch.float64), learn=False)
 
 
 def test_no_atoms_and_no_systems() -> None:
-    arguments = _arguments([STRUCTURES[0]], torch.float64)
+    arguments = lattice_arguments([STRUCTURES[0]], torch.float64)
     none = (arguments[0][:0], arguments[1], arguments[2], arguments[3][:0], arguments[4] * 0)
-    _compare((*none, *arguments[5:]))
+    compare((*none, *arguments[5:]))
     nothing = (none[0], arguments[1][:0], arguments[2][:0], none[3], none[4][:1], arguments[5][:0])
-    _compare((*nothing, *arguments[6:]))
+    compare((*nothing, *arguments[6:]))
 
 
 @dtypes
 @pytest.mark.parametrize("key", [0, 1, 2, 3, 7])
 def test_tangents(key: int, dtype: torch.dtype) -> None:
-    arguments = _arguments([STRUCTURES[key], STRUCTURES[key + 1]], dtype, width=1.0)
+    arguments = lattice_arguments([STRUCTURES[key], STRUCTURES[key + 1]], dtype, width=1.0)
     rng = torch.Generator().manual_seed(7)
     shapes = [arguments[k].shape for k in (0, 1, 5)]
     tangents = [torch.randn(s, generator=rng, dtype=torch.float64).to(dtype) for s in shapes]
@@ -172,7 +166,7 @@ def test_tangents(key: int, dtype: torch.dtype) -> None:
 
 @dtypes
 def test_backward_scales_the_gradients_of_every_system(dtype: torch.dtype) -> None:
-    arguments = _arguments(STRUCTURES[:5], dtype)
+    arguments = lattice_arguments(STRUCTURES[:5], dtype)
     _, _, _, _, gradient, _, by_cell, by_damping = run_cpu("dispersion_evaluate", *arguments)
     grads = (torch.linspace(-1.0, 2.0, 5, dtype=dtype), gradient, by_cell, by_damping)
     found = run("dispersion_backward", *grads, *arguments)
@@ -181,7 +175,7 @@ def test_backward_scales_the_gradients_of_every_system(dtype: torch.dtype) -> No
 
 @dtypes
 def test_results_repeat_to_the_last_bit(dtype: torch.dtype) -> None:
-    arguments = _arguments(STRUCTURES[:8], dtype)
+    arguments = lattice_arguments(STRUCTURES[:8], dtype)
     first = run("dispersion_evaluate", *arguments, True, True)
     for _ in range(1 if EMULATED else 20):
         again = run("dispersion_evaluate", *arguments, True, True)
@@ -208,7 +202,7 @@ def _spoil(arguments: list[Any], what: str) -> None:
 @pytest.mark.parametrize("what", ["nan", "inf", "far", "same spot", "singular"])
 def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
     batch = [STRUCTURES[3], STRUCTURES[7], STRUCTURES[11]]
-    arguments = [*_arguments(batch, torch.float64)]
+    arguments = [*lattice_arguments(batch, torch.float64)]
     good = run_cpu("dispersion_evaluate", *arguments)
     arguments[:2] = [arguments[0].clone(), arguments[1].clone()]
     _spoil(arguments, what)
@@ -226,7 +220,7 @@ def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["species", "offsets"])
 def test_indices_out_of_range_make_everything_nan(what: str) -> None:
-    arguments = [*_arguments(STRUCTURES[:3], torch.float64)]
+    arguments = [*lattice_arguments(STRUCTURES[:3], torch.float64)]
     k = 3 if what == "species" else 4
     arguments[k] = arguments[k].clone()
     arguments[k][1] = 200
@@ -235,7 +229,7 @@ def test_indices_out_of_range_make_everything_nan(what: str) -> None:
 
 
 def test_refusals_are_one_sentence() -> None:
-    arguments = _arguments([STRUCTURES[3]], torch.float64)
+    arguments = lattice_arguments([STRUCTURES[3]], torch.float64)
     with pytest.raises(
         NotImplementedError, match=r"tail correction has no CUDA kernel: take tail="
     ):
@@ -244,80 +238,3 @@ def test_refusals_are_one_sentence() -> None:
         ValueError, match=r"expected instruction_set to be best on a GPU, got avx2\."
     ):
         run("dispersion_evaluate", *arguments, True, False, "avx2")
-
-
-# ---- on a GPU only: sizes, autograd, graphs ----
-
-
-def _glass(repeats: int, cutoff: float, dtype: torch.dtype) -> tuple[Any, ...]:
-    atoms = read(DATA / "NS33_1500.extxyz") * (repeats, repeats, repeats)
-    return _arguments([_structure(atoms, cutoff, 40 * BOHR)], dtype)
-
-
-@on_gpu
-@dtypes
-@pytest.mark.parametrize("cutoff", [40 * BOHR, 60 * BOHR, 95 * BOHR])
-def test_glass(cutoff: float, dtype: torch.dtype) -> None:
-    _compare(_glass(1, cutoff, dtype), learn=False)
-
-
-@on_gpu
-def test_a_million_atoms() -> None:
-    """8 x 9 x 10 cells of the glass and their energy; float32, a short cutoff."""
-    atoms = read(DATA / "NS33_1500.extxyz")
-    short = _structure(atoms, 12.0, 12.0)
-    one = run("dispersion_evaluate", *_arguments([short], torch.float32))
-    large = _structure(atoms * (8, 9, 10), 12.0, 12.0)
-    arguments = _arguments([large], torch.float32)
-    assert len(arguments[0]) == 1_080_000
-    found = run("dispersion_evaluate", *arguments)
-    assert abs(found[0].item() / (720 * one[0].item()) - 1) < 1e-5
-    assert found[4].isfinite().all()
-
-
-def _system(leaves: list[Tensor], arguments: tuple[Any, ...]) -> Tensor:
-    positions, cell, damping = leaves
-    systems = ops.Systems(positions, cell, *arguments[2:5])
-    reach = ops.Range(*arguments[10:14])
-    return 1e3 * ops.dispersion(systems, damping, ops.Tables(*arguments[6:10]), reach)
-
-
-@on_gpu
-@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-def test_derivatives_on_the_gpu(check: Any) -> None:
-    arguments = moved(_arguments([STRUCTURES[3]], torch.float64, width=2.0), "cuda")
-    leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
-    assert check(lambda *x: _system([*x], arguments), leaves)
-
-
-@on_gpu
-def test_nothing_waits_for_the_gpu() -> None:
-    arguments = moved(_arguments(STRUCTURES[:8], torch.float32), "cuda")
-    leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        grad(_system(leaves, arguments).sum(), leaves)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-@on_gpu
-def test_a_cuda_graph_replays_an_evaluation() -> None:
-    arguments = moved(_glass(1, 21.17, torch.float32), "cuda")
-    op = torch.ops.d3torch.dispersion_evaluate
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            op(*arguments)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = op(*arguments)
-    generator = torch.Generator("cuda").manual_seed(1)
-    noise = torch.randn(arguments[0].shape, generator=generator, device="cuda")
-    arguments[0].add_(0.05 * noise)
-    graph.replay()
-    torch.cuda.synchronize()
-    replayed = [t.clone() for t in captured]
-    assert all(map(torch.equal, replayed, op(*arguments)))

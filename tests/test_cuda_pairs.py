@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_device import EMULATED, assert_close, moved, on_either, on_gpu, run, run_cpu
+from cuda_device import EMULATED, assert_close, on_either, run, run_cpu
 from systems import Case, small_case
 from torch import Tensor
-from torch.autograd import grad, gradcheck, gradgradcheck
-
-from d3torch import ops
 
 pytestmark = on_either
 CUTOFF, WIDTH = 7.5, 2.0
@@ -23,7 +20,7 @@ dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=st
 names = pytest.mark.parametrize("name", NAMES)
 
 
-def _sorted(case: Case) -> Case:
+def in_order(case: Case) -> Case:
     order = torch.argsort(case.pairs[0], stable=True)
     return case._replace(vectors=case.vectors[order], pairs=case.pairs[:, order].contiguous())
 
@@ -53,18 +50,18 @@ def _lopsided(case: Case) -> Case:
 
 
 LISTS: dict[str, Any] = {
-    "sorted": _sorted,
+    "sorted": in_order,
     "shuffled": lambda case: case,
-    "half": lambda case: _half(_sorted(case)),
+    "half": lambda case: _half(in_order(case)),
     "half-shuffled": _half,
-    "short": lambda case: _short_rows(_sorted(case)),
-    "three-references": lambda case: _few_references(_sorted(case)),
-    "lopsided": lambda case: _lopsided(_sorted(case)),
+    "short": lambda case: _short_rows(in_order(case)),
+    "three-references": lambda case: _few_references(in_order(case)),
+    "lopsided": lambda case: _lopsided(in_order(case)),
 }
 lists = pytest.mark.parametrize("kind", LISTS)
 
 
-def _arguments(name: str, case: Case, suffix: str) -> tuple[Any, ...]:
+def pair_arguments(name: str, case: Case, suffix: str) -> tuple[Any, ...]:
     """Arguments of an op, with a tangent of the vectors that respects reverse pairs."""
     v, cn, d = case.vectors, case.cn, case.damping
     if name == "coordination_number":
@@ -87,7 +84,7 @@ def test_results_are_those_of_the_cpu(
     suffix: str, name: str, kind: str, dtype: torch.dtype
 ) -> None:
     case = LISTS[kind](small_case(dtype, n_atoms=26))
-    arguments = _arguments(name, case, suffix)
+    arguments = pair_arguments(name, case, suffix)
     assert_close(run(name + suffix, *arguments), run_cpu(name + suffix, *arguments))
 
 
@@ -103,8 +100,8 @@ def test_slopes_of_the_centres_are_those_of_the_cpu(kind: str, dtype: torch.dtyp
 @names
 @pytest.mark.parametrize("suffix", ["_backward", "_double_backward"])
 def test_tangents_that_ignore_reverse_pairs(suffix: str, name: str) -> None:
-    case = _sorted(small_case(n_atoms=20))
-    first, *rest = _arguments(name, case, suffix)
+    case = in_order(small_case(n_atoms=20))
+    first, *rest = pair_arguments(name, case, suffix)
     first = first + 0.1 * torch.linspace(-1.0, 1.0, first.numel(), dtype=first.dtype).view_as(first)
     assert_close(run(name + suffix, first, *rest), run_cpu(name + suffix, first, *rest))
 
@@ -117,7 +114,7 @@ def test_empty_list_and_no_atoms(n_atoms: int, dtype: torch.dtype) -> None:
     case = empty._replace(species=full.species[:n_atoms], cn=full.cn[:n_atoms])
     for name in NAMES:
         for suffix in ("", "_backward", "_double_backward"):
-            arguments = _arguments(name, case, suffix)
+            arguments = pair_arguments(name, case, suffix)
             for a, b in zip(
                 run(name + suffix, *arguments), run_cpu(name + suffix, *arguments), strict=True
             ):
@@ -125,12 +122,12 @@ def test_empty_list_and_no_atoms(n_atoms: int, dtype: torch.dtype) -> None:
 
 
 def test_non_contiguous_inputs() -> None:
-    case = _sorted(small_case(n_atoms=8))
+    case = in_order(small_case(n_atoms=8))
     wide = torch.zeros(len(case.vectors), 6, dtype=torch.float64)
     wide[:, ::2] = case.vectors
     loose = case._replace(vectors=wide[:, ::2], pairs=case.pairs.T.contiguous().T)
     for name in NAMES:
-        arguments = (_arguments(name, c, "_backward") for c in (loose, case))
+        arguments = (pair_arguments(name, c, "_backward") for c in (loose, case))
         first, second = (run(f"{name}_backward", *a) for a in arguments)
         assert all(map(torch.equal, first, second))
 
@@ -140,12 +137,14 @@ def test_non_contiguous_inputs() -> None:
 @pytest.mark.parametrize("row", [0, 1])
 def test_an_index_out_of_range_makes_everything_nan(row: int, value: int, name: str) -> None:
     """What the CPU refuses cannot be refused without waiting for the GPU."""
-    case = _sorted(small_case(n_atoms=26))
+    case = in_order(small_case(n_atoms=26))
     pairs = case.pairs.clone()
     pairs[row, 0 if value < 0 else -1] = value
-    (out,) = run(name, *_arguments(name, case._replace(pairs=pairs), ""))
+    (out,) = run(name, *pair_arguments(name, case._replace(pairs=pairs), ""))
     assert out.isnan().all()
-    gradients = run(f"{name}_backward", *_arguments(name, case._replace(pairs=pairs), "_backward"))
+    gradients = run(
+        f"{name}_backward", *pair_arguments(name, case._replace(pairs=pairs), "_backward")
+    )
     assert gradients[0].isnan().any()
     assert all(g.isnan().all() for g in gradients[1:])
 
@@ -153,20 +152,20 @@ def test_an_index_out_of_range_makes_everything_nan(row: int, value: int, name: 
 @names
 @pytest.mark.parametrize("value", [4, -1])
 def test_an_unknown_species_makes_everything_nan(value: int, name: str) -> None:
-    case = _sorted(small_case(n_atoms=12))
+    case = in_order(small_case(n_atoms=12))
     species = case.species.clone()
     species[3] = value
-    (out,) = run(name, *_arguments(name, case._replace(species=species), ""))
+    (out,) = run(name, *pair_arguments(name, case._replace(species=species), ""))
     assert out.isnan().all()
 
 
 @names
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_a_number_is_not_hidden(value: float, name: str) -> None:
-    case = _sorted(small_case(n_atoms=9))
+    case = in_order(small_case(n_atoms=9))
     case.vectors[0, 1] = value
-    (out,) = run(name, *_arguments(name, case, ""))
-    (expected,) = run_cpu(name, *_arguments(name, case, ""))
+    (out,) = run(name, *pair_arguments(name, case, ""))
+    (expected,) = run_cpu(name, *pair_arguments(name, case, ""))
     assert torch.equal(out.isnan(), expected.isnan())
 
 
@@ -179,88 +178,21 @@ def test_too_many_species_and_references_are_refused_in_one_sentence() -> None:
         cn_ref=torch.ones(4, 8, dtype=v.dtype), c6_ref=torch.ones(4, 4, 8, 8, dtype=v.dtype)
     )
     with pytest.raises(ValueError, match=r"expected at most 7 references of a species on a GPU"):
-        run("dispersion_energy", *_arguments("dispersion_energy", case._replace(tables=wide), ""))
+        run(
+            "dispersion_energy",
+            *pair_arguments("dispersion_energy", case._replace(tables=wide), ""),
+        )
     nobody = case._replace(species=species[:0], cn=case.cn[:0])
     with pytest.raises(IndexError, match=r"expected no pairs where there are no atoms, got 20\."):
-        run("dispersion_energy", *_arguments("dispersion_energy", nobody, ""))
+        run("dispersion_energy", *pair_arguments("dispersion_energy", nobody, ""))
 
 
 @dtypes
 @names
 @pytest.mark.parametrize("suffix", ["", "_backward", "_double_backward"])
 def test_sorted_lists_repeat_to_the_last_bit(suffix: str, name: str, dtype: torch.dtype) -> None:
-    case = _sorted(small_case(dtype, n_atoms=40 if EMULATED else 600))
-    arguments = _arguments(name, case, suffix)
+    case = in_order(small_case(dtype, n_atoms=40 if EMULATED else 600))
+    arguments = pair_arguments(name, case, suffix)
     first = run(name + suffix, *arguments)
     for _ in range(1 if EMULATED else 20):
         assert all(map(torch.equal, first, run(name + suffix, *arguments)))
-
-
-# ---- on a GPU only: autograd, the dispatcher, graphs, sizes ----
-
-
-def _on_gpu(case: Case) -> Case:
-    return Case(*moved(case[:-1], "cuda"), tables=moved(case.tables, "cuda"))
-
-
-def _energy(case: Case, *x: Tensor) -> Tensor:
-    cn = ops.coordination_number(x[0], case.pairs, case.species, case.tables.rcov, CUTOFF)
-    last = (case.pairs, case.species, case.tables, CUTOFF, WIDTH)
-    return 1e3 * ops.dispersion_energy(x[0], cn + x[1], x[2], *last)
-
-
-@on_gpu
-@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-def test_derivatives_on_the_gpu(check: Any) -> None:
-    case = _on_gpu(_sorted(small_case(n_atoms=4)))
-    inputs = [x.clone().requires_grad_() for x in (case.vectors, case.cn, case.damping)]
-    # sums of lists without their reverse pairs are atomic: equal to rounding, not to the last bit
-    assert check(lambda *x: _energy(case, *x), inputs, nondet_tol=1e-12)
-
-
-@on_gpu
-@dtypes
-@names
-@pytest.mark.parametrize("suffix", ["", "_backward", "_double_backward"])
-def test_opcheck_on_the_gpu(suffix: str, name: str, dtype: torch.dtype) -> None:
-    case = _on_gpu(_sorted(small_case(dtype, n_atoms=4)))
-    arguments = moved(_arguments(name, case, suffix), "cuda")
-    torch.library.opcheck(getattr(torch.ops.d3torch, name + suffix).default, arguments)
-
-
-@on_gpu
-def test_a_cuda_graph_replays_energies_and_gradients() -> None:
-    case = _on_gpu(_sorted(small_case(torch.float32, n_atoms=200)))
-    vectors = case.vectors.clone().requires_grad_()
-
-    def step() -> tuple[Tensor, Tensor]:
-        energy = _energy(case, vectors, torch.zeros_like(case.cn), case.damping).sum()
-        return energy, grad(energy, vectors)[0]
-
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
-    with torch.no_grad():
-        vectors.mul_(1.01)
-    graph.replay()
-    torch.cuda.synchronize()
-    replayed = [t.clone() for t in captured]
-    assert all(map(torch.equal, replayed, step()))
-
-
-@on_gpu
-def test_nothing_waits_for_the_gpu() -> None:
-    case = _on_gpu(_sorted(small_case(torch.float32, n_atoms=50)))
-    vectors = case.vectors.clone().requires_grad_()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        energy = _energy(case, vectors, torch.zeros_like(case.cn), case.damping).sum()
-        grad(energy, vectors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
