@@ -17,7 +17,28 @@ from pathlib import Path
 
 import torch
 from setuptools import setup
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+
+def find_nvcc() -> str | None:
+    """Path of nvcc: of CUDA_HOME where that is set, or on the path."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc", path=f"{home}/bin" if home else None)
+
+
+def find_cuda() -> None:
+    """Set CUDA_HOME to where nvcc really is: torch takes a link or a wrapper for the place."""
+    nvcc = find_nvcc()
+    if nvcc and "CUDA_HOME" not in os.environ:
+        command = [nvcc, "--dryrun", "-x", "cu", os.devnull]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        top = re.search(r"^#\$ TOP=(.*)$", said, re.M)
+        if top:
+            os.environ["CUDA_HOME"] = os.path.realpath(top[1])
+
+
+if torch.version.cuda:
+    find_cuda()
+from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
 
 WHAT_TORCH = """\"\"\"Written by setup.py: the torch of the build, whether it has CUDA.\"\"\"
 
@@ -26,11 +47,6 @@ CUDA = {}
 """
 # Approximate division and root cost float32 a bit or two of 24; float64 is not concerned.
 NVCC_FLAGS = ["-O3", "-ftz=true", "-prec-div=false", "-prec-sqrt=false", "--expt-relaxed-constexpr"]
-
-
-def find_nvcc() -> str | None:
-    """Path of nvcc: of CUDA_HOME, or on the path."""
-    return shutil.which("nvcc", path=f"{CUDA_HOME}/bin" if CUDA_HOME else None)
 
 
 def with_cuda(setting: str, torch_cuda: str | None, nvcc: str | None) -> bool:

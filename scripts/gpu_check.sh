@@ -58,7 +58,7 @@ sanitize() {
 short="(results_are_those_of_the_cpu and half and float64) or modes or batch_of_systems or far_smaller"
 for step in $steps; do
   case $step in
-    build) record "Build" 240 3 build ;;
+    build) record "Build" 300 3 build ;;
     kernels) record "Tests of the CUDA kernels" 200 6 "$python" -m pytest -p no:cacheprovider tests/test_cuda_pairs.py tests/test_cuda_lattice.py tests/test_gpu.py ;;
     sanitize)
       record "compute-sanitizer memcheck" 90 8 sanitize memcheck "$short"
