@@ -5,6 +5,9 @@ work in eager mode, TorchScript, ``torch.compile`` and ``torch.export``. A pair 
 ``pairs[0]`` are the centres i, ``pairs[1]`` the neighbours j, ``vectors`` are
 r_ij = x_j - x_i + S @ cell, in any order. Energies are per centre, so a list that lacks the pairs
 of some atoms (ghosts) gives exactly the share of the others.
+
+On a GPU the ops never wait for it, so what is refused for its values on the CPU (an index out of
+range, NaN positions, two atoms on one spot, a singular cell) comes out as NaN there.
 """
 
 from typing import NamedTuple  # without `from __future__ import annotations`: see model.py
@@ -306,7 +309,7 @@ def evaluate(
 
     Raises:
         ValueError, TypeError, IndexError: as :func:`dispersion`; an instruction set that this
-            processor lacks.
+            processor lacks, or any but ``"best"`` on a GPU.
     """
     a = torch.ops.d3torch.dispersion_evaluate(
         systems.positions,
