@@ -114,13 +114,14 @@ def pair_figure(results: Sequence[Result]) -> Figure:
     groups, colours = _by_composition(results), colour_of(results)
     figure, axes = _figure(len(groups), 4.2)
     for axis, (name, members) in zip(axes, groups.items(), strict=True):
-        for r in members:
+        for number, r in enumerate(members):
             pdf = r["structure"]["pdf"]
             for k, pair in enumerate(p for p in pdf if p != "r"):
                 label = variant(r) if k == 0 else None
                 y = np.minimum(pdf[pair], 7.0) + 8.0 * k
                 axis.plot(pdf["r"], y, color=colours[variant(r)], lw=1, label=label)
-                axis.annotate(pair, (pdf["r"][-1], 8.0 * k + 1.4), ha="right", fontsize=7)
+                if number == 0:
+                    axis.annotate(pair, (pdf["r"][-1], 8.0 * k + 1.9), ha="right", fontsize=7)
         axis.set_title(f"{name} (cut off at 7)", fontsize=9)
         _labelled(axis, "r / A", "g(r) + 8k")
     return figure

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .analyse import RESULTS
+from .facts import composition
 from .figures import images
 from .files import write_json, write_text
 from .tables import Result, Row, as_csv, effects, error_table, rows_of, variant
@@ -61,7 +62,23 @@ def _summary(results: Sequence[Result]) -> str:
             f"<li><b>{html.escape(name)}</b>: density off by {error:.2f} % over {glasses}; "
             f"{sum(rates) / len(rates):.0f} ps/h</li>"
         )
-    return f"<ul>{''.join(lines)}</ul>"
+    return f"<ul>{''.join(lines + [f'<li>{html.escape(v)}</li>' for v in verdicts(results)])}</ul>"
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """For each glass with and without dispersion: which of the two densities is nearer."""
+    lines = []
+    for e in effects(results):
+        if not e.quantity.startswith("density"):
+            continue
+        measured = composition(e.name.split(",")[0]).density
+        without, added = ((v / measured - 1.0) * 100.0 for v in (e.without, e.added))
+        word = "nearer to" if abs(added) < abs(without) else "farther from"
+        lines.append(
+            f"{e.name}: dispersion brings the density {word} experiment, "
+            f"from {without:+.1f} % to {added:+.1f} %"
+        )
+    return lines
 
 
 def _error_part(results: Sequence[Result]) -> str:
