@@ -13,7 +13,7 @@ from .averages import Mean, block_mean
 from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
 from .facts import composition, isotropic_moduli, mass_density
 from .files import write_json
-from .jobs import glass, initial, read_job
+from .jobs import initial, read_job
 from .lammps_route import collect
 from .levels import SHARE, levels
 from .protocol import AXES, chains
@@ -143,7 +143,6 @@ def analyse_job(folder: Path) -> dict[str, Any]:
     if "quench" not in runs:
         raise ValueError(f"expected the end of the quench in {folder.name}, got {sorted(runs)}")
     atoms, quench = initial(job, folder), runs["quench"]
-    glass(job, folder)
     found: dict[str, Any] = {
         "name": job.name,
         "settings": job.settings(),

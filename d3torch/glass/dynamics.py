@@ -117,10 +117,15 @@ def _between(ends: tuple[float, float], fraction: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * fraction
 
 
-def _set_strain(atoms: Atoms, chain: Chain, reference: Floats, strain: float) -> None:
-    """Bring one axis of the cell to its length; atoms follow affinely."""
+def _place(atoms: Atoms, chain: Chain, state: State, strain: float) -> None:
+    """Give atoms a state, with the strained axis at its length; they follow it affinely."""
+    atoms.set_cell(state.cell)
+    atoms.positions[:] = state.positions
+    atoms.set_momenta(state.momenta)
+    if chain.ensemble not in ("lateral", "nvt"):
+        return
     cell = atoms.cell.array.copy()
-    cell[chain.axis] = reference[chain.axis] * (1.0 + strain)
+    cell[chain.axis] = state.reference[chain.axis] * (1.0 + strain)
     if not np.array_equal(cell, atoms.cell.array):
         atoms.set_cell(cell, scale_atoms=True)
 
@@ -177,11 +182,7 @@ def run_segment(chain: Chain, p: Protocol, atoms: Atoms, state: State, recorder:
     n = min(max(1, round(p.segment_fs / chain.dt)), stage.steps - state.step)
     middle = (state.step + 0.5 * n) / stage.steps
     temperature, strain = _between(stage.temperature, middle), _between(stage.strain, middle)
-    atoms.set_cell(state.cell)
-    atoms.positions[:] = state.positions
-    atoms.set_momenta(state.momenta)
-    if chain.ensemble in ("lateral", "nvt"):
-        _set_strain(atoms, chain, state.reference, strain)
+    _place(atoms, chain, state, strain)
     pressure = _between(stage.pressure, middle)
     integrator = make_integrator(chain, p, atoms, temperature, pressure)
     set_inner_state(integrator, chain.ensemble, state.inner)

@@ -144,7 +144,7 @@ def glass(job: Job, folder: Path) -> Atoms:
     return atoms
 
 
-def chain_digest(job: Job, name: str) -> int:
+def velocity_seed(job: Job, name: str) -> int:
     """Seed of the velocities of a chain."""
     text = f"{job.composition} {job.seed} {name}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
@@ -157,7 +157,7 @@ def run_chain(job: Job, chain: Chain, folder: Path, calculator: Any, tell: Any) 
         return
     atoms = initial(job, folder) if chain.name == "quench" else glass(job, folder)
     atoms.calc = calculator
-    seed = chain_digest(job, chain.name)
+    seed = velocity_seed(job, chain.name)
     log(folder, f"{chain.name}: from step {steps_done(chain, state)} of {steps_done_all(chain)}")
 
     def start() -> Any:

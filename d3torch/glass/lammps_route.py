@@ -62,40 +62,45 @@ def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt"
     """
     if d3 not in ("none", "lammps", "d3torch"):
         raise ValueError(f"expected --d3 none, lammps or d3torch in LAMMPS, got {d3!r}")
-    elements, extra = " ".join(ELEMENTS), f"mliap unified {d3_file} 0"
+    second = {
+        "none": None,
+        "lammps": f"dispersion/d3 bj {xc} {cutoff} {cutoff}",
+        "d3torch": f"mliap unified {d3_file} 0",
+    }[d3]
     if model == "pmmcs":
-        if d3 == "d3torch":
-            lines = pmmcs_commands()
-            at = next(k for k, line in enumerate(lines) if line.startswith("pair_style"))
-            lines[at] += f" {extra}"
-            return Style([*lines, f"pair_coeff * * mliap {elements}"], "charge", KOKKOS)
-        own = (cutoff, cutoff) if d3 == "lammps" else None
-        return Style(pmmcs_commands(d3=own, xc=xc), "charge", "lmp")
-    if Path(model).suffix in (".pb", ".pth", ".dp"):
-        kind, program = "deepmd", "lmp"
+        return _pmmcs(second, d3, xc, cutoff)
+    suffix = Path(model).suffix
+    if suffix in (".pb", ".pth", ".dp"):
         first = f"deepmd {model}"
-    elif Path(model).suffix == ".pt":
-        kind, program = "mliap", KOKKOS
+    elif suffix == ".pt":
         first = f"mliap unified {model} 0"
     else:
         raise ValueError(f"expected pmmcs or a model in .pb, .pth, .dp or .pt, got {model!r}")
-    if d3 == "none":
-        return Style([f"pair_style {first}", f"pair_coeff * * {elements}"], "atomic", program)
-    if d3 == "lammps":
-        second, name, after = (
-            f"dispersion/d3 bj {xc} {cutoff} {cutoff}",
-            "dispersion/d3",
-            [D3_LISTS],
-        )
-    else:
-        second, name, after, program = extra, "mliap", [], KOKKOS
-    twice = kind == name  # two sub-styles of one name are told apart by number
-    lines = [
-        f"pair_style hybrid/overlay {first} {second}",
-        f"pair_coeff * * {kind}{' 1' if twice else ''} {elements}",
-        f"pair_coeff * * {name}{' 2' if twice else ''} {elements}",
-    ]
-    return Style(lines + after, "atomic", program)
+    after = [D3_LISTS] if d3 == "lammps" else []
+    program = KOKKOS if "mliap" in first + (second or "") else "lmp"
+    return Style(_overlay(first, second) + after, "atomic", program)
+
+
+def _pmmcs(second: str | None, d3: str, xc: str, cutoff: float) -> Style:
+    if d3 != "d3torch":
+        own = (cutoff, cutoff) if d3 == "lammps" else None
+        return Style(pmmcs_commands(d3=own, xc=xc), "charge", "lmp")
+    lines = pmmcs_commands()
+    at = next(k for k, line in enumerate(lines) if line.startswith("pair_style"))
+    lines[at] += f" {second}"
+    return Style([*lines, f"pair_coeff * * mliap {' '.join(ELEMENTS)}"], "charge", KOKKOS)
+
+
+def _overlay(first: str, second: str | None) -> list[str]:
+    """One or two pair styles; two of one name are told apart by number."""
+    elements = " ".join(ELEMENTS)
+    if second is None:
+        return [f"pair_style {first}", f"pair_coeff * * {elements}"]
+    names = [style.split()[0] for style in (first, second)]
+    if names[0] == names[1]:
+        names = [f"{name} {k}" for k, name in enumerate(names, 1)]
+    coefficients = [f"pair_coeff * * {name} {elements}" for name in names]
+    return [f"pair_style hybrid/overlay {first} {second}", *coefficients]
 
 
 def plan(chain: Chain, p: Protocol) -> list[tuple[Any, ...]]:
