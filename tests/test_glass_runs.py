@@ -182,6 +182,7 @@ def test_the_whole_way_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture
     """PMMCS with and without D3: run, analyse, report; what is printed is what was computed."""
     study = str(tmp_path / "study")
     given = ["--model", "pmmcs", "--d3", "none", "d3torch", "--d3-cutoff", "7", "--atoms", "96"]
+    given += ["--vdos-ps", "0.4", "--hold-ps", "0.12"]
     assert main(["glass", "run", study, *given, "--composition", "NS33", "--preset", "toy"]) == 0
     assert main(["glass", "analyse", study]) == 0
     assert capsys.readouterr().out.count("missing: nothing") == 2
