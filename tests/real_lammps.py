@@ -65,7 +65,8 @@ def environment() -> dict[str, str]:
     path = [str(LMP.parents[1] / "python"), str(here)]
     added = {"PYTHONPATH": os.pathsep.join(path)}
     added["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, **ENVIRONMENT, **added}
+    kept = {k: v for k, v in os.environ.items() if k != "LAMMPS_PLUGIN_PATH"}  # another LAMMPS's
+    return {**kept, **ENVIRONMENT, **added}
 
 
 def lmp(

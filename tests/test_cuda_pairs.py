@@ -92,7 +92,7 @@ def test_results_are_those_of_the_cpu(
 @lists
 def test_slopes_of_the_centres_are_those_of_the_cpu(kind: str, dtype: torch.dtype) -> None:
     case = LISTS[kind](small_case(dtype, n_atoms=26))
-    arguments = _arguments("dispersion_energy", case, "")
+    arguments = pair_arguments("dispersion_energy", case, "")
     name = "dispersion_energy_by_centre"
     assert_close(run(name, *arguments), run_cpu(name, *arguments))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,33 @@ def test_equal_to_the_oracle(name: str, ranks: int, tmp_path: Path) -> None:
         atoms.numbers, atoms.positions, atoms.cell, atoms.pbc, "pbe", cutoff, cn_cutoff
     )
     _expect(found, expected.energy, expected.forces, expected.virial)
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pair_style d3torch, built for this LAMMPS."""
+    target = tmp_path_factory.mktemp("plugin") / "d3torchplugin.so"
+    headers = LMP.parents[1] / "include" / "lammps"
+    command = [sys.executable, "-m", "d3torch_lammps.build", "--headers", headers]
+    out = subprocess.run([*command, "--output", target], capture_output=True, text=True)
+    assert out.returncode == 0, out.stdout + out.stderr
+    return target
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("name", ["silicate", "triclinic", "slab"])
+def test_the_native_pair_style_gives_the_same(
+    name: str, ranks: int, plugin: Path, tmp_path: Path
+) -> None:
+    make, cutoff, cn_cutoff = STRUCTURES[name]
+    atoms = make()
+    elements = _elements(atoms)
+    types = " ".join(elements)
+    D3MLIAP(elements, "pbe", cutoff=cutoff, cn_cutoff=cn_cutoff).save(tmp_path / "d3.pt")
+    found = single_point(tmp_path, atoms, STYLE + types, elements, ranks)
+    style = f"pair_style d3torch bj pbe {cutoff} {cn_cutoff}\npair_coeff * * {types}"
+    load = f"plugin load {plugin}"
+    native = single_point(tmp_path, atoms, style, elements, ranks, before=load, options="")
+    _expect(native, found.energy, found.forces, found.virial)
+    assert np.abs(native.energies - found.energies).max() < 1e-12
+    assert np.abs(native.virials - found.virials).max() < 1e-11
