@@ -225,19 +225,8 @@ def energy_by_centre(
 
     Source: as :func:`dispersion_energy`.
     """
-    energies, by_cn, by_vectors = torch.ops.d3torch.dispersion_energy_by_centre(
-        vectors,
-        cn,
-        damping,
-        pairs,
-        species,
-        tables.r4r2,
-        tables.cn_ref,
-        tables.c6_ref,
-        cutoff,
-        width,
-    )
-    return ByCentre(energies, by_cn, by_vectors)
+    given = (vectors, cn, damping, pairs, species, *tables[1:], cutoff, width)
+    return ByCentre(*torch.ops.d3torch.dispersion_energy_by_centre(*given))
 
 
 def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
