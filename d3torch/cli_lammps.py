@@ -94,9 +94,10 @@ def run_lammps(args: argparse.Namespace) -> int:
         with warnings.catch_warnings():  # TorchScript is deprecated, and MACE uses it
             warnings.simplefilter("ignore")
             made = made_for_lammps(args)
-            if not args.libtorch and not args.output.endswith(".pt"):
-                raise ValueError(f"expected a file that ends in .pt, got {args.output}")
-            write_model(made, args.output, args.overwrite)
+            if args.libtorch:
+                write_model(made, args.output, args.overwrite)
+            else:
+                made.save(args.output)
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 1

@@ -12,13 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.io.lammpsdata import write_lammps_data
+from lammps_runs import PRESSURE
 
 LMP = Path(os.environ.get("LMP") or Path.home() / ".cache/d3torch/lammps/bin/lmp")
 
 KOKKOS = "-k on t 1 -sf kk -pk kokkos newton on neigh half"
-
-BAR = 1.6021765e6
-"""LAMMPS's eV/A^3 in bar, of ``units metal``; 8e-8 from the CODATA value."""
 
 ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -117,6 +115,6 @@ def single_point(
         numbers[0],
         rows[:, 4],
         rows[:, 1:4],
-        -_matrix(numbers[2:8]) * volume / BAR,
-        _matrix(rows[:, 5:11]) / BAR,
+        -_matrix(numbers[2:8]) * volume / PRESSURE,
+        _matrix(rows[:, 5:11]) / PRESSURE,
     )

@@ -94,8 +94,8 @@ class MACED3MLIAP(Unified):
     LAMMPS makes one list that reaches as far as D3 does; MACE sees the pairs of it within its own
     r_max, through its own ML-IAP object, and D3 all of them. Energies, forces and virials are those
     of :class:`d3torch.integrations.mace.MACED3`, on any number of ranks, empty ones included, on
-    the CPU too, where MACE's own object overruns LAMMPS's buffers on more than one rank. Atoms of
-    type NULL are not there. The process that loads the file needs d3torch and mace-torch.
+    the CPU too, where MACE's own object overruns LAMMPS's buffers. Atoms of type NULL are not
+    there. The process that loads the file needs d3torch and mace-torch.
 
     Args:
         fused: MACE with dispersion; its dtype is taken.
@@ -111,7 +111,7 @@ class MACED3MLIAP(Unified):
     def __init__(self, fused: nn.Module, head: str | None = None) -> None:
         fused, head = with_head(fused, head)
         super().__init__(fused.dispersion.d3, fused.atomic_numbers.tolist())
-        self.about, self.head = fused.settings, head
+        self.head = head
         self.r_max = float(fused.r_max)
         self.rcutfac = max(self.rcutfac, 0.5 * self.r_max)
         fused.model.lammps_mliap = True  # type: ignore[assignment]
