@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 
 import benchmark_report as report
 import torch
-from ase import Atoms
 from ase.io import read
-from ase.io.lammpsdata import write_lammps_data
 
 from d3torch.examples import glass_path
 from d3torch.integrations.lammps import D3MLIAP
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from real_lammps import KOKKOS, environment, write_data
+
 CUTOFFS = (12.0, 21.167, 31.75)
-KOKKOS = "-k on t 1 -sf kk -pk kokkos newton on neigh half"
 INPUT = """
 units metal
 read_data data.lmp
@@ -60,14 +60,10 @@ def lammps(lmp: Path, folder: Path, style: str, options: str, steps: int) -> Run
         SystemExit: with the end of LAMMPS's output, if it fails.
     """
     (folder / "in.lmp").write_text(INPUT.format(style=style, steps=steps))
-    path = [str(lmp.parents[1] / "python"), str(Path(__file__).parents[1])]
-    added = {"OMP_NUM_THREADS": "1", "OMP_PROC_BIND": "false"}
-    added["PYTHONPATH"] = os.pathsep.join(path)
-    added["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with open(folder / "screen", "w") as screen:
         process = subprocess.Popen(
             [str(lmp), *options.split(), "-in", "in.lmp"],
-            cwd=folder, env={**os.environ, **added}, stdout=screen, stderr=screen,
+            cwd=folder, env=environment(lmp), stdout=screen, stderr=screen,
         )  # fmt: skip
         _, code, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
@@ -81,13 +77,6 @@ def lammps(lmp: Path, folder: Path, style: str, options: str, steps: int) -> Run
 
 WIDE = "\nfix buffers all property/atom d2_buffers 512 ghost yes"
 """MACE exchanges 512 columns itself, and overruns LAMMPS's buffers on the CPU without this."""
-
-
-def write(folder: Path, atoms: Atoms, elements: list[str]) -> None:
-    """The atoms for LAMMPS."""
-    write_lammps_data(
-        folder / "data.lmp", atoms, specorder=elements, atom_style="atomic", masses=True
-    )
 
 
 def row(name: str, run: Run, base: Run) -> list[str]:
@@ -105,7 +94,7 @@ def table(title: str, rows: list[list[str]]) -> str:
 def dispersion(lmp: Path, folder: Path, steps: int) -> str:
     """D3 alone at every cutoff."""
     tables, elements = [], ["O", "Na", "Si"]
-    write(folder, read(glass_path()), elements)
+    write_data(read(glass_path()), folder / "data.lmp", elements)
     types = " ".join(elements)
     for cutoff in CUTOFFS:
         near = min(cutoff, 21.167)
@@ -134,7 +123,7 @@ def mace(lmp: Path, folder: Path, n_atoms: int, steps: int) -> str:
 
     atoms = benchmark_mace.structure(n_atoms)
     elements = sorted(set(atoms.symbols))
-    write(folder, atoms, elements)
+    write_data(atoms, folder / "data.lmp", elements)
     types = " ".join(elements)
 
     def model() -> Any:

