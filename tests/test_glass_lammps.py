@@ -9,19 +9,23 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
 
 from d3torch.cli import main
-from d3torch.glass.lammps_route import PLAN, collect, plan, style
+from d3torch.glass.jobs import glass, read_job
+from d3torch.glass.lammps_results import collect
+from d3torch.glass.lammps_route import PLAN, plan, style
 from d3torch.glass.potential import PMMCS
 from d3torch.glass.protocol import PRESETS, Protocol, chains
 from d3torch.glass.runner import load
 
 PEDONE = "hybrid/overlay pedone 5.5 coul/long 12.0"
 TOY = Protocol(**PRESETS["toy"])
+QUIET: Any = {"check": False, "capture_output": True, "text": True}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +81,7 @@ def _run(script: Path, chosen: str, pieces: int | None = None) -> None:
         fake.chmod(0o755)
         program = str(fake)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LMP": program, "CHAINS": chosen}
-    out = subprocess.run(
-        ["bash", str(script)], env=environment, check=False, capture_output=True, text=True
-    )
+    out = subprocess.run(["bash", str(script)], env=environment, **QUIET)
     assert (out.returncode == 0) == (pieces is None), out.stderr
 
 
@@ -94,6 +96,9 @@ def test_a_run_that_was_cut_off_comes_to_the_same_end(
         assert main(["glass", "lammps", str(tmp_path / name), *given]) == 0
         scripts.append(Path(capsys.readouterr().out.split()[-1]))
     whole, broken = scripts
+    out = subprocess.run(["bash", str(whole)], env={**os.environ, "CHAINS": "strain_y"}, **QUIET)
+    assert out.returncode == 1
+    assert out.stderr == "strain_y: expected the end of the quench first\n"
     _run(whole, "quench strain_y")
     _run(broken, "quench", 1)
     _run(broken, "quench")
@@ -108,6 +113,7 @@ def test_a_run_that_was_cut_off_comes_to_the_same_end(
     folder = whole.parents[1]
     assert json.loads((folder / "results.json").read_text())["density"]["value"] > 2.0
     _check_last_state(folder)
+    _check_first_volume(folder)
 
 
 def _check_last_state(folder: Path) -> None:
@@ -128,6 +134,15 @@ def _check_last_state(folder: Path) -> None:
     stress = np.trace(atoms.get_stress(include_ideal_gas=True, voigt=False)) / 3
     printed = sum(run.column(name)[-1] for name in ("xx", "yy", "zz")) / 3
     assert stress / 0.006241509 == pytest.approx(printed, abs=0.05)
+
+
+def _check_first_volume(folder: Path) -> None:
+    """Strains begin in a cube of the mean volume, as in the ASE route."""
+    job = read_job(folder)
+    first = float((folder / "lammps" / "strain_y" / "samples.1").read_text().split()[3])
+    assert first == pytest.approx(glass(job, folder).get_volume(), rel=1e-8)
+    quench = load(chains(job.protocol)["quench"], folder / "quench")
+    assert abs(first / quench.column("volume")[-1] - 1) > 1e-5
 
 
 def test_d3torch_writes_its_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,21 @@ def test_lammps_d3_in_pmmcs_is_d3torch() -> None:
     assert inside == pytest.approx(added, abs=5e-5 * len(atoms))
 
 
+def test_what_lammps_says_is_one_sentence_and_the_next_call_works() -> None:
+    atoms = _small()
+    atoms.calc = PMMCS()
+    energy = atoms.get_potential_energy()
+    moved = atoms.copy()
+    moved.calc = atoms.calc
+    moved.positions[3] = np.nan
+    with pytest.raises(RuntimeError, match=r"^LAMMPS stopped: ERROR.*Non-numeric atom coords.*$"):
+        moved.get_forces()
+    assert atoms.get_potential_energy() == energy
+    atoms.calc = PMMCS(d3=(9.0, 9.0), xc="nope")
+    with pytest.raises(RuntimeError, match=r"^LAMMPS stopped: ERROR: Functional nope.*$"):
+        atoms.get_forces()
+
+
 def test_pmmcs_refuses_other_elements() -> None:
     with pytest.raises(ValueError, match="expected O, Na and Si with three periodic directions"):
         Atoms("Ar", cell=[9] * 3, pbc=True, calculator=PMMCS()).get_forces()

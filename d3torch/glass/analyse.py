@@ -14,7 +14,7 @@ from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, yo
 from .facts import composition, isotropic_moduli, mass_density
 from .files import write_json
 from .jobs import initial, read_job
-from .lammps_route import collect
+from .lammps_results import collect
 from .levels import SHARE, levels
 from .protocol import AXES, chains
 from .runner import Followed, load, read_state

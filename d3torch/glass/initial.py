@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 
 from .facts import ELEMENTS, Composition, box_length
-from .potential import HEADER, lammps_library, mass_commands, pmmcs_commands
+from .potential import HEADER, lammps_errors, lammps_library, mass_commands, pmmcs_commands
 from .protocol import Protocol
 
 
@@ -51,6 +51,7 @@ def initial_structure(
 
     Raises:
         ValueError: if units or seed are not positive, or atoms did not find a place.
+        RuntimeError: with what LAMMPS says, if it stops.
         ImportError: without LAMMPS.
     """
     if units < 1 or seed < 1:
@@ -60,13 +61,14 @@ def initial_structure(
     length = box_length(counts, composition.density)
     lmp = lammps_library()
     try:
-        lmp.commands_list(_box_commands(counts, length, seed))
-        n = lmp.get_natoms()
-        if n != sum(counts.values()):
-            raise ValueError(f"expected room for {sum(counts.values())} atoms, got {n}")
-        lmp.commands_list([*pmmcs_commands(), *_quench_commands(p, seed)])
-        positions = np.array(lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
-        types = np.array(lmp.gather_atoms("type", 0, 1))
+        with lammps_errors():
+            lmp.commands_list(_box_commands(counts, length, seed))
+            n = lmp.get_natoms()
+            if n != sum(counts.values()):
+                raise ValueError(f"expected room for {sum(counts.values())} atoms, got {n}")
+            lmp.commands_list([*pmmcs_commands(), *_quench_commands(p, seed)])
+            positions = np.array(lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
+            types = np.array(lmp.gather_atoms("type", 0, 1))
     finally:
         lmp.close()
     symbols = [ELEMENTS[t - 1] for t in types]

