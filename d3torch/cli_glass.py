@@ -17,6 +17,7 @@ import torch
 
 from .console import complain
 from .extras import import_extra
+from .parameters import damping_parameters
 from .potentials import calculator
 from .units import BOHR
 
@@ -219,7 +220,7 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     atoms = jobs.initial(job, folder)
     planned = _glass("protocol").chains(job.protocol)
     route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
-    if job.d3 == "d3torch":
+    if job.d3 == "d3torch" and job.model.endswith(".pt"):
         host = import_extra("d3torch.integrations.lammps", "glass")
         given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
         elements = _glass("facts").ELEMENTS
@@ -230,6 +231,10 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
 def run_lammps(args: argparse.Namespace) -> int:
     """``d3torch glass lammps``; the exit code."""
     try:
+        if "d3torch" in args.d3:
+            damping_parameters(args.xc)  # refused here if unknown, not later by LAMMPS
+        if args.model != "pmmcs" and not Path(args.model).is_file():
+            raise ValueError(f"expected pmmcs or a file as model, got {args.model!r}")
         for job in planned_jobs(args):
             print("bash", _write_lammps(job, args))
     except (ValueError, OSError) as error:

@@ -22,6 +22,7 @@ from d3torch.glass.lammps_route import PLAN, plan, style
 from d3torch.glass.potential import PMMCS
 from d3torch.glass.protocol import PRESETS, Protocol, chains
 from d3torch.glass.runner import load
+from d3torch.potentials import calculator
 
 PEDONE = "hybrid/overlay pedone 5.5 coul/long 12.0"
 TOY = Protocol(**PRESETS["toy"])
@@ -33,11 +34,11 @@ QUIET: Any = {"check": False, "capture_output": True, "text": True}
     [
         ("m.pb", "none", "deepmd m.pb"),
         ("m.pth", "lammps", "hybrid/overlay deepmd m.pth dispersion/d3 bj pbe 12.0 12.0"),
-        ("m.pb", "d3torch", "hybrid/overlay deepmd m.pb mliap unified ../d3.pt 0"),
+        ("m.pb", "d3torch", "hybrid/overlay deepmd m.pb d3torch bj pbe 12.0 12.0"),
         ("m.pt", "none", "mliap unified m.pt 0"),
         ("m.pt", "d3torch", "hybrid/overlay mliap unified m.pt 0 mliap unified ../d3.pt 0"),
         ("pmmcs", "lammps", f"{PEDONE} dispersion/d3 bj pbe 12.0 12.0"),
-        ("pmmcs", "d3torch", f"{PEDONE} mliap unified ../d3.pt 0"),
+        ("pmmcs", "d3torch", f"{PEDONE} d3torch bj pbe 12.0 12.0"),
     ],
 )
 def test_pair_styles(model: str, d3: str, pair_style: str) -> None:
@@ -157,3 +158,21 @@ def test_d3torch_writes_its_object(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"hybrid/overlay mliap unified {model} 0 mliap unified ../d3.pt 0" in text
     assert re.search(r"LMP:-lmp -k on t 1 -sf kk", script.read_text())
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def test_pair_style_d3torch_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the lmp of the wheel: its first energy is that of the calculators of the ASE route."""
+    given = ["--model", "pmmcs", "--d3", "none", "d3torch", "--d3-cutoff", "9", "--preset", "toy"]
+    given += ["--composition", "NS33", "--atoms", "96", "--initial-rate", "8000"]
+    study = str(tmp_path / "study")
+    assert main(["glass", "lammps", study, *given, "--xc", "nope"]) == 2
+    assert "expected a known functional, got 'nope'" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+    given += ["--rate", "20000", "--checkpoint-ps", "10", "--melt-ps", "0", "--final-ps", "0.05"]
+    assert main(["glass", "lammps", study, *given]) == 0
+    script = Path(capsys.readouterr().out.split()[-1])
+    _run(script, "quench")
+    atoms = ase.io.read(script.parents[1] / "initial.extxyz")
+    atoms.calc = calculator("pmmcs", "d3torch", "pbe", 9.0)
+    energy = float((script.parent / "quench" / "samples.1").read_text().split()[2])
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-5)

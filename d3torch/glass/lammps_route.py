@@ -22,7 +22,7 @@ from ase.io import write
 from .facts import ELEMENTS
 from .files import write_text
 from .levels import SHARE
-from .potential import D3_LISTS, mass_commands, pmmcs_commands
+from .potential import D3_LISTS, d3_style, mass_commands, pmmcs_commands
 from .protocol import Chain, Protocol
 
 KOKKOS = "lmp -k on t 1 -sf kk -pk kokkos newton on neigh half"
@@ -51,9 +51,10 @@ def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt"
     Args:
         model: ``"pmmcs"``; a DeePMD model (``.pb``, ``.pth``, ``.dp``); or a MACE model made for
             ML-IAP (``.pt``).
-        d3: ``"none"``; ``"lammps"``, its own ``dispersion/d3``; ``"d3torch"``, through ML-IAP.
-        xc: functional of dispersion/d3.
-        cutoff: of energy and coordination number in dispersion/d3, A.
+        d3: ``"none"``; ``"lammps"``, its own ``dispersion/d3``; ``"d3torch"``, the pair style of
+            that name, or through ML-IAP beside a MACE model.
+        xc: functional.
+        cutoff: of energy and coordination number, A.
         d3_file: what ML-IAP loads for d3torch.
 
     Raises:
@@ -61,33 +62,19 @@ def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt"
     """
     if d3 not in ("none", "lammps", "d3torch"):
         raise ValueError(f"expected --d3 none, lammps or d3torch in LAMMPS, got {d3!r}")
-    second = {
-        "none": None,
-        "lammps": f"dispersion/d3 bj {xc} {cutoff} {cutoff}",
-        "d3torch": f"mliap unified {d3_file} 0",
-    }[d3]
-    if model == "pmmcs":
-        return _pmmcs(second, d3, xc, cutoff)
     suffix = Path(model).suffix
-    if suffix in (".pb", ".pth", ".dp"):
-        first = f"deepmd {model}"
-    elif suffix == ".pt":
-        first = f"mliap unified {model} 0"
-    else:
-        raise ValueError(f"expected pmmcs or a model in .pb, .pth, .dp or .pt, got {model!r}")
+    name = {"none": None, "lammps": "dispersion/d3", "d3torch": "d3torch"}[d3]
+    second = None if name is None else d3_style(name, xc, cutoff, cutoff)
+    if model == "pmmcs":
+        return Style(pmmcs_commands(d3=second), "charge", "lmp")
     after = [D3_LISTS] if d3 == "lammps" else []
-    program = KOKKOS if "mliap" in first + (second or "") else "lmp"
-    return Style(_overlay(first, second) + after, "atomic", program)
-
-
-def _pmmcs(second: str | None, d3: str, xc: str, cutoff: float) -> Style:
-    if d3 != "d3torch":
-        own = (cutoff, cutoff) if d3 == "lammps" else None
-        return Style(pmmcs_commands(d3=own, xc=xc), "charge", "lmp")
-    lines = pmmcs_commands()
-    at = next(k for k, line in enumerate(lines) if line.startswith("pair_style"))
-    lines[at] += f" {second}"
-    return Style([*lines, f"pair_coeff * * mliap {' '.join(ELEMENTS)}"], "charge", KOKKOS)
+    if suffix in (".pb", ".pth", ".dp"):
+        return Style(_overlay(f"deepmd {model}", second) + after, "atomic", "lmp")
+    if suffix != ".pt":
+        raise ValueError(f"expected pmmcs or a model in .pb, .pth, .dp or .pt, got {model!r}")
+    if d3 == "d3torch":
+        second = f"mliap unified {d3_file} 0"
+    return Style(_overlay(f"mliap unified {model} 0", second) + after, "atomic", KOKKOS)
 
 
 def _overlay(first: str, second: str | None) -> list[str]:

@@ -37,6 +37,11 @@ D3_LISTS = "neigh_modify one 20000 page 2000000"
 """Room for the long lists of LAMMPS's own ``dispersion/d3``."""
 
 
+def d3_style(name: str, xc: str, cutoff: float, cn_cutoff: float) -> str:
+    """D3(BJ) as pair style: ``"dispersion/d3"`` of LAMMPS, or ``"d3torch"``, in the same words."""
+    return f"{name} bj {xc} {cutoff} {cn_cutoff}"
+
+
 def _pairs(coulomb: str) -> tuple[list[str], list[str]]:
     """Sub-styles of pair_style, and commands after it, of a treatment of the Coulomb sum."""
     if coulomb == "pppm":
@@ -47,23 +52,21 @@ def _pairs(coulomb: str) -> tuple[list[str], list[str]]:
     raise ValueError(f"expected coulomb 'pppm' or 'dsf', got {coulomb!r}")
 
 
-def pmmcs_commands(
-    coulomb: str = "pppm", d3: tuple[float, float] | None = None, xc: str = "pbe"
-) -> list[str]:
+def pmmcs_commands(coulomb: str = "pppm", d3: str | None = None) -> list[str]:
     """LAMMPS's commands of the potential, for types 1 O, 2 Na, 3 Si and ``units metal``.
 
     Args:
         coulomb: ``"pppm"``, or ``"dsf"`` for smoke tests.
-        d3: cutoffs of energy and coordination number, A, of LAMMPS's own ``dispersion/d3`` on top.
-        xc: functional of that.
+        d3: pair style of dispersion on top, of :func:`d3_style`.
 
     Raises:
         ValueError: another coulomb.
     """
     styles, after = _pairs(coulomb)
     if d3 is not None:
-        styles.append(f"dispersion/d3 bj {xc} {d3[0]} {d3[1]}")
-        after += [f"pair_coeff * * dispersion/d3 {' '.join(ELEMENTS)}", D3_LISTS]
+        styles.append(d3)
+        after.append(f"pair_coeff * * {d3.split()[0]} {' '.join(ELEMENTS)}")
+        after += [D3_LISTS] if d3.startswith("dispersion/d3") else []
     data = facts()["pmmcs"]
     lines = [f"set type {ELEMENTS.index(s) + 1} charge {q}" for s, q in data["q"].items()]
     lines.append(f"pair_style hybrid/overlay {' '.join(styles)}")
@@ -133,7 +136,8 @@ class PMMCS(Calculator):
         self, coulomb: str = "pppm", d3: tuple[float, float] | None = None, xc: str = "pbe"
     ) -> None:
         super().__init__()
-        self._commands = pmmcs_commands(coulomb, d3, xc)
+        second = None if d3 is None else d3_style("dispersion/d3", xc, *d3)
+        self._commands = pmmcs_commands(coulomb, second)
         self._engine: Any = None
         self._made_for: tuple[bytes, bool] | None = None
         self._skewed = False
