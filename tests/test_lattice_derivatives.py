@@ -15,7 +15,7 @@ import oracle
 import pytest
 import torch
 from corpus import random_structures
-from test_ops import _first_and_second
+from pair_ops import first_and_second
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
@@ -102,7 +102,7 @@ def _assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float)
 def test_derivatives_are_those_of_eager(width: float, kind: str) -> None:
     """The twin's integral over the switch, in the tail, is a sum over 4000 trapezoids."""
     case = _case(kind, width)
-    found, twin = (_first_and_second(_energy(case, b), _inputs(case)) for b in ("kernel", "eager"))
+    found, twin = (first_and_second(_energy(case, b), _inputs(case)) for b in ("kernel", "eager"))
     _assert_close(found, twin, 1e-7 if kind == "tail" and width > 0 else 1e-12)
 
 
@@ -112,9 +112,9 @@ def test_derivatives_in_float32_are_those_of_float64(width: float, kind: str) ->
     """At the same rounded inputs and tables."""
     case, twin = _case(kind, width, torch.float32), _case(kind, width)
     twin.model.load_state_dict(case.model.state_dict())
-    found = _first_and_second(_energy(case), _inputs(case))
+    found = first_and_second(_energy(case), _inputs(case))
     inputs = [x.detach().double().requires_grad_() for x in _inputs(case)]
-    expected = _first_and_second(_energy(twin, "eager"), inputs)
+    expected = first_and_second(_energy(twin, "eager"), inputs)
     _assert_close([x.double() for x in found], expected, 1e-5)
 
 

@@ -1,0 +1,137 @@
+"""Derivatives of the pair ops: against differences, and against the eager twin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from pair_ops import (
+    BACKENDS,
+    CUTOFF,
+    assert_close,
+    backends,
+    counter,
+    dtypes,
+    energy_of,
+    first_and_second,
+    inputs_of,
+    leaves,
+    widths,
+)
+from systems import small_case
+from torch.autograd import grad, gradcheck, gradgradcheck
+
+from d3torch import eager, ops
+
+
+def test_cluster_has_pairs_inside_within_the_switch_and_beyond() -> None:
+    r = small_case().vectors.norm(dim=1)
+    assert (r < CUTOFF - 1.6).any()
+    assert ((r > CUTOFF - 1.6) & (r < CUTOFF)).any()
+    assert (r > CUTOFF).any()
+
+
+@backends
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_derivatives_of_coordination_numbers(check: Callable[..., bool], backend: str) -> None:
+    case = small_case()
+    short = case._replace(vectors=case.vectors * 0.5)  # where the counts are neither 0 nor 1
+    assert check(counter(backend, short, 2.2), leaves(short.vectors))
+
+
+@backends
+@widths
+@pytest.mark.parametrize("argument", [0, 1, 2], ids=["vectors", "cn", "damping"])
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_derivatives_of_energy(
+    check: Callable[..., bool], argument: int, width: float, backend: str
+) -> None:
+    case = small_case()
+    inputs = [case.vectors, case.cn, case.damping]
+    inputs[argument] = inputs[argument].clone().requires_grad_()
+    # Energies are of the order of 1e-3 hartree: scaled to where torch's tolerances mean digits.
+    energy = energy_of(backend, case, width)
+    assert check(lambda *x: 1e3 * energy(*x), inputs)
+
+
+@backends
+@widths
+def test_mixed_second_derivatives_of_energy(width: float, backend: str) -> None:
+    case = small_case(n_atoms=4)
+    energy = energy_of(backend, case, width)
+    assert gradgradcheck(lambda *x: 1e3 * energy(*x), inputs_of(case))
+
+
+@dtypes
+def test_kernel_derivatives_of_cn_are_those_of_eager(dtype: torch.dtype) -> None:
+    case = small_case(dtype, n_atoms=40)
+    kernel, twin = (
+        first_and_second(counter(backend, case), leaves(case.vectors)) for backend in BACKENDS
+    )
+    for a, b in zip(kernel, twin, strict=True):
+        assert_close(a, b, dtype)
+
+
+@dtypes
+@widths
+def test_kernel_derivatives_of_energy_are_those_of_eager(width: float, dtype: torch.dtype) -> None:
+    case = small_case(dtype, n_atoms=40)
+    kernel, twin = (
+        first_and_second(energy_of(backend, case, width), inputs_of(case)) for backend in BACKENDS
+    )
+    for a, b in zip(kernel, twin, strict=True):
+        assert_close(a, b, dtype)
+
+
+@dtypes
+@widths
+def test_slopes_of_the_centres_are_those_of_eager(width: float, dtype: torch.dtype) -> None:
+    case = small_case(dtype, n_atoms=40)
+    given = (case.vectors, case.cn, case.damping, case.pairs, case.species, case.tables)
+    found = ops.energy_by_centre(*given, CUTOFF, width)
+    expected = eager.energy_by_centre(*given, CUTOFF, width)
+    for a, b in zip(found, expected, strict=True):
+        assert b.any()
+        assert_close(a, b, dtype)
+    assert torch.equal(found.energies, ops.dispersion_energy(*given, CUTOFF, width))
+
+
+def test_slopes_of_the_centres_carry_no_graph() -> None:
+    case = small_case(torch.float64)
+    found = ops.energy_by_centre(
+        *inputs_of(case), case.pairs, case.species, case.tables, CUTOFF, 0.0
+    )
+    with pytest.raises(
+        NotImplementedError, match=r"by_centre is for inference .* dispersion_energy"
+    ):
+        found.energies.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["coordination_number", "dispersion_energy"])
+def test_third_derivatives_are_refused(name: str) -> None:
+    case = small_case()
+    if name == "dispersion_energy":
+        function, inputs = energy_of("kernel", case), inputs_of(case)
+    else:
+        function, inputs = counter("kernel", case), leaves(case.vectors)
+    (first,) = grad(function(*inputs).sum(), inputs[:1], create_graph=True)
+    (second,) = grad((first**2).sum(), inputs[:1], create_graph=True)
+    sentence = 'third derivatives are not implemented by the kernels: use backend="eager".'
+    with pytest.raises(NotImplementedError, match=re.escape(sentence)):
+        grad(second.sum(), inputs[:1])
+
+
+@pytest.mark.parametrize("name", ["rcov", "r4r2", "cn_ref", "c6_ref"])
+def test_tables_are_refused_as_differentiable(name: str) -> None:
+    case = small_case()
+    table = getattr(case.tables, name).clone().requires_grad_()
+    tables = case.tables._replace(**{name: table})
+    case = case._replace(tables=tables)
+    if name == "rcov":
+        call, inputs = counter("kernel", case), [case.vectors]
+    else:
+        call, inputs = energy_of("kernel", case), [case.vectors, case.cn, case.damping]
+    with pytest.raises(NotImplementedError, match=f"{name} is not differentiable"):
+        call(*inputs)

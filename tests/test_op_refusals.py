@@ -1,0 +1,156 @@
+"""What the pair ops refuse, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from pair_ops import CUTOFF, OPS, op_arguments
+from systems import small_case
+from torch import Tensor
+
+COUNTING = ("vectors", "pairs", "species", "rcov", "cutoff")
+ENERGY = (
+    *("vectors", "cn", "damping", "pairs", "species"),
+    *("r4r2", "cn_ref", "c6_ref", "cutoff", "width"),
+)
+REFUSALS: list[tuple[str, Any, type[Exception], str]] = [
+    ("vectors", lambda t: t.half(), TypeError, "float64 or float32, got Half"),
+    ("vectors", lambda t: t[:, :2], ValueError, r"vectors of shape \(n_pairs, 3\), got \[20, 2\]"),
+    ("vectors", lambda t: t[0], ValueError, r"\(n_pairs, 3\), got \[3\]"),
+    (
+        "vectors",
+        lambda t: t[1:],
+        ValueError,
+        r"pairs of shape \(2, n_pairs\) = \[2, 19\], got \[2, 20\]",
+    ),
+    ("pairs", lambda t: t.int(), TypeError, "pairs of dtype int64, got Int"),
+    (
+        "pairs",
+        lambda t: t.T,
+        ValueError,
+        r"pairs of shape \(2, n_pairs\) = \[2, 20\], got \[20, 2\]",
+    ),
+    (
+        "pairs",
+        lambda t: t + 1,
+        IndexError,
+        r"atom indices in \[0, 5\) in pairs, got \(.*5.*\) for pair",
+    ),
+    (
+        "pairs",
+        lambda t: t - 1,
+        IndexError,
+        r"atom indices in \[0, 5\) in pairs, got \(.*-1.*\) for pair",
+    ),
+    (
+        "pairs",
+        lambda t: t.to("meta"),
+        ValueError,
+        "pairs on the device of the vectors, cpu, got meta",
+    ),
+    ("species", lambda t: t.int(), TypeError, "species of dtype int64, got Int"),
+    ("species", lambda t: t[None], ValueError, r"species of shape \(n_atoms,\), got \[1, 5\]"),
+    ("species", lambda t: t + 1, IndexError, r"species indices in \[0, 4\), got 4 for atom 3"),
+    ("species", lambda t: t - 1, IndexError, r"species indices in \[0, 4\), got -1 for atom 0"),
+    (
+        "species",
+        lambda t: t.to("meta"),
+        ValueError,
+        "species on the device of the vectors, cpu, got",
+    ),
+    ("rcov", lambda t: t.float(), TypeError, "rcov of the dtype of the vectors, Double, got Float"),
+    ("rcov", lambda t: t[None], ValueError, r"rcov of shape \(n_species,\), got \[1, 4\]"),
+    (
+        "rcov",
+        lambda t: t.to("meta"),
+        ValueError,
+        "rcov on the device of the vectors, cpu, got meta",
+    ),
+    ("cn", lambda t: t.float(), TypeError, "cn of the dtype of the vectors, Double, got Float"),
+    ("cn", lambda t: t[1:], ValueError, r"cn of shape \(n_atoms,\) = \[5\], got \[4\]"),
+    (
+        "damping",
+        lambda t: t[1:],
+        ValueError,
+        r"damping of shape \(s6, s8, a1, a2\) = \[4\], got \[3\]",
+    ),
+    ("damping", lambda t: t.float(), TypeError, "damping of the dtype of the vectors"),
+    ("r4r2", lambda t: t[1:], ValueError, r"r4r2 of shape \(n_species,\) = \[4\], got \[3\]"),
+    ("cn_ref", lambda t: t[0], ValueError, r"cn_ref of shape \(n_species, n_refs\), got \[5\]"),
+    (
+        "c6_ref",
+        lambda t: t[0],
+        ValueError,
+        r"c6_ref of shape \(n_species, n_species, n_refs, n_refs\) =",
+    ),
+    ("c6_ref", lambda t: t.float(), TypeError, "c6_ref of the dtype of the vectors"),
+    ("cutoff", lambda _: 0.0, ValueError, "a positive cutoff, got 0"),
+    ("cutoff", lambda _: -1.0, ValueError, "a positive cutoff, got -1"),
+    ("cutoff", lambda _: float("nan"), ValueError, "a positive cutoff, got nan"),
+    ("width", lambda _: -0.5, ValueError, "at least 0 and below the cutoff 4.4, got -0.5"),
+    ("width", lambda _: CUTOFF, ValueError, "at least 0 and below the cutoff 4.4, got 4.4"),
+]
+
+
+ARGUMENTS = {"coordination_number": COUNTING, "dispersion_energy": ENERGY}
+REFUSED = [(where, *r) for where, names in ARGUMENTS.items() for r in REFUSALS if r[0] in names]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "change", "error", "message"),
+    REFUSED,
+    ids=[f"{where}-{name}-{message}" for where, name, _, _, message in REFUSED],
+)
+def test_wrong_arguments_are_refused_in_one_sentence(
+    where: str, name: str, change: Callable[[Any], Any], error: type[Exception], message: str
+) -> None:
+    names = ARGUMENTS[where]
+    for requires_grad in (False, True):
+        values = dict(zip(names, _refusal_arguments(where, requires_grad), strict=True))
+        values[name] = change(values[name])
+        with pytest.raises(error, match=message) as caught:
+            getattr(OPS, where)(*values.values())
+        text = str(caught.value)
+        assert text.startswith("d3torch: expected ")
+        assert text.endswith(".")
+        assert "\n" not in text
+
+
+def _refusal_arguments(where: str, requires_grad: bool) -> tuple[Any, ...]:
+    case = small_case()
+    v, cn, damping = (
+        x.clone().requires_grad_(requires_grad) for x in (case.vectors, case.cn, case.damping)
+    )
+    if where == "coordination_number":
+        return (v, case.pairs, case.species, case.tables.rcov, CUTOFF)
+    return (v, cn, damping, case.pairs, case.species, *case.tables[1:], CUTOFF, 0.0)
+
+
+def test_gradients_of_the_wrong_shape_are_refused() -> None:
+    args = op_arguments("coordination_number_double_backward", torch.float64, False)
+    with pytest.raises(ValueError, match=r"grad_cn of shape \(n_atoms,\) = \[4\], got \[3\]"):
+        OPS.coordination_number_backward(args[1][1:], *args[2:])
+    with pytest.raises(ValueError, match="tangent_vectors of shape its argument"):
+        OPS.coordination_number_double_backward(args[0][1:], *args[1:])
+    args = op_arguments("dispersion_energy_double_backward", torch.float64, False)
+    with pytest.raises(ValueError, match=r"grad_energy of shape \(n_atoms,\)"):
+        OPS.dispersion_energy_backward(args[3][1:], *args[4:])
+    for k, name in enumerate(("tangent_vectors", "tangent_cn", "tangent_damping")):
+        wrong = [*args]
+        wrong[k] = args[k][1:]
+        with pytest.raises(ValueError, match=f"{name} of shape its argument"):
+            OPS.dispersion_energy_double_backward(*wrong)
+
+
+def test_meta_tensors_give_shapes_and_the_same_refusals() -> None:
+    args = [
+        a.to("meta") if isinstance(a, Tensor) else a
+        for a in op_arguments("dispersion_energy", torch.float32, False)
+    ]
+    energy = OPS.dispersion_energy(*args)
+    assert (energy.device.type, energy.dtype, energy.shape) == ("meta", torch.float32, (4,))
+    with pytest.raises(ValueError, match=r"cn of shape \(n_atoms,\) = \[4\], got \[3\]"):
+        OPS.dispersion_energy(args[0], args[1][1:], *args[2:])
