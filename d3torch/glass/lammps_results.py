@@ -67,7 +67,7 @@ def collect(chain: Chain, source: Path, target: Path, atoms: Atoms) -> bool:
     for k, row in enumerate(rows):
         arrays = {"rows": _samples(source / f"samples.{k + 1}", row[1], row[9], row[10])}
         frames = source / f"frames.{k + 1}"
-        if frames.exists():
+        if frames.exists() and frames.stat().st_size > 0:  # a short piece may have none
             cells, x = _read_dump(frames)
             if chain.stages[int(row[1])].velocities:
                 arrays["velocities"] = (x[:, :, 3:] * 1e-3).astype(np.float32)  # A/ps to A/fs

@@ -129,7 +129,7 @@ def chain_input(chain: Chain, p: Protocol, potential: Style, seed: int) -> str:
     """The input of every piece of a chain, for ``lmp -in``."""
     begin = ["read_data ../initial.data", *mass_commands()]
     if chain.name != "quench":  # its last structure, in a cube of the mean volume
-        begin = ["read_restart ../quench/state.end", "reset_timestep 0"]
+        begin = ["read_restart ../quench/state.end"]
         begin += ["variable fit equal (${volume}/vol)^(1/3)"]
         begin += ["change_box all " + " ".join(f"{a} scale ${{fit}}" for a in "xyz") + " remap"]
     begin += [f"velocity all create {p.low} {seed} mom yes rot no"]
@@ -138,12 +138,11 @@ def chain_input(chain: Chain, p: Protocol, potential: Style, seed: int) -> str:
     join = " &\n  "
     lines.append(f'if "${{piece}} == 0" then{join}' + join.join(f'"{x}"' for x in begin)
                  + f'{join}else "read_restart state.${{piece}}"')  # fmt: skip
+    lines += ["reset_timestep ${first}"]  # steps, samples and frames count from the stage's start
     lines += [*potential.commands, f"timestep {chain.dt * 1e-3}", *_moves(chain, p)]
     every = max(1, round(p.sample_fs / chain.dt))
-    names = ["$(v_now)", *(f"$({name}:%.10g)" for name in THERMO)]
+    names = ["$(step)", *(f"$({name}:%.10g)" for name in THERMO)]
     lines += [
-        "variable start equal $(step)",
-        "variable now equal step-v_start+v_first",
         f"thermo {every}",
         f"thermo_style custom step {' '.join(THERMO)}",
         f'fix samples all print {every} "{" ".join(names)}" &',

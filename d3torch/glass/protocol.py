@@ -165,12 +165,13 @@ def quench_chain(p: Protocol) -> Chain:
         return max(1, round(ps * 1e3 / p.dt_fs))
 
     ramp = steps((p.high - p.low) / p.rate)
-    frames = max(1, round(p.frame_ps * 1e3 / p.dt_fs))
+    final = steps(p.final_ps)
+    frames = min(final, max(1, round(p.frame_ps * 1e3 / p.dt_fs)))  # at least the last structure
     stages = [Stage("heat", ramp, (p.low, p.high))]
     if p.melt_ps > 0:
         stages.append(Stage("melt", steps(p.melt_ps), (p.high, p.high)))
     stages.append(Stage("quench", ramp, (p.high, p.low)))
-    stages.append(Stage("final", steps(p.final_ps), (p.low, p.low), frames=frames))
+    stages.append(Stage("final", final, (p.low, p.low), frames=frames))
     return Chain("quench", "isotropic", p.dt_fs, tuple(stages))
 
 
