@@ -8,24 +8,10 @@
 #include "cell_gradient.h"
 #include "dense.h"
 #include "lattice_sweeps.h"
+#include "tail.h"
 
 namespace d3 {
 namespace {
-
-// Integral from cutoff - width to infinity of (1 - sw(r)) 4 pi r^2 / r^n.
-double tail_integral(double cutoff, double width, int n) {
-  constexpr double pi = 3.14159265358979323846;
-  double sum = std::pow(cutoff, 3 - n) / (n - 3);
-  // Gauss-Legendre on eight panels: the integrand is smooth, so this is exact to rounding
-  const double node[4] = {0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363};
-  const double weight[4] = {0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763};
-  for (int panel = 0; panel < 8; ++panel)
-    for (int k = 0; k < 8; ++k) {
-      const double x = (panel + 0.5 + 0.5 * (k < 4 ? node[k] : -node[k - 4])) / 8, r = cutoff - width * x;
-      sum += width / 16 * weight[k % 4] * (1 - x * x * x * (10 + x * (6 * x - 15))) * std::pow(r, 2 - n);
-    }
-  return 4 * pi * sum;
-}
 
 template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   using Base = Sweeps<T, Types>;
@@ -58,15 +44,14 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   }
 
  private:
-  // Energy of a homogeneous continuation beyond the cutoff (and of what switching takes away before it):
-  // E = -1/(2 V) sum_ij C6_ij [s6 I_6 + s8 3 Q_i Q_j I_8], I_n = integral of (1 - sw(r)) 4 pi r^2 / r^n.
+  // See tail.h.
   void add_tail() {
     const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
     std::vector<A> sums(n_slots * n_refs, A(0.0));
     for (const Point& p : centres_->points)
       for (int a = 0; a < n_refs; ++a) sums[p.slot * n_refs + a] += w(p.atom)[a];
-    const A scale = A(-0.5) / volume();
-    const double i6 = tail_integral(in_.cutoff, in_.width, 6), i8 = tail_integral(in_.cutoff, in_.width, 8);
+    const A scale = A(-0.5) / volume_of(this->cell_);
+    const auto [i6, i8] = tail_integrals(in_.cutoff, in_.width);
     for (const Point& p : centres_->points)
       for (int slot = 0; slot < n_slots; ++slot) {
         A row[max_refs] = {}, slope[max_refs] = {};
@@ -79,13 +64,6 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
         dcn_[p.atom] += A(2.0) * dc6 * kernel;
         tail_damping_[0] += c6 * A(i6), tail_damping_[1] += c6 * A(q * i8);
       }
-  }
-
-  A volume() const {
-    const auto& c = this->cell_;
-    const A det = c[0][0] * (c[1][1] * c[2][2] - c[1][2] * c[2][1]) + c[0][1] * (c[1][2] * c[2][0] - c[1][0] * c[2][2]) +
-                  c[0][2] * (c[1][0] * c[2][1] - c[1][1] * c[2][0]);
-    return value(det) < 0 ? -det : det;
   }
 
   void write(const LatticeOutput<T>& out) const {

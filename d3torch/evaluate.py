@@ -67,13 +67,19 @@ class Evaluator:
 
         Raises:
             TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
-                on one spot; an element not in the module; a tail asked of the eager backend.
+                on one spot; an element not in the module; a tail asked of the eager backend, or
+                without three periodic directions.
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
         if self.model.backend == "eager":
             results = _by_pairs(self.model, structure, self.species)
         else:
+            if self.model.tail and not structure.pbc.all():  # a GPU could only answer NaN
+                found = structure.pbc.tolist()
+                raise ValueError(
+                    f"expected three periodic directions for tail=True, got pbc={found}"
+                )
             results = self._by_lattice(self.systems(structure))
         return Results(*(value.double().cpu() for value in results))
 

@@ -24,7 +24,11 @@ NAMES = ("energy", "energies", "cn", "c6", "gradient", "virial", "by_cell", "by_
 
 
 def lattice_arguments(
-    structures: list[Structure], dtype: torch.dtype, width: float = 0.0, reference: str = "2024"
+    structures: list[Structure],
+    dtype: torch.dtype,
+    width: float = 0.0,
+    reference: str = "2024",
+    tail: bool = False,
 ) -> tuple[Any, ...]:
     """Arguments of the ops for a batch of structures, at the cutoffs of the first."""
     first = structures[0]
@@ -39,7 +43,7 @@ def lattice_arguments(
     damping = model.damping().detach().repeat(len(structures), 1)
     systems = (positions, cell, pbc, species, counts.cumsum(0))
     r = model.reach()
-    return (*systems, damping, *model.tables(), r.cutoff, r.cn_cutoff, r.width, False)
+    return (*systems, damping, *model.tables(), r.cutoff, r.cn_cutoff, r.width, tail)
 
 
 def _assert_agree(found: Any, expected: Any, cutoff: float) -> None:
@@ -115,10 +119,13 @@ def test_a_large_molecule_far_from_the_origin(dtype: torch.dtype) -> None:
 
 
 def test_more_than_thirty_two_clusters() -> None:
-    """Boxes of 32 clusters are searched first: more than one of them here."""
+    """Boxes of 32 clusters are searched first: more than one here; lanes that add up for the tail
+    come around.
+    """
     atoms = bulk("Cu", cubic=True) * (7, 7, 6)
     atoms.rattle(0.1, seed=4)
-    compare(lattice_arguments([structure_of(atoms, 3.4, 3.1)], torch.float64), learn=False)
+    arguments = lattice_arguments([structure_of(atoms, 3.4, 3.1)], torch.float64, tail=True)
+    compare(arguments, learn=False)
 
 
 @dtypes
@@ -151,7 +158,11 @@ def test_no_atoms_and_no_systems() -> None:
 @dtypes
 @pytest.mark.parametrize("key", [0, 1, 2, 3, 7])
 def test_tangents(key: int, dtype: torch.dtype) -> None:
-    arguments = lattice_arguments([STRUCTURES[key], STRUCTURES[key + 1]], dtype, width=1.0)
+    _compare_tangents(lattice_arguments([STRUCTURES[key], STRUCTURES[key + 1]], dtype, width=1.0))
+
+
+def _compare_tangents(arguments: tuple[Any, ...]) -> None:
+    dtype = arguments[0].dtype
     rng = torch.Generator().manual_seed(7)
     shapes = [arguments[k].shape for k in (0, 1, 5)]
     tangents = [torch.randn(s, generator=rng, dtype=torch.float64).to(dtype) for s in shapes]
@@ -180,6 +191,51 @@ def test_results_repeat_to_the_last_bit(dtype: torch.dtype) -> None:
     for _ in range(1 if EMULATED else 20):
         again = run("dispersion_evaluate", *arguments, True, True)
         assert all(map(torch.equal, first, again))
+
+
+# ---- the tail correction ----
+
+BULK = [s for s in STRUCTURES if np.all(s.pbc)]
+
+
+@dtypes
+@pytest.mark.parametrize("key", range(len(BULK)))
+def test_tail(key: int, dtype: torch.dtype) -> None:
+    compare(lattice_arguments([BULK[key]], dtype, width=2.0 * (key % 2), tail=True))
+
+
+@dtypes
+@pytest.mark.parametrize(("gradients", "learn"), [(False, False), (True, False), (False, True)])
+def test_tail_in_every_mode(gradients: bool, learn: bool, dtype: torch.dtype) -> None:
+    """Short cutoffs, so that the tail is a good part; both tables; a batch with nobody in it."""
+    empty = BULK[0]._replace(numbers=BULK[0].numbers[:0], positions=np.zeros((0, 3)))
+    batch = [s._replace(cutoff=6.0, cn_cutoff=5.0) for s in (empty, *BULK[:3], empty, *BULK[3:6])]
+    for reference in ("2010", "2024"):
+        arguments = lattice_arguments(batch, dtype, reference=reference, tail=True)
+        compare(arguments, gradients, learn)
+        found, expected = (f("dispersion", *arguments) for f in (run, run_cpu))
+        assert_close(found, expected)
+        bare = run("dispersion", *arguments[:-1], False)[0]
+        assert ((found[0] - bare).abs() > 0.01 * bare.abs())[1:4].all()
+
+
+@dtypes
+def test_tangents_with_tail(dtype: torch.dtype) -> None:
+    """One of the cells left-handed."""
+    batch = [s._replace(cutoff=6.0, cn_cutoff=5.0) for s in BULK[:3]]
+    batch[1] = batch[1]._replace(cell=batch[1].cell[[1, 0, 2]])
+    _compare_tangents(lattice_arguments(batch, dtype, width=1.0, tail=True))
+
+
+def test_tail_without_three_periodic_directions_is_nan() -> None:
+    slab = BULK[1]._replace(pbc=np.array([True, True, False]))
+    arguments = lattice_arguments([BULK[0], slab, BULK[2]], torch.float64, tail=True)
+    with pytest.raises(ValueError, match=r"expected three periodic directions .* in system 1\."):
+        run_cpu("dispersion_evaluate", *arguments)
+    found = run("dispersion_evaluate", *arguments)
+    assert found[0].isnan().tolist() == [False, True, False]
+    owner = torch.repeat_interleave(torch.arange(3), arguments[4].diff())
+    assert torch.equal(found[4].isnan().all(1), owner == 1)
 
 
 # ---- what the CPU refuses comes out as NaN, for the system that it concerns ----
@@ -230,10 +286,6 @@ def test_indices_out_of_range_make_everything_nan(what: str) -> None:
 
 def test_refusals_are_one_sentence() -> None:
     arguments = lattice_arguments([STRUCTURES[3]], torch.float64)
-    with pytest.raises(
-        NotImplementedError, match=r"tail correction has no CUDA kernel: take tail="
-    ):
-        run("dispersion_evaluate", *arguments[:-1], True)
     with pytest.raises(
         ValueError, match=r"expected instruction_set to be best on a GPU, got avx2\."
     ):

@@ -10,7 +10,7 @@ import torch
 from ase.io import read
 from cuda_device import moved, on_gpu, run
 from systems import Case, small_case
-from test_cuda_lattice import STRUCTURES, compare, lattice_arguments, structure_of
+from test_cuda_lattice import BULK, STRUCTURES, compare, lattice_arguments, structure_of
 from test_cuda_pairs import CUTOFF, WIDTH, dtypes, in_order, names, pair_arguments
 from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
@@ -90,15 +90,15 @@ def test_the_pair_ops_wait_for_nothing() -> None:
 # ---- lattice engine ----
 
 
-def _glass(repeats: int, cutoff: float, dtype: torch.dtype) -> tuple[Any, ...]:
-    atoms = read(DATA / "NS33_1500.extxyz") * (repeats, repeats, repeats)
-    return lattice_arguments([structure_of(atoms, cutoff, 40 * BOHR)], dtype)
+def _glass(cutoff: float, dtype: torch.dtype, tail: bool = False) -> tuple[Any, ...]:
+    glass = structure_of(read(DATA / "NS33_1500.extxyz"), cutoff, 40 * BOHR)
+    return lattice_arguments([glass], dtype, tail=tail)
 
 
 @dtypes
 @pytest.mark.parametrize("cutoff", [40 * BOHR, 60 * BOHR, 95 * BOHR])
 def test_glass(cutoff: float, dtype: torch.dtype) -> None:
-    compare(_glass(1, cutoff, dtype), learn=False)
+    compare(_glass(cutoff, dtype), learn=False)
 
 
 def test_a_million_atoms() -> None:
@@ -121,15 +121,20 @@ def _system(leaves: list[Tensor], arguments: tuple[Any, ...]) -> Tensor:
     return 1e3 * ops.dispersion(systems, damping, ops.Tables(*arguments[6:10]), reach)
 
 
+@pytest.mark.parametrize("tail", [False, True])
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-def test_derivatives_of_the_lattice_engine(check: Any) -> None:
-    arguments = moved(lattice_arguments([STRUCTURES[3]], torch.float64, width=2.0), "cuda")
+def test_derivatives_of_the_lattice_engine(check: Any, tail: bool) -> None:
+    structure = BULK[0] if tail else STRUCTURES[3]
+    arguments = lattice_arguments([structure], torch.float64, width=2.0, tail=tail)
+    arguments = moved(arguments, "cuda")
     leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
     assert check(lambda *x: _system([*x], arguments), leaves)
 
 
-def test_the_lattice_engine_waits_for_nothing() -> None:
-    arguments = moved(lattice_arguments(STRUCTURES[:8], torch.float32), "cuda")
+@pytest.mark.parametrize("tail", [False, True])
+def test_the_lattice_engine_waits_for_nothing(tail: bool) -> None:
+    batch = BULK[:8] if tail else STRUCTURES[:8]
+    arguments = moved(lattice_arguments(batch, torch.float32, tail=tail), "cuda")
     leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -138,8 +143,9 @@ def test_the_lattice_engine_waits_for_nothing() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_cuda_graph_replays_the_lattice_engine() -> None:
-    arguments = moved(_glass(1, 21.17, torch.float32), "cuda")
+@pytest.mark.parametrize("tail", [False, True])
+def test_a_cuda_graph_replays_the_lattice_engine(tail: bool) -> None:
+    arguments = moved(_glass(21.17, torch.float32, tail), "cuda")
     op = torch.ops.d3torch.dispersion_evaluate
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "../d3_math.h"
+#include "../dual.h"
 
 namespace d3 {
 
@@ -60,9 +60,14 @@ __device__ inline int lane_index() { return threadIdx.x % warp_lanes; }
 __device__ inline int warp_index() { return threadIdx.x / warp_lanes; }
 __device__ inline int warp_count() { return blockDim.x / warp_lanes; }
 
+__device__ inline double shuffle_xor(double x, int step) { return __shfl_xor_sync(all_lanes, x, step); }
+__device__ inline Dual<double> shuffle_xor(Dual<double> x, int step) {
+  return {__shfl_xor_sync(all_lanes, x.v, step), __shfl_xor_sync(all_lanes, x.d, step)};
+}
+
 // Sum over the lanes of a warp, the same in each, in an order that does not depend on anything.
 template <class A> __device__ inline A warp_sum(A x) {
-  for (int step = warp_lanes / 2; step > 0; step /= 2) x += __shfl_xor_sync(all_lanes, x, step);
+  for (int step = warp_lanes / 2; step > 0; step /= 2) x += shuffle_xor(x, step);
   return x;
 }
 

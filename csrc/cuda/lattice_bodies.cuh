@@ -11,9 +11,6 @@ template <class S, int n> struct RunningSums {
   __device__ RunningSums() {
     for (int k = 0; k < n; ++k) now[k] = S(0.0f), total[k] = Wide<S>(0.0);
   }
-  __device__ static double widen(float x) { return x; }
-  __device__ static double widen(double x) { return x; }
-  template <class T> __device__ static Dual<double> widen(Dual<T> x) { return {double(x.v), double(x.d)}; }
   __device__ void flush() {
     for (int k = 0; k < n; ++k) total[k] += widen(now[k]), now[k] = S(0.0f);
   }
@@ -110,11 +107,6 @@ template <class T, class S> struct CountGradientBody : RunningSums<S, 9> {
     add_gradient(f, x, y, z, this->now, this->now + 3);
   }
 };
-
-__device__ inline double shuffle_xor(double x, int step) { return __shfl_xor_sync(all_lanes, x, step); }
-__device__ inline Dual<double> shuffle_xor(Dual<double> x, int step) {
-  return {__shfl_xor_sync(all_lanes, x.v, step), __shfl_xor_sync(all_lanes, x.d, step)};
-}
 
 // Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared memory.
 template <class A, int n, class S> __device__ A* gather(const Middle<S>& m, const A (&totals)[n]) {

@@ -40,6 +40,9 @@ struct alignas(16) SuperBox {  // of 32 clusters
 template <class X> struct alignas(16) Site { X x, y, z; };  // relative to the centre of its cluster
 template <class X> struct alignas(16) SiteWeights { X v[8]; };
 
+__device__ inline double widen(double x) { return x; }
+template <class T> __device__ inline Dual<double> widen(Dual<T> x) { return {double(x.v), double(x.d)}; }
+
 // Sums of a block, for its system: energy, virial, x (x) dE/dx, damping.
 enum Part { part_energy, part_virial, part_moment = part_virial + 6, part_damping = part_moment + 9, n_parts = part_damping + 4 };
 
@@ -63,6 +66,7 @@ template <class T, class S> struct LatticeCall {
   S* dcn;
   A *cn, *energy, *c6, *gradient;
   A* parts;  // n_parts of each block
+  A *tail_weights, *tail_rows;  // a number for each reference of each cluster; none without the tail
 
   __device__ A input(const T* values, const T* tangents_, int64_t k) const {
     if constexpr (dual) return A(double(values[k]), double(tangents_[k]));
@@ -97,6 +101,8 @@ template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
   c.sites = arena.take<Site<S>>(n), c.w = arena.take<SiteWeights<S>>(n), c.dw = arena.take<SiteWeights<S>>(n);
   c.dcn = arena.take<S>(n), c.cn = arena.take<A>(n), c.energy = arena.take<A>(n), c.c6 = arena.take<A>(n);
   c.gradient = arena.take<A>(3 * n), c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
+  const int64_t tail = c.in.tail ? max_refs * m : 0;
+  c.tail_weights = arena.take<A>(tail), c.tail_rows = arena.take<A>(tail);
   return arena.used();
 }
 

@@ -3,8 +3,8 @@
 // the curve make a cluster. A block takes eight atoms of a cluster and meets all clusters and images within the cutoff;
 // each atom sums over them and writes only its own slot: no atomics, so that results repeat to the last bit.
 // The caller sorts and counts in between: `keys`, a stable sort, `starts`, a running sum, `evaluate`.
-// Values cannot be refused without waiting for the GPU: a system with NaN positions, atoms on one spot or a singular cell
-// comes out as NaN, and everything does where a species or an offset is out of range.
+// Values cannot be refused without waiting for the GPU: a system with NaN positions, atoms on one spot, a singular cell or
+// a tail without three periodic directions comes out as NaN, and everything does where a species or an offset is out of range.
 #pragma once
 #include <cuda_runtime_api.h>
 

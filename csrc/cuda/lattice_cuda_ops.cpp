@@ -1,6 +1,6 @@
 // The ops of the lattice engine on CUDA tensors: the checks of the CPU, keys and clusters put in order by torch, the current
-// stream. Nothing here waits for the GPU, so that what is wrong with values (NaN, atoms on one spot, a singular cell) makes
-// the results of that system NaN.
+// stream. Nothing here waits for the GPU, so that what is wrong with values (NaN, atoms on one spot, a singular cell, a tail
+// without three periodic directions) makes the results of that system NaN.
 #include <ATen/Dispatch.h>
 #include <ATen/ops/cumsum.h>
 #include <ATen/ops/sort.h>
@@ -20,7 +20,6 @@ using T = const Tensor&;
 
 void check_cuda_limits(const LatticeArgs& a) {
   const int64_t n = a.positions.size(0), n_systems = a.offsets.size(0) - 1, n_species = a.cn_ref.size(0);
-  TORCH_CHECK_NOT_IMPLEMENTED(!a.tail, "d3torch: the tail correction has no CUDA kernel: take tail=False, or move to the CPU.");
   TORCH_CHECK_VALUE(n_species <= lattice_species, "d3torch: expected at most ", lattice_species, " species on a GPU, got ", n_species, ".");
   TORCH_CHECK_VALUE(n_systems < lattice_systems, "d3torch: expected fewer than ", lattice_systems, " systems on a GPU, got ", n_systems, ".");
   TORCH_CHECK_VALUE(n < std::numeric_limits<int>::max() / 4, "d3torch: expected fewer than 5e8 atoms on a GPU, got ", n, ".");

@@ -58,7 +58,8 @@ template <class T> __global__ void make_frames(LatticeInput<T> in, int64_t n_ato
     f.periodic[k] = in.pbc[3 * b + k], f.origin[k] = 0;
     for (int d = 0; d < 3; ++d) f.cell[k][d] = f.periodic[k] ? double(in.cell[9 * b + 3 * k + d]) : 0.0;
   }
-  f.bad = !invert(f), f.coincident = 0;
+  const bool bulk = f.periodic[0] && f.periodic[1] && f.periodic[2];
+  f.bad = !invert(f) || (in.tail && !bulk), f.coincident = 0;
   const int64_t first = in.offsets[b], last = in.offsets[b + 1];
   const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) && (b + 1 < in.n_systems || last == n_atoms);
   if (!rising) atomicOr(&state->bad, 1u);

@@ -1,6 +1,7 @@
 // The three sweeps of the lattice engine on the GPU, and what lies between and after them.
 #include "lattice_bodies.cuh"
 #include "lattice_search.cuh"
+#include "lattice_tail.cuh"
 
 namespace d3 {
 
@@ -130,7 +131,7 @@ template <class T, class S> __global__ void publish_systems(LatticeCall<T, S> c)
     A sum(0.0);
     for (int64_t block = begin * blocks_of_cluster + lane_index(); block < end * blocks_of_cluster; block += warp_lanes)
       sum += c.parts[block * n_parts + k];
-    for (int step = warp_lanes / 2; step > 0; step /= 2) sum += shuffle_xor(sum, step);
+    sum = warp_sum(sum);
     if (lane_index() == 0) shared[k] = sum;
   }
   __syncthreads();
@@ -159,6 +160,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
     if (c.in.gradients) launch(energy_sweep<R, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping), stream, c);
     else launch(energy_sweep<R, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream, c);
   }
+  if (c.in.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
   launch(publish_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
 }
