@@ -11,7 +11,7 @@ dated file. Rivals that are not installed are left out and named.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ import benchmark_report as report
 import numpy as np
 import torch
 from benchmark_cases import glass, molecules
-from benchmark_gpu_rivals import CsCl, Input, crystal_list, nvalchemi, torch_dftd
+from benchmark_gpu_rivals import CsCl, Input, crystal_list, installed, nvalchemi, torch_dftd
 from benchmark_rivals import System
 
 from d3torch import D3BJ
@@ -178,7 +178,7 @@ def pair_rows(case: str, given: Input, clock: Clock) -> list[Row]:
 def rival_rows(case: str, given: Input, clock: Clock) -> list[Row]:
     """Rivals that are installed and have the memory: nvalchemi with its list, torch-dftd."""
     rows = []
-    if importlib.util.find_spec("nvalchemiops") and given.pairs * 200 < given.room:
+    if installed("nvalchemi") and given.pairs * 200 < given.room:
         search, step = nvalchemi(given)
         listed, _ = clock.measure(search)
         near = search()
@@ -186,7 +186,7 @@ def rival_rows(case: str, given: Input, clock: Clock) -> list[Row]:
         rows.append(
             Row(case, "nvalchemi float32", listed + seconds, listed, memory, given.pairs, None)
         )
-    if importlib.util.find_spec("torch_dftd") and len(given.sizes) == 1 and given.pairs < 3e7:
+    if installed("torch-dftd") and len(given.sizes) == 1 and given.pairs < 3e7:
         seconds, memory = clock.measure(torch_dftd(given))
         rows.append(Row(case, "torch-dftd float32", seconds, 0.0, memory, given.pairs, None))
     return rows
@@ -247,11 +247,26 @@ def table(rows: list[Row], bandwidth: float, flops: float) -> str:
     return note + report.markdown_table(head, body)
 
 
-def main() -> None:
-    """Measure and print; write the file anew after every case."""
+def all_rows(case: str, given: Input, clock: Clock) -> list[Row]:
+    """Every engine on a case, printed; what has no memory or is not installed is left out."""
+    rows: list[Row] = []
+    for part in (lattice_rows, pair_rows, rival_rows):
+        try:
+            rows += part(case, given, clock)
+        except (torch.OutOfMemoryError, ImportError) as error:
+            print(f"{case}, {part.__name__}: left out ({str(error)[:60]})", flush=True)
+            torch.cuda.empty_cache()
+    for row in rows:
+        print(f"{case:32} {row.engine:32} {1e3 * row.seconds:10.3f} ms", flush=True)
+    return rows
+
+
+def main() -> int:
+    """Measure and print; write the file anew after every case. 75 if time was up before the end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on the CPU")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="then no more cases")
     parser.add_argument("--budget", type=float, default=0.6, help="seconds a measurement")
     args = parser.parse_args()
     if not args.rehearse and not torch.cuda.is_available():
@@ -259,22 +274,20 @@ def main() -> None:
     device = "cpu" if args.rehearse else "cuda"
     room = 4e9 if args.rehearse else 0.8 * torch.cuda.get_device_properties(0).total_memory
     clock = Clock(device, 0.01 if args.rehearse else args.budget)
-    bandwidth, flops = ceilings(device)
-    rows: list[Row] = []
+    found, rows, late, text = ceilings(device), [], [], ""
+    start = time.monotonic()
     for name, given in cases(args.rehearse, device, room):
-        for part in (lattice_rows, pair_rows, rival_rows):
-            try:
-                rows += part(name, given, clock)
-            except (torch.OutOfMemoryError, ImportError) as error:
-                print(f"{name}, {part.__name__}: left out ({str(error)[:60]})", flush=True)
-                torch.cuda.empty_cache()
-        for row in rows:
-            if row.case == name:
-                print(f"{name:32} {row.engine:32} {1e3 * row.seconds:10.3f} ms", flush=True)
+        if time.monotonic() - start > args.seconds:
+            late.append(name)
+        else:
+            rows += all_rows(name, given, clock)
+        note = f"\nNot measured, time was up: {'; '.join(late)}.\n" if late else ""
+        text = f"{table(rows, *found)}\n{note}"
         if args.out:
-            report.replace_file(args.out, table(rows, bandwidth, flops) + "\n")
-    print(table(rows, bandwidth, flops))
+            report.replace_file(args.out, text)
+    print(text)
+    return 75 if late else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

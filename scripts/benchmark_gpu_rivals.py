@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,19 @@ class Input(NamedTuple):
     device: str
     room: float
     crystal: CsCl | None
+
+
+NEEDS = {"nvalchemi": ("nvalchemiops", "warp"), "torch-dftd": ("torch_dftd", "pymatgen", "monty")}
+"""What the rivals import."""
+
+
+@cache
+def installed(rival: str) -> bool:
+    """Whether a rival can be imported; says so once if it cannot."""
+    missing = [name for name in NEEDS[rival] if not find_spec(name)]
+    if missing:
+        print(f"{rival}: left out (no {', '.join(missing)})", flush=True)
+    return not missing
 
 
 class CsCl(NamedTuple):

@@ -12,10 +12,11 @@ nvalchemi-toolkit-ops (float32 only) where they are installed.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
+from benchmark_gpu_rivals import installed
 from benchmark_rivals import wide_tables
 from e3nn import o3
 from mace.calculators import MACECalculator
@@ -124,14 +126,14 @@ class Nvalchemi(Calculator):
 def rivals(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
     """Other D3 of the same reach, those that are installed and not skipped."""
     found: dict[str, Any] = {}
-    if importlib.util.find_spec("torch_dftd") and not args.skip_torch_dftd:
+    if not args.skip_torch_dftd and installed("torch-dftd"):
         from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
 
         dtype = getattr(torch, args.dtype)
         found["torch-dftd"] = TorchDFTD3Calculator(
             damping="bj", xc="pbe", cutoff=REACH, dtype=dtype, device=args.device
         )
-    if importlib.util.find_spec("nvalchemiops") and not args.skip_nvalchemi:
+    if not args.skip_nvalchemi and installed("nvalchemi"):
         import warp
 
         warp.config.quiet = True
@@ -163,44 +165,41 @@ def calculators(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]
     return found
 
 
+def timed(call: Callable[[], Any], device: Any) -> float:
+    """Seconds of a call, from an idle GPU to an idle GPU."""
+    wait = torch.cuda.synchronize if str(device) != "cpu" else lambda: None
+    wait()
+    start = time.perf_counter()
+    call()
+    wait()
+    return time.perf_counter() - start
+
+
 def measure(
-    atoms: Atoms, kinds: dict[str, Any], steps: int
+    atoms: Atoms, kinds: dict[str, Any], args: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of every step after the first, which builds and allocates, and the last energies."""
+    """Seconds of every step after the warm-up, which builds and allocates, and the last energies."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     energies = {}
-    for step in range(steps + 1):
+    for step in range(args.warmup + args.steps):
         for name, calculator in kinds.items():
             moved = atoms.copy()
             moved.rattle(0.01, seed=step)
-            start = time.perf_counter()
-            calculator.get_property("stress", moved)
-            seconds[name].append(time.perf_counter() - start)
+            call = partial(calculator.get_property, "stress", moved)
+            seconds[name].append(timed(call, args.device))
             energies[name] = calculator.get_property("energy", moved)
-    return {name: values[1:] for name, values in seconds.items()}, energies
+    return {name: values[args.warmup :] for name, values in seconds.items()}, energies
 
 
-def synchronize(device: Any) -> None:
-    """Wait for a GPU."""
-    if str(device) != "cpu":
-        torch.cuda.synchronize()
-
-
-def dispersion_alone(atoms: Atoms, fused: Any, steps: int) -> float:
+def dispersion_alone(atoms: Atoms, fused: Any, args: argparse.Namespace) -> float:
     """Fastest seconds of the D3 inside the fused model."""
     term = fused.models[0].dispersion
     batch = fused._atoms_to_batch(atoms).to_dict()
     systems = term.systems(batch)
     systems = systems._replace(positions=systems.positions.to(term.d3.rcov))
     systems = systems._replace(cell=systems.cell.to(term.d3.rcov))
-    seconds = []
-    for _ in range(steps + 1):
-        synchronize(fused.device)
-        start = time.perf_counter()
-        term.numbers(systems)
-        synchronize(fused.device)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    call = partial(term.numbers, systems)
+    return min([timed(call, fused.device) for _ in range(args.warmup + args.steps)][args.warmup :])
 
 
 def table(seconds: dict[str, list[float]], energies: dict[str, float], share: float) -> str:
@@ -210,9 +209,10 @@ def table(seconds: dict[str, list[float]], energies: dict[str, float], share: fl
         t, middle = min(values), statistics.median(values)
         d3 = energies[name] - energies["MACE"]
         times = [f"{1e3 * t:.1f}", f"{1e3 * middle:.1f}", f"{3.6 / t:.3f}"]
-        rows.append([name, f"{t / base:.3f}", *times, f"{d3:.4f}"])
-    rows.append(["d3torch by itself", f"{share / base:.4f}", f"{1e3 * share:.2f}", "", "", ""])
-    head = ["", "ratio", "fastest ms", "median ms", "ps/h at 1 fs", "D3 / eV"]
+        ratios = [f"{t / base:.3f}", f"{middle / statistics.median(seconds['MACE']):.3f}"]
+        rows.append([name, *ratios, *times, f"{d3:.4f}"])
+    rows.append(["d3torch by itself", f"{share / base:.4f}", "", f"{1e3 * share:.2f}", "", "", ""])
+    head = ["", "ratio", "of medians", "fastest ms", "median ms", "ps/h at 1 fs", "D3 / eV"]
     return report.markdown_table(head, rows)
 
 
@@ -231,7 +231,8 @@ def preamble(args: argparse.Namespace) -> str:
 d3torch {d3torch.__version__}, Python {c["python"]}, {versions}.
 
 {torch.get_num_threads()} thread(s), {args.dtype} (nvalchemi float32), {model}.
-D3 to 40 bohr. {args.steps} steps of each kind, in turns: energy, forces and stress through ASE.
+D3 to 40 bohr. {args.steps} steps of each kind after {args.warmup} to warm up, in turns: energy, forces
+and stress through ASE, from an idle device to an idle device.
 Ratio: fastest step over that of MACE alone. D3: energy of the last step less that of MACE alone.
 
 """
@@ -251,7 +252,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--atoms", type=int, nargs="+", choices=(192, 1500), default=[192])
-    add("--steps", type=int, default=5, help="of each kind (default: 5)")
+    add("--steps", type=int, help="of each kind (default: 5, 30 on a GPU)")
+    add("--warmup", type=int, help="steps before them (default: 1, 5 on a GPU)")
     add("--dtype", choices=("float32", "float64"), default="float32")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--cueq", action="store_true", help="MACE through cuEquivariance, D3 beside it")
@@ -260,7 +262,11 @@ def parse() -> argparse.Namespace:
     add("--skip-torch-dftd", action="store_true")
     add("--skip-nvalchemi", action="store_true")
     add("--out", type=Path, metavar="FOLDER", help="also write the table into a file there")
-    return parser.parse_args()
+    args = parser.parse_args()
+    on_gpu = args.device == "cuda"
+    args.steps = args.steps or (30 if on_gpu else 5)
+    args.warmup = args.warmup or (5 if on_gpu else 1)
+    return args
 
 
 def main() -> None:
@@ -274,9 +280,9 @@ def main() -> None:
     for n_atoms in args.atoms:
         atoms = structure(n_atoms)
         kinds = calculators(args, atoms.numbers)
-        seconds, energies = measure(atoms, kinds, args.steps)
+        seconds, energies = measure(atoms, kinds, args)
         fused = kinds.get("MACE + d3torch")
-        share = dispersion_alone(atoms, fused, args.steps) if fused else float("nan")
+        share = dispersion_alone(atoms, fused, args) if fused else float("nan")
         section = f"## {n_atoms} atoms\n\n{table(seconds, energies, share)}\n"
         print(section, flush=True)
         text += section
