@@ -178,7 +178,7 @@ def timed(call: Callable[[], Any], device: Any) -> float:
 def measure(
     atoms: Atoms, kinds: dict[str, Any], args: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of every step after the warm-up, which builds and allocates, and the last energies."""
+    """Seconds of every step after the warm-up, and the last energies."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     energies = {}
     for step in range(args.warmup + args.steps):
@@ -231,9 +231,10 @@ def preamble(args: argparse.Namespace) -> str:
 d3torch {d3torch.__version__}, Python {c["python"]}, {versions}.
 
 {torch.get_num_threads()} thread(s), {args.dtype} (nvalchemi float32), {model}.
-D3 to 40 bohr. {args.steps} steps of each kind after {args.warmup} to warm up, in turns: energy, forces
-and stress through ASE, from an idle device to an idle device.
-Ratio: fastest step over that of MACE alone. D3: energy of the last step less that of MACE alone.
+D3 to 40 bohr. {args.steps} steps of each kind in turns, after {args.warmup} to warm up: energy,
+forces and stress through ASE, from an idle device to an idle device.
+Ratios: fastest step over that of MACE alone, and median.
+D3: energy of the last step less that of MACE alone.
 
 """
 

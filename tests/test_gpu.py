@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase.io import read
@@ -15,7 +16,7 @@ from test_cuda_pairs import CUTOFF, WIDTH, dtypes, in_order, names, pair_argumen
 from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from d3torch import ops
+from d3torch import D3Calculator, ops
 from d3torch.units import BOHR
 
 pytestmark = on_gpu
@@ -88,6 +89,16 @@ def test_the_pair_ops_wait_for_nothing() -> None:
 
 
 # ---- lattice engine ----
+
+
+@pytest.mark.parametrize("tail", [False, True])
+def test_the_calculator_on_a_gpu_is_that_on_the_cpu(tail: bool) -> None:
+    atoms = read(DATA / "NS33_1500.extxyz")
+    settings = {"preset": "mace_mp", "tail": tail}
+    found, expected = (D3Calculator(device=device, **settings) for device in ("cuda", "cpu"))
+    for name in ("energy", "forces", "stress"):
+        a, b = (np.asarray(c.get_property(name, atoms)) for c in (found, expected))
+        assert np.abs(a - b).max() <= 1e-11 * np.abs(b).max(), name
 
 
 def _glass(cutoff: float, dtype: torch.dtype, tail: bool = False) -> tuple[Any, ...]:

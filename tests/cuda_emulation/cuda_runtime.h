@@ -1,6 +1,7 @@
 // A stand-in of the CUDA runtime for tests without a GPU: kernels compile with a C++ compiler and run on the CPU, one block
 // after another, every thread of a block a fibre. Collectives (__syncthreads, shuffles, votes) wait for all threads of the
-// block or warp, as on a GPU; a block whose threads wait for each other in vain ends the program.
+// block or warp, as on a GPU; a block whose threads wait for each other in vain ends the program. Every other block starts with
+// its last thread, so that what threads read without waiting for it is not there yet.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -77,6 +78,7 @@ struct Block {
   void* arguments = nullptr;
 };
 inline Block block;
+inline bool backwards = false;
 
 inline void wait(Gate& gate) {
   Fibre& me = block.fibres[block.now];
@@ -113,9 +115,11 @@ inline void run_block(unsigned threads) {
     ++block.warps[t / lanes].alive, ++block.all.alive;
   }
   std::memset(d3::dynamic_shared, 0xff, sizeof d3::dynamic_shared);  // NaN
+  backwards = !backwards;
   for (unsigned left = threads; left > 0;) {
     bool moved = false;
-    for (unsigned t = 0; t < threads; ++t) {
+    for (unsigned k = 0; k < threads; ++k) {
+      const unsigned t = backwards ? threads - 1 - k : k;
       Fibre& f = block.fibres[t];
       if (f.done || (f.waits && f.waits->generation == f.seen)) continue;
       block.now = t, threadIdx = dim3(t, 0, 0), moved = true;
