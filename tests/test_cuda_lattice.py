@@ -128,11 +128,17 @@ def test_more_than_thirty_two_clusters() -> None:
     compare(arguments, learn=False)
 
 
+def _other_damping(damping: torch.Tensor) -> torch.Tensor:
+    """Parameters that differ from system to system."""
+    return damping * torch.linspace(0.8, 1.3, len(damping), dtype=damping.dtype)[:, None]
+
+
 @dtypes
 def test_a_batch_of_systems_of_every_kind(dtype: torch.dtype) -> None:
     empty = STRUCTURES[1]._replace(numbers=STRUCTURES[1].numbers[:0], positions=np.zeros((0, 3)))
     batch = [*STRUCTURES[:6], empty, *STRUCTURES[6:12], empty]
-    compare(lattice_arguments(batch, dtype))
+    arguments = lattice_arguments(batch, dtype)
+    compare((*arguments[:5], _other_damping(arguments[5]), *arguments[6:]))
 
 
 def test_a_batch_of_many_small_molecules() -> None:
@@ -212,11 +218,22 @@ def test_tail_in_every_mode(gradients: bool, learn: bool, dtype: torch.dtype) ->
     batch = [s._replace(cutoff=6.0, cn_cutoff=5.0) for s in (empty, *BULK[:3], empty, *BULK[3:6])]
     for reference in ("2010", "2024"):
         arguments = lattice_arguments(batch, dtype, reference=reference, tail=True)
+        arguments = (*arguments[:5], _other_damping(arguments[5]), *arguments[6:])
         compare(arguments, gradients, learn)
         found, expected = (f("dispersion", *arguments) for f in (run, run_cpu))
         assert_close(found, expected)
         bare = run("dispersion", *arguments[:-1], False)[0]
         assert ((found[0] - bare).abs() > 0.01 * bare.abs())[1:4].all()
+
+
+def test_tail_of_several_clusters_of_a_species() -> None:
+    """Warps add up for each other; twice, since emulated blocks run forwards and backwards."""
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (3, 2, 2)
+    atoms.rattle(0.2, seed=2)
+    atoms.numbers[::9] = 19
+    crystal = structure_of(atoms, 4.5, 4.1)
+    arguments = lattice_arguments([crystal, crystal], torch.float64, tail=True)
+    compare(arguments, gradients=False, learn=False)
 
 
 @dtypes

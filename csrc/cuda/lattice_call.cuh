@@ -37,8 +37,13 @@ struct alignas(16) SuperBox {  // of 32 clusters
   float low[3], high[3];
 };
 
-template <class X> struct alignas(16) Site { X x, y, z; };  // relative to the centre of its cluster
+template <class X> struct alignas(16) Site { X x, y, z, dcn; };  // relative to the centre of its cluster; dE/dCN
 template <class X> struct alignas(16) SiteWeights { X v[8]; };
+// What a pair needs of an atom, in one place: one address for all its loads.
+template <class X> struct Neighbour {
+  Site<X> site;
+  SiteWeights<X> w;
+};
 
 __device__ inline double widen(double x) { return x; }
 template <class T> __device__ inline Dual<double> widen(Dual<T> x) { return {double(x.v), double(x.d)}; }
@@ -61,9 +66,8 @@ template <class T, class S> struct LatticeCall {
   ClusterInfo* infos;
   SuperBox* supers;
   // by place in the sorted order
-  Site<S>* sites;
-  SiteWeights<S>*w, *dw;
-  S* dcn;
+  Neighbour<S>* neighbours;  // finite, with a cluster of room behind the last
+  SiteWeights<S>* dw;
   A *cn, *energy, *c6, *gradient;
   A* parts;  // n_parts of each block
   A *tail_weights, *tail_rows;  // a number for each reference of each cluster; none without the tail
@@ -98,8 +102,8 @@ template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
   Arena arena(start);
   c.state = arena.take<LatticeState>(1), c.frames = arena.take<SystemFrame>(c.in.n_systems);
   c.boxes = arena.take<ClusterBox>(m), c.infos = arena.take<ClusterInfo>(m), c.supers = arena.take<SuperBox>(blocks_for(m, 32));
-  c.sites = arena.take<Site<S>>(n), c.w = arena.take<SiteWeights<S>>(n), c.dw = arena.take<SiteWeights<S>>(n);
-  c.dcn = arena.take<S>(n), c.cn = arena.take<A>(n), c.energy = arena.take<A>(n), c.c6 = arena.take<A>(n);
+  c.neighbours = arena.take<Neighbour<S>>(n + cluster_atoms), c.dw = arena.take<SiteWeights<S>>(n);
+  c.cn = arena.take<A>(n), c.energy = arena.take<A>(n), c.c6 = arena.take<A>(n);
   c.gradient = arena.take<A>(3 * n), c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
   const int64_t tail = c.in.tail ? max_refs * m : 0;
   c.tail_weights = arena.take<A>(tail), c.tail_rows = arena.take<A>(tail);

@@ -7,7 +7,7 @@ namespace d3 {
 // The atoms in the middle. A warp has `width` of them side by side, and its other lanes take more neighbours at once.
 template <class S> struct Middle {
   int cluster, system, species;
-  int64_t place;        // of this lane's atom, in the sorted order
+  int64_t first, place;  // of the block's atoms and of this lane's, in the sorted order
   int count, width, column, row;  // atoms; lanes for them; this lane's atom and neighbour
   Site<S> site;
   __device__ bool active() const { return column < count; }
@@ -68,8 +68,8 @@ template <class T, class S> __device__ bool make_middle(const LatticeCall<T, S>&
   if (m.count <= 0 || f.bad) return false;
   m.width = m.count > 4 ? 8 : m.count > 2 ? 4 : m.count;
   m.column = lane_index() % m.width, m.row = lane_index() / m.width;
-  m.place = box.first + part + (m.active() ? m.column : 0);
-  m.site = c.sites[m.place];
+  m.first = box.first + part, m.place = m.first + (m.active() ? m.column : 0);
+  m.site = c.neighbours[m.place].site;
   set_reach(box, info, f, cutoff, m.site);
   __syncthreads();
   return true;
@@ -107,7 +107,7 @@ template <class T, class S> __device__ inline Site<S> offset(const LatticeCall<T
       out[d] = T(x);
     }
   }
-  return {out[0], out[1], out[2]};
+  return {out[0], out[1], out[2], S(T(0))};
 }
 
 // Whether a box comes within the cutoff of the middle's, in single precision with room for its rounding.
@@ -123,27 +123,27 @@ __device__ inline bool in_reach(const float (&shift)[3], const float* centre, co
 }
 
 // One register of neighbours: lanes that have none within the cutoff are masked, and nothing is computed if none has.
-template <class T, class S, class Body>
-__device__ inline void meet(const LatticeCall<T, S>& c, const Site<S>& from, int64_t place, bool valid, T cutoff2, T same2, Body& body) {
-  const Site<S> site = c.sites[place];
+template <bool with_virial, class T, class S, class Body>
+__device__ inline void meet(const Site<S>& from, const Site<S>& arm, const Neighbour<S>& n, bool valid, T cutoff2, T same2, Body& body) {
+  const Site<S> site = n.site;
   const S x = site.x - from.x, y = site.y - from.y, z = site.z - from.z, r2 = x * x + y * y + z * z;
   const bool apart = value(r2) > same2, inside = valid && apart && value(r2) <= cutoff2;
   if (Body::counts_same) body.same += valid && !apart;
   if (!__any_sync(all_lanes, inside)) return;
-  body.add(inside, x, y, z, select(inside, r2, S(T(1))), place);
+  body.template add<with_virial>(inside, x, y, z, select(inside, r2, S(T(1))), n, arm);
 }
 
-template <class S> __device__ inline Site<S> difference(const Site<S>& a, const Site<S>& b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
+template <class S> __device__ inline Site<S> difference(const Site<S>& a, const Site<S>& b) { return {a.x - b.x, a.y - b.y, a.z - b.z, a.dcn}; }
 
-// A cluster at one image.
+// A cluster at one image. Lanes without a neighbour read what lies behind the cluster, and are masked.
 template <class T, class S, class Body>
 __device__ inline void meet_tile(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, const Image& image, T cutoff2, T same2, Body& body) {
-  const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = warp_lanes / m.width;
-  const Site<S> from = difference(m.site, offset(c, m, cluster, image));
-  for (int t = 0; t < count; t += rows) {
-    const bool valid = t + m.row < count;
-    meet(c, from, first + (valid ? t + m.row : 0), valid && m.active(), cutoff2, same2, body);
-  }
+  const unsigned rows = warp_lanes / m.width;
+  const int count = c.boxes[cluster].count, mine = m.active() ? count - m.row : 0;
+  const Site<S> arm = offset(c, m, cluster, image), from = difference(m.site, arm);
+  const Neighbour<S>* n = c.neighbours + c.boxes[cluster].first + m.row;
+  for (int t = 0; t < count; t += int(rows), n += rows) meet<false>(from, arm, *n, t < mine, cutoff2, same2, body);
+  body.lever(difference(m.site, from));  // the arm again: registers are short
   body.flush();
 }
 
@@ -156,8 +156,8 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const Middle<S>& 
   for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
-    const Site<S> from = difference(m.site, offset(c, m, cluster, image_at(reach_of_block(), int(q / count))));
-    meet(c, from, first + int(q % count), valid && m.active(), cutoff2, same2, body);
+    const Site<S> arm = offset(c, m, cluster, image_at(reach_of_block(), int(q / count)));
+    meet<true>(difference(m.site, arm), arm, c.neighbours[first + q % count], valid && m.active(), cutoff2, same2, body);
     if (++steps % 32 == 0) body.flush();
   }
   body.flush();

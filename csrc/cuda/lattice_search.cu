@@ -159,7 +159,9 @@ template <class T, class S> __device__ void make_cluster(const LatticeCall<T, S>
       for (int k = 0; k < 3; ++k) relative[d].d += shift[k] * c.cell(system, k, d).d;
     }
   }
-  if (member) c.sites[p] = {narrow<S>(relative[0]), narrow<S>(relative[1]), narrow<S>(relative[2])};
+  if (f.bad)  // lanes without a neighbour read what lies behind a cluster: zero times it must be zero
+    for (int d = 0; d < 3; ++d) relative[d] = A(0.0);
+  if (member) c.neighbours[p].site = {narrow<S>(relative[0]), narrow<S>(relative[1]), narrow<S>(relative[2]), S(T(0))};
   if (lane_index() != 0) return;
   const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
   box.first = int(first), box.count = count;
@@ -171,6 +173,7 @@ template <class T, class S> __device__ void make_cluster(const LatticeCall<T, S>
 // Each warp makes the clusters that start among 32 places.
 template <class T, class S> __global__ void make_clusters(LatticeCall<T, S> c) {
   const int64_t base = thread_index() / warp_lanes * warp_lanes, p = base + lane_index();
+  if (thread_index() < cluster_atoms) c.neighbours[c.n_atoms + thread_index()].site = {};
   if (base >= c.n_atoms) return;
   const bool start = p < c.n_atoms && (p == 0 || c.atoms.clusters[p] != c.atoms.clusters[p - 1]);
   unsigned starts = __ballot_sync(all_lanes, start);

@@ -36,16 +36,16 @@ template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
   c.c6[p] = dot(row, w, R);
   SiteWeights<S> narrow_w{}, narrow_dw{};
   for (int a = 0; a < R; ++a) narrow_w.v[a] = narrow<S>(w[a]), narrow_dw.v[a] = narrow<S>(dw[a]);
-  c.w[p] = narrow_w, c.dw[p] = narrow_dw;
+  c.neighbours[p].w = narrow_w, c.dw[p] = narrow_dw;
 }
 
 // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
-template <int R, EnergyMode mode, class T, class S>
+template <int R, bool smooth, EnergyMode mode, class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>) energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
   if (!make_middle(c, c.in.cutoff, m)) return;
-  EnergyBody<T, S, mode, R> body(c, m);
+  EnergyBody<T, S, mode, R, smooth> body(c, m);
   meet_all(c, m, c.in.cutoff, body);
   const A* sums = gather(m, body.total);
   const A half(-0.5);
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
   if (t < m.count) {
     c.energy[m.place] = half * sums[t];
     if constexpr (mode != EnergyMode::energy) {
-      c.dcn[m.place] = narrow<S>(-sums[of_dcn * block_atoms + t]);
+      c.neighbours[m.place].site.dcn = narrow<S>(-sums[of_dcn * block_atoms + t]);
       for (int k = 0; k < 3; ++k) c.gradient[3 * m.place + k] = sums[(of_gradient + k) * block_atoms + t];
     }
   }
@@ -74,17 +74,25 @@ template <class T, class S> __global__ void __launch_bounds__(sweep_threads, swe
   A* sums = gather(m, body.total);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
   const int t = threadIdx.x;
-  for (int k = t; k < 6; k += blockDim.x) parts[part_virial + k] += A(0.5) * column_sum(sums, 3 + k);
   if (t < m.count)
     for (int d = 0; d < 3; ++d) {
       sums[d * block_atoms + t] = c.gradient[3 * m.place + d] - sums[d * block_atoms + t];
       c.gradient[3 * m.place + d] = sums[d * block_atoms + t];
     }
   __syncthreads();
+  for (int k = t; k < 6; k += blockDim.x) {  // what levers left out: see add_gradient
+    const int row = k < 3 ? 0 : k < 5 ? 1 : 2, column = k < 3 ? k : k < 5 ? k - 2 : 2;
+    A sum = A(0.5) * column_sum(sums, 3 + k);
+    for (int i = 0; i < m.count; ++i) {
+      const Site<S>& site = c.neighbours[m.first + i].site;
+      sum += sums[row * block_atoms + i] * widen(column == 0 ? site.x : column == 1 ? site.y : site.z);
+    }
+    parts[part_virial + k] += sum;
+  }
   for (int k = t; k < 9; k += blockDim.x) {
     A sum(0.0);
     for (int i = 0; i < m.count; ++i)
-      sum += c.position(c.atoms.order[c.boxes[m.cluster].first + blockIdx.x % blocks_of_cluster * block_atoms + i], k / 3) *
+      sum += c.position(c.atoms.order[m.first + i], k / 3) *
              sums[k % 3 * block_atoms + i];
     parts[part_moment + k] = sum;
   }
@@ -155,10 +163,12 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   const auto shared = [&](int columns) { return reach_bytes + sizeof(A) * columns * block_atoms * warps; };
   launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
   launch(weigh<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
-  if (dual || c.in.learn) launch(energy_sweep<R, EnergyMode::learn, T, S>, blocks, threads, shared(n_energy_columns), stream, c);
+  if (dual || c.in.learn) launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads, shared(n_energy_columns), stream, c);
   else if constexpr (!dual) {
-    if (c.in.gradients) launch(energy_sweep<R, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping), stream, c);
-    else launch(energy_sweep<R, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream, c);
+    const bool smooth = c.in.width > 0;
+    if (!c.in.gradients) launch(energy_sweep<R, true, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream, c);
+    else if (smooth) launch(energy_sweep<R, true, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping), stream, c);
+    else launch(energy_sweep<R, false, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping), stream, c);
   }
   if (c.in.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);

@@ -14,7 +14,7 @@ template <int R, class T, class S> __global__ void sum_weights(LatticeCall<T, S>
   const bool member = lane_index() < c.boxes[id].count;
   const int64_t p = c.boxes[id].first + (member ? lane_index() : 0);
   for (int a = 0; a < R; ++a) {
-    const A sum = warp_sum(member ? widen(c.w[p].v[a]) : A(0.0));
+    const A sum = warp_sum(member ? widen(c.neighbours[p].w.v[a]) : A(0.0));
     if (lane_index() == 0) c.tail_weights[id * R + a] = sum;
   }
 }
@@ -104,9 +104,9 @@ template <int R, class T, class S> __global__ void share_tail(LatticeCall<T, S> 
   if (c.frames[group >> species_bits].bad) return;
   const A* row = c.tail_rows + (c.atoms.clusters[first_place(c.atoms.keys, c.n_atoms, group << group_shift)] - int64_t(1)) * R;
   A energy(0.0), slope(0.0);
-  for (int a = 0; a < R; ++a) energy += widen(c.w[p].v[a]) * row[a], slope += widen(c.dw[p].v[a]) * row[a];
+  for (int a = 0; a < R; ++a) energy += widen(c.neighbours[p].w.v[a]) * row[a], slope += widen(c.dw[p].v[a]) * row[a];
   c.energy[p] += energy;
-  if (c.in.gradients) c.dcn[p] += narrow<S>(A(2.0) * slope);
+  if (c.in.gradients) c.neighbours[p].site.dcn += narrow<S>(A(2.0) * slope);
 }
 
 template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cudaStream_t stream) {
