@@ -83,8 +83,8 @@ def test_random_clusters_and_crystals(key: int, dtype: torch.dtype) -> None:
 @dtypes
 @pytest.mark.parametrize(("gradients", "learn"), [(False, False), (True, False), (False, True)])
 def test_modes(gradients: bool, learn: bool, dtype: torch.dtype) -> None:
-    for reference in ("2010", "2024"):
-        arguments = lattice_arguments([STRUCTURES[3]], dtype, reference=reference)
+    for reference, width in (("2010", 0.0), ("2024", 0.0), ("2010", 2.0), ("2024", 2.0)):
+        arguments = lattice_arguments([STRUCTURES[3]], dtype, width, reference)
         compare(arguments, gradients, learn)
         assert_close(run("dispersion", *arguments), run_cpu("dispersion", *arguments))
 
@@ -264,6 +264,8 @@ def _spoil_position(arguments: list[Any], value: float) -> None:
 
 def _spoil(arguments: list[Any], what: str) -> None:
     first = int(arguments[4][1])
+    if what == "all nan":
+        arguments[0][first : arguments[4][2]] = np.nan
     if what in ("nan", "inf", "far"):
         _spoil_position(arguments, {"nan": np.nan, "inf": np.inf, "far": 2e9}[what])
     if what == "same spot":
@@ -272,9 +274,10 @@ def _spoil(arguments: list[Any], what: str) -> None:
         arguments[1][1, 2] = arguments[1][1, 0]
 
 
-@pytest.mark.parametrize("what", ["nan", "inf", "far", "same spot", "singular"])
+@pytest.mark.parametrize("what", ["nan", "all nan", "inf", "far", "same spot", "singular"])
 def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
-    batch = [STRUCTURES[3], STRUCTURES[7], STRUCTURES[11]]
+    """And not its neighbours in memory: those of a cluster in a molecule are read with it."""
+    batch = [STRUCTURES[4], STRUCTURES[7], STRUCTURES[11]]
     arguments = [*lattice_arguments(batch, torch.float64)]
     good = run_cpu("dispersion_evaluate", *arguments)
     arguments[:2] = [arguments[0].clone(), arguments[1].clone()]

@@ -8,7 +8,7 @@ namespace d3 {
 template <class S> struct Middle {
   int cluster, system, species;
   int64_t first, place;  // of the block's atoms and of this lane's, in the sorted order
-  int count, width, column, row;  // atoms; lanes for them; this lane's atom and neighbour
+  int count, width, rows, column, row;  // atoms; lanes for them, how often a warp has these; this lane's atom and neighbour
   Site<S> site;
   __device__ bool active() const { return column < count; }
 };
@@ -67,15 +67,17 @@ template <class T, class S> __device__ bool make_middle(const LatticeCall<T, S>&
   const SystemFrame& f = c.frames[m.system];
   if (m.count <= 0 || f.bad) return false;
   m.width = m.count > 4 ? 8 : m.count > 2 ? 4 : m.count;
-  m.column = lane_index() % m.width, m.row = lane_index() / m.width;
+  m.rows = warp_lanes / m.width, m.column = lane_index() % m.width, m.row = lane_index() / m.width;
   m.first = box.first + part, m.place = m.first + (m.active() ? m.column : 0);
   m.site = c.neighbours[m.place].site;
   set_reach(box, info, f, cutoff, m.site);
   __syncthreads();
   return true;
 }
+
 struct Image {
   int shift[3];
+  double vector[3];
 };
 
 __device__ inline int count_images(const Reach& r) {
@@ -84,11 +86,15 @@ __device__ inline int count_images(const Reach& r) {
   return n;
 }
 
-__device__ inline Image image_at(const Reach& r, int number) {
+__device__ inline Image image_at(const Reach& r, const SystemFrame& f, int number) {
   Image image;
   for (int k = 2; k >= 0; --k) {
     const int n = r.high[k] - r.low[k] + 1;
     image.shift[k] = r.low[k] + number % n, number /= n;
+  }
+  for (int d = 0; d < 3; ++d) {
+    image.vector[d] = 0;
+    for (int k = 0; k < 3; ++k) image.vector[d] += image.shift[k] * f.cell[k][d];
   }
   return image;
 }
@@ -97,8 +103,7 @@ __device__ inline Image image_at(const Reach& r, int number) {
 template <class T, class S> __device__ inline Site<S> offset(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, const Image& image) {
   S out[3];
   for (int d = 0; d < 3; ++d) {
-    double x = c.infos[cluster].centre[d] - reach_of_block().centre[d];
-    for (int k = 0; k < 3; ++k) x += image.shift[k] * c.frames[m.system].cell[k][d];
+    const double x = c.infos[cluster].centre[d] - reach_of_block().centre[d] + image.vector[d];
     if constexpr (LatticeCall<T, S>::dual) {
       double t = 0;
       for (int k = 0; k < 3; ++k) t += image.shift[k] * c.cell(m.system, k, d).d;
@@ -138,7 +143,7 @@ template <class S> __device__ inline Site<S> difference(const Site<S>& a, const 
 // A cluster at one image. Lanes without a neighbour read what lies behind the cluster, and are masked.
 template <class T, class S, class Body>
 __device__ inline void meet_tile(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, const Image& image, T cutoff2, T same2, Body& body) {
-  const unsigned rows = warp_lanes / m.width;
+  const unsigned rows = m.rows;
   const int count = c.boxes[cluster].count, mine = m.active() ? count - m.row : 0;
   const Site<S> arm = offset(c, m, cluster, image), from = difference(m.site, arm);
   const Neighbour<S>* n = c.neighbours + c.boxes[cluster].first + m.row;
@@ -150,13 +155,13 @@ __device__ inline void meet_tile(const LatticeCall<T, S>& c, const Middle<S>& m,
 // A small cluster at all images: lanes take different ones.
 template <class T, class S, class Body>
 __device__ inline void meet_images(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster, T cutoff2, T same2, Body& body) {
-  const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = warp_lanes / m.width;
+  const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = m.rows;
   const int64_t n = int64_t(count_images(reach_of_block())) * count;
   int steps = 0;
   for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
-    const Site<S> arm = offset(c, m, cluster, image_at(reach_of_block(), int(q / count)));
+    const Site<S> arm = offset(c, m, cluster, image_at(reach_of_block(), c.frames[m.system], int(q / count)));
     meet<true>(difference(m.site, arm), arm, c.neighbours[first + q % count], valid && m.active(), cutoff2, same2, body);
     if (++steps % 32 == 0) body.flush();
   }
@@ -164,16 +169,11 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const Middle<S>& 
 }
 
 // Clusters [begin, end) at one image: boxes of 32 clusters first, then those of the clusters, then atoms; the warps of a
-// block take turns.
+// block take turns, each its own after `turn` others.
 template <class T, class S, class Body>
 __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>& m, int begin, int end, const Image& image, T cutoff,
                                      T same2, int& turn, Body& body) {
-  float shift[3];
-  for (int d = 0; d < 3; ++d) {
-    double x = 0;
-    for (int k = 0; k < 3; ++k) x += image.shift[k] * c.frames[m.system].cell[k][d];
-    shift[d] = float(x);
-  }
+  const float shift[3] = {float(image.vector[0]), float(image.vector[1]), float(image.vector[2])};
   for (int first = begin / 32; first * 32 < end; first += warp_lanes) {
     const int super = first + lane_index();
     bool hit = super * 32 < end;
@@ -187,9 +187,11 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
       const int base = 32 * (first + __ffs(int(supers)) - 1), id = base + lane_index();
       bool near = id >= begin && id < end;
       if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
-      for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1)
-        if (turn++ % warp_count() == warp_index())
-          meet_tile(c, m, base + __ffs(int(tiles)) - 1, image, cutoff * cutoff, same2, body);
+      for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1) {
+        if (turn-- > 0) continue;
+        turn = warp_count() - 1;
+        meet_tile(c, m, base + __ffs(int(tiles)) - 1, image, cutoff * cutoff, same2, body);
+      }
     }
   }
 }
@@ -199,13 +201,14 @@ template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const Middle<S>& m, T cutoff, Body& body) {
   const T same = T(1e-6) * cutoff, same2 = same * same;
   const int images = count_images(reach_of_block()), end = c.first_cluster(m.system + 1);
-  int turn = 0;
+  int turn = warp_index();
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
     body.species(c.infos[begin].species);
     if (c.boxes[begin].count <= block_atoms && images > 1)
       meet_images(c, m, begin, cutoff * cutoff, same2, body);
     else
-      for (int k = 0; k < images; ++k) meet_clusters(c, m, begin, c.infos[begin].next, image_at(reach_of_block(), k), cutoff, same2, turn, body);
+      for (int k = 0; k < images; ++k)
+        meet_clusters(c, m, begin, c.infos[begin].next, image_at(reach_of_block(), c.frames[m.system], k), cutoff, same2, turn, body);
   }
 }
 

@@ -1,7 +1,8 @@
 // A stand-in of the CUDA runtime for tests without a GPU: kernels compile with a C++ compiler and run on the CPU, one block
 // after another, every thread of a block a fibre. Collectives (__syncthreads, shuffles, votes) wait for all threads of the
-// block or warp, as on a GPU; a block whose threads wait for each other in vain ends the program. Every other block starts with
-// its last thread, so that what threads read without waiting for it is not there yet.
+// block or warp, as on a GPU; a block whose threads wait for each other in vain ends the program. Warps run
+// ahead of each other as far as they can, in every other block the last one first: what a thread reads without waiting for
+// it is not there yet.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -105,9 +106,28 @@ inline void resume(Fibre& f) {
   setcontext(&f.start);
 }
 
+// Runs every thread of a warp until it waits; the number that ended, or -1 if none could run.
+inline int run_warp(unsigned first, unsigned count) {
+  int ended = -1;
+  for (unsigned k = 0; k < count; ++k) {
+    const unsigned t = first + (backwards ? count - 1 - k : k);
+    Fibre& f = block.fibres[t];
+    if (f.done || (f.waits && f.waits->generation == f.seen)) continue;
+    block.now = t, threadIdx = dim3(t, 0, 0), ended += ended < 0;
+    resume(f);
+    if (!f.done) continue;
+    Gate& warp = block.warps[t / lanes];
+    ++ended, --warp.alive, --block.all.alive;
+    warp.open_if_full(), block.all.open_if_full();
+  }
+  return ended;
+}
+
+// A warp goes on until it waits for others, and then the next one: they are as far apart as they can get.
 inline void run_block(unsigned threads) {
+  const unsigned n_warps = (threads + lanes - 1) / lanes;
   if (block.fibres.size() < threads) block.fibres.resize(threads);
-  block.warps.assign((threads + lanes - 1) / lanes, {}), block.exchange.assign(threads, 0);
+  block.warps.assign(n_warps, {}), block.exchange.assign(threads, 0);
   block.all = {};
   for (unsigned t = 0; t < threads; ++t) {
     Fibre& f = block.fibres[t];
@@ -118,16 +138,10 @@ inline void run_block(unsigned threads) {
   backwards = !backwards;
   for (unsigned left = threads; left > 0;) {
     bool moved = false;
-    for (unsigned k = 0; k < threads; ++k) {
-      const unsigned t = backwards ? threads - 1 - k : k;
-      Fibre& f = block.fibres[t];
-      if (f.done || (f.waits && f.waits->generation == f.seen)) continue;
-      block.now = t, threadIdx = dim3(t, 0, 0), moved = true;
-      resume(f);
-      if (!f.done) continue;
-      Gate& warp = block.warps[t / lanes];
-      --left, --warp.alive, --block.all.alive;
-      warp.open_if_full(), block.all.open_if_full();
+    for (unsigned k = 0; k < n_warps; ++k) {
+      const unsigned first = lanes * (backwards ? n_warps - 1 - k : k);
+      const unsigned count = threads - first < lanes ? threads - first : lanes;
+      for (int ended; (ended = run_warp(first, count)) >= 0; moved = true) left -= unsigned(ended);
     }
     if (!moved) std::fprintf(stderr, "emulation: the threads of a block wait for each other in vain\n"), std::abort();
   }
