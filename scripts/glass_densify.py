@@ -1,6 +1,7 @@
 """D3 in PMMCS glasses of 1500 atoms: densification beside pressure over bulk modulus.
 
-Usage: python scripts/glass_densify.py FOLDER STRUCTURE [HOLD_PS]. Goes on where it was stopped.
+Usage: python scripts/glass_densify.py FOLDER STRUCTURE [HOLD_PS [PRESSURE]]. Goes on where it was
+stopped. PRESSURE, GPa, is best what dispersion pulls with: K depends on it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from d3torch.glass.protocol import Protocol
 def main() -> None:
     folder, structure = Path(sys.argv[1]), sys.argv[2]
     hold = float(sys.argv[3]) if len(sys.argv) > 3 else 8.0
+    pressure = float(sys.argv[4]) if len(sys.argv) > 4 else 2.0
     p = Protocol(
         dt_fs=2.0, tdamp_fs=100.0, pdamp_fs=300.0, hold_ps=hold, frame_ps=0.2, checkpoint_ps=0.5
     )
     d3 = D3Calculator("pbe", preset="mace_mp")  # 40 bohr, as the study's
-    found = densification(read(structure), PMMCS(), d3, 2.0, p, folder)
+    found = densification(read(structure), PMMCS(), d3, pressure, p, folder)
     for name, mean in found._asdict().items():
         print(f"{name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
 
