@@ -220,11 +220,11 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     atoms = jobs.initial(job, folder)
     planned = _glass("protocol").chains(job.protocol)
     route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
-    if job.d3 == "d3torch" and job.model.endswith(".pt"):
+    if potential.loads_d3:
         host = import_extra("d3torch.integrations.lammps", "glass")
         given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
         elements = _glass("facts").ELEMENTS
-        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / "d3.pt")
+        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
     return folder / "lammps" / "run.sh"
 
 

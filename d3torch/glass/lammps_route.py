@@ -22,12 +22,13 @@ from ase.io import write
 from .facts import ELEMENTS
 from .files import write_text
 from .levels import SHARE
-from .potential import D3_LISTS, d3_style, mass_commands, pmmcs_commands
+from .potential import d3_style, list_commands, mass_commands, pmmcs_commands
 from .protocol import Chain, Protocol
 
 KOKKOS = "lmp -k on t 1 -sf kk -pk kokkos newton on neigh half"
 PLAN = ("piece", "stage", "first", "steps", "t0", "t1", "p0", "p1", "scale", "target", "strain",
         "frames")  # fmt: skip
+D3_FILE = "d3.pt"
 THERMO = ("temp", "pe", "vol", "pxx", "pyy", "pzz", "pyz", "pxz", "pxy", "lx", "ly", "lz")
 
 
@@ -38,14 +39,16 @@ class Style(NamedTuple):
         commands: pair_style and what belongs to it; types 1 O, 2 Na, 3 Si.
         atom_style: ``"charge"`` or ``"atomic"``.
         program: how LAMMPS is started, unless the variable LMP says otherwise.
+        loads_d3: whether ML-IAP loads d3torch from :data:`D3_FILE`, beside the chains' folders.
     """
 
     commands: list[str]
     atom_style: str
     program: str
+    loads_d3: bool = False
 
 
-def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt") -> Style:
+def style(model: str, d3: str, xc: str, cutoff: float) -> Style:
     """Commands of a model with dispersion.
 
     Args:
@@ -55,7 +58,6 @@ def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt"
             that name, or through ML-IAP beside a MACE model.
         xc: functional.
         cutoff: of energy and coordination number, A.
-        d3_file: what ML-IAP loads for d3torch.
 
     Raises:
         ValueError: for another ending or dispersion.
@@ -67,14 +69,14 @@ def style(model: str, d3: str, xc: str, cutoff: float, d3_file: str = "../d3.pt"
     second = None if name is None else d3_style(name, xc, cutoff, cutoff)
     if model == "pmmcs":
         return Style(pmmcs_commands(d3=second), "charge", "lmp")
-    after = [D3_LISTS] if d3 == "lammps" else []
     if suffix in (".pb", ".pth", ".dp"):
-        return Style(_overlay(f"deepmd {model}", second) + after, "atomic", "lmp")
+        return Style(_overlay(f"deepmd {model}", second), "atomic", "lmp")
     if suffix != ".pt":
         raise ValueError(f"expected pmmcs or a model in .pb, .pth, .dp or .pt, got {model!r}")
     if d3 == "d3torch":
-        second = f"mliap unified {d3_file} 0"
-    return Style(_overlay(f"mliap unified {model} 0", second) + after, "atomic", KOKKOS)
+        second = f"mliap unified ../{D3_FILE} 0"
+    commands = _overlay(f"mliap unified {model} 0", second)
+    return Style(commands, "atomic", KOKKOS, loads_d3=d3 == "d3torch")
 
 
 def _overlay(first: str, second: str | None) -> list[str]:
@@ -86,7 +88,7 @@ def _overlay(first: str, second: str | None) -> list[str]:
     if names[0] == names[1]:
         names = [f"{name} {k}" for k, name in enumerate(names, 1)]
     coefficients = [f"pair_coeff * * {name} {elements}" for name in names]
-    return [f"pair_style hybrid/overlay {first} {second}", *coefficients]
+    return [f"pair_style hybrid/overlay {first} {second}", *coefficients, *list_commands(second)]
 
 
 def plan(chain: Chain, p: Protocol) -> list[tuple[Any, ...]]:

@@ -33,13 +33,16 @@ ACCURACY = 1e-5
 PROPERTIES = ["energy", "free_energy", "forces", "stress"]
 IGNORED = {"initial_charges", "initial_magmoms"}
 HEADER = ["units metal", "atom_style charge", "atom_modify map array sort 0 0"]
-D3_LISTS = "neigh_modify one 20000 page 2000000"
-"""Room for the long lists of LAMMPS's own ``dispersion/d3``."""
 
 
 def d3_style(name: str, xc: str, cutoff: float, cn_cutoff: float) -> str:
     """D3(BJ) as pair style: ``"dispersion/d3"`` of LAMMPS, or ``"d3torch"``, in the same words."""
     return f"{name} bj {xc} {cutoff} {cn_cutoff}"
+
+
+def list_commands(d3: str) -> list[str]:
+    """Room for the long lists of LAMMPS's own ``dispersion/d3``, if that is the pair style."""
+    return ["neigh_modify one 20000 page 2000000"] if d3.startswith("dispersion/d3") else []
 
 
 def _pairs(coulomb: str) -> tuple[list[str], list[str]]:
@@ -65,8 +68,7 @@ def pmmcs_commands(coulomb: str = "pppm", d3: str | None = None) -> list[str]:
     styles, after = _pairs(coulomb)
     if d3 is not None:
         styles.append(d3)
-        after.append(f"pair_coeff * * {d3.split()[0]} {' '.join(ELEMENTS)}")
-        after += [D3_LISTS] if d3.startswith("dispersion/d3") else []
+        after += [f"pair_coeff * * {d3.split()[0]} {' '.join(ELEMENTS)}", *list_commands(d3)]
     data = facts()["pmmcs"]
     lines = [f"set type {ELEMENTS.index(s) + 1} charge {q}" for s, q in data["q"].items()]
     lines.append(f"pair_style hybrid/overlay {' '.join(styles)}")
