@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from modules import module_at
 from oracle import dispersion
 
 from d3torch.units import BOHR
@@ -17,17 +16,7 @@ from d3torch.units import BOHR
 ROOT = Path(__file__).parents[1]
 
 
-def _script() -> ModuleType:
-    path = ROOT / "scripts" / "stored_oracle.py"
-    spec = importlib.util.spec_from_file_location("stored_oracle", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _script()
+script = module_at(ROOT / "scripts" / "stored_oracle.py")
 CASES = {case.name: case for case in script.stored()}
 
 
