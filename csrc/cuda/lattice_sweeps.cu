@@ -91,9 +91,7 @@ template <class T, class S> __global__ void __launch_bounds__(sweep_threads, swe
   }
   for (int k = t; k < 9; k += blockDim.x) {
     A sum(0.0);
-    for (int i = 0; i < m.count; ++i)
-      sum += c.position(c.atoms.order[m.first + i], k / 3) *
-             sums[k % 3 * block_atoms + i];
+    for (int i = 0; i < m.count; ++i) sum += c.position(c.atoms.order[m.first + i], k / 3) * sums[k % 3 * block_atoms + i];
     parts[part_moment + k] = sum;
   }
 }
