@@ -18,7 +18,7 @@ import torch
 from .console import complain
 from .extras import import_extra
 from .parameters import damping_parameters
-from .potentials import calculator
+from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
 from .units import BOHR
 
 D3 = ("none", "d3torch", "torch-dftd", "lammps")
@@ -212,6 +212,8 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     """Inputs of one job, with the file of d3torch if that is wanted."""
     jobs, route = _glass("jobs"), _glass("lammps_route")
     model = job.model if job.model == "pmmcs" else str(Path(job.model).resolve())
+    if Path(model).suffix == ".pt":
+        refuse_second_dispersion(dispersion_in_file(model), job.model, job.d3)
     potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
     folder: Path = args.folder / job.name
     folder.mkdir(parents=True, exist_ok=True)

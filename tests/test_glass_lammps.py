@@ -14,6 +14,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from d3torch.cli import main
 from d3torch.glass.jobs import glass, read_job
@@ -148,7 +149,7 @@ def _check_first_volume(folder: Path) -> None:
 
 def test_d3torch_writes_its_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "mace.pt"
-    model.touch()
+    torch.save({}, model)
     given = ["--model", str(model), "--d3", "d3torch", "--d3-cutoff", "9", "--preset", "toy"]
     given += ["--composition", "SiO2", "--atoms", "96", "--initial-rate", "8000"]
     assert main(["glass", "lammps", str(tmp_path / "study"), *given]) == 0
