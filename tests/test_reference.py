@@ -125,7 +125,7 @@ def test_numpy_integers_are_atomic_numbers() -> None:
         (["Si", 14], ValueError, "each element once, got Si twice"),
         (["si"], ValueError, "chemical symbol such as 'Si', got 'si'"),
         (["X"], ValueError, "got 'X'"),
-        ([0], ValueError, "atomic number from 1 to 118, got 0"),
+        ([0], ValueError, "atomic number from 1 to 103, got 0"),
         ([119], ValueError, "got 119"),
         ([True], TypeError, "got True"),
         ([1.0], TypeError, "got 1.0"),
