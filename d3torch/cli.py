@@ -24,9 +24,8 @@ from .frames import Output, frame_summary
 from .labels import add_labels
 from .model import PRESETS
 from .parameters import Functional, damping_parameters, functionals
-from .reading import check_elements, read_frames
+from .reading import add_reading, check_reading, read_frames
 from .reference import REFERENCES
-from .sources import check_format
 
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "pressure": "GPa", "stress": "eV/A^3"}
 
@@ -68,10 +67,7 @@ def _add_energy(commands: Any) -> None:
     add.add_argument(
         "files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices, - is stdin"
     )
-    add.add_argument("--format", metavar="NAME", help="of all files, as ASE calls it")
-    add.add_argument(
-        "--elements", nargs="+", metavar="EL", help="of the types 1, 2, ... of LAMMPS files"
-    )
+    add_reading(add)
     add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
     add.add_argument(
         "--cutoff", type=_cutoff, metavar="A", help="or 'auto'; default: that of the preset"
@@ -167,8 +163,7 @@ def run_energy(args: argparse.Namespace) -> int:
     for module in ("ase", "tqdm", "tabulate"):
         import_extra(module, "cli")
     try:
-        check_elements(args.elements or ())
-        check_format(args.format or "extxyz")
+        check_reading(args)
         calculator = import_extra("d3torch.integrations.ase", "cli").D3Calculator(**_given(args))
         settings = _settings(calculator)
         output = Output(args.output, args.overwrite) if args.output else None

@@ -21,7 +21,7 @@ from .extras import import_extra
 from .extxyz import TextFrame
 from .frames import Output
 from .model import PRESETS
-from .reading import frame_problem, label_frames
+from .reading import add_reading, check_reading, frame_problem, label_frames
 from .reference import REFERENCES
 
 Floats = NDArray[np.float64]
@@ -224,6 +224,7 @@ def add_labels(commands: Any) -> None:
     add.add_argument("action", choices=SIGNS, help="add undoes subtract")
     add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
     add.add_argument("output", metavar="OUT.xyz")
+    add_reading(add)
     add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
     for name, text in (("--cutoff", "of pairs"), ("--cn-cutoff", "of coordination numbers")):
         add.add_argument(name, type=float, metavar="A", help=f"{text}; default: of the preset")
@@ -242,6 +243,7 @@ def run_labels(args: argparse.Namespace) -> int:
         import_extra(module, "cli")
     names = ["xc", "cutoff", "cn_cutoff", "width", "reference", "preset"]
     try:
+        check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
         calculator = calculator_of(**{name: getattr(args, name) for name in names})
         output = Output(args.output, args.overwrite)
@@ -253,7 +255,7 @@ def run_labels(args: argparse.Namespace) -> int:
     labels = Labels(args.action, calculator, keys, [key for each in given.values() for key in each])
     try:
         with output:
-            form = _treat_file(args.input, labels, output)
+            form = _treat_file(args, labels, output)
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         complain(error, args.input)
         return 1
@@ -265,16 +267,20 @@ def run_labels(args: argparse.Namespace) -> int:
     return 0
 
 
-def _treat_file(name: str, labels: Labels, output: Output) -> str:
+def _treat_file(args: argparse.Namespace, labels: Labels, output: Output) -> str:
     """Treat the frames of a file one by one; errors name the frame.
 
     Returns:
         ASE's name of the format.
     """
+
+    def warn(words: str) -> None:
+        complain(f"warning: {words}", args.input)
+
     target = output.partial.open("w", encoding="utf-8", errors="surrogateescape", newline="")
     with target, contextlib.ExitStack() as stack:
-        form, frames = label_frames(name, stack, lambda words: complain(f"warning: {words}", name))
-        for number, frame in progress(frames, name):
+        form, frames = label_frames(args.input, args.format, args.elements, stack, warn)
+        for number, frame in progress(frames, args.input):
             try:
                 labels.treat(frame)
             except Exception as error:

@@ -6,6 +6,7 @@ lines, types without elements, warnings, and what the file says and the reader s
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import itertools
@@ -20,7 +21,7 @@ from .extras import import_extra
 from .extxyz import TextFrame, read_text_frames, reader_words
 from .reference import SYMBOLS
 from .said import atoms_problem, comment_problem, text_problem
-from .sources import Source
+from .sources import Source, check_format
 
 Frames = Iterator[tuple[int, Any]]
 
@@ -72,14 +73,10 @@ def read_frames(
         FileNotFoundError: if there is no such file.
         ValueError: if there is nothing to read, or it cannot be read.
     """
-    numbers = None if elements is None else check_elements(elements)
     with contextlib.ExitStack() as stack:
         source = Source(name, form, stack)
-        if numbers is not None and not source.form.startswith("lammps"):
-            wrong = "expected --elements for a LAMMPS file with types, got one of format"
-            raise ValueError(f"{wrong} {source.form}")
         is_text = source.form == "extxyz"
-        frames = _text_frames(source) if is_text else _ase_frames(source, numbers)
+        frames = _text_frames(source, elements) if is_text else _ase_frames(source, elements)
         frame = None
         for frame in _heard(frames, warn):
             yield frame
@@ -94,8 +91,17 @@ def _nothing(source: Source, name: str) -> str:
     return f"expected structures, got none in what ASE reads as {source.form}: --format names it"
 
 
-def _text_frames(source: Source) -> Iterator[Frame]:
+def _numbers(source: Source, elements: Sequence[str] | None) -> list[int] | None:
+    """Atomic numbers of the types of a file, None where they are not given."""
+    if elements is not None and not source.form.startswith("lammps"):
+        wrong = "expected --elements for a LAMMPS file with types, got one of format"
+        raise ValueError(f"{wrong} {source.form}")
+    return None if elements is None else check_elements(elements)
+
+
+def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Frame]:
     """Frames of an extxyz file."""
+    _numbers(source, elements)
     for number, text in choose(lambda: read_text_frames(str(source.path)), source.index):
         try:
             atoms = text.atoms()
@@ -112,7 +118,11 @@ def frame_problem(text: TextFrame, atoms: Any) -> str | None:
 
 
 def label_frames(
-    name: str, stack: contextlib.ExitStack, warn: Callable[[str], None]
+    name: str,
+    form: str | None,
+    elements: Sequence[str] | None,
+    stack: contextlib.ExitStack,
+    warn: Callable[[str], None],
 ) -> tuple[str, Iterator[tuple[int, TextFrame]]]:
     """The format of a file, and its frames as extxyz text with their places.
 
@@ -121,17 +131,22 @@ def label_frames(
 
     Args:
         name: of the file; ``-`` is standard input.
+        form: ASE's name of the format, None to guess.
+        elements: symbols of the types 1, 2, ... of a LAMMPS file.
         stack: keeps the copy of a stream until it is closed.
         warn: takes what the reader warns about.
 
     Raises:
         FileNotFoundError, ValueError: if there is nothing to read, or it cannot be read.
     """
-    source = Source(name, None, stack, xyz=True)
+    source = Source(name, form, stack, xyz=True)
     if source.form == "extxyz":
+        _numbers(source, elements)
         path = str(source.path)
         return source.form, choose(lambda: read_text_frames(path), source.index)
-    return source.form, ((f.number, _as_text(f)) for f in _heard(_ase_frames(source), warn))
+    return source.form, (
+        (f.number, _as_text(f)) for f in _heard(_ase_frames(source, elements), warn)
+    )
 
 
 def _as_text(frame: Frame) -> TextFrame:
@@ -144,14 +159,15 @@ def _as_text(frame: Frame) -> TextFrame:
     return TextFrame(count, comment, rows)
 
 
-def _ase_frames(source: Source, elements: list[int] | None = None) -> Iterator[Frame]:
+def _ase_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Frame]:
     """Frames of a file in any other format."""
+    numbers = _numbers(source, elements)
     try:
         for number, atoms in choose(lambda: _read(source), source.index):
             form = source.form
             problem = text_problem(form, source.text, atoms)
             problem = problem or atoms_problem(form, source.text, atoms)
-            yield Frame(number, atoms, problem or _name_elements(form, atoms, elements))
+            yield Frame(number, atoms, problem or _name_elements(form, atoms, numbers))
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         raise ValueError(reader_words(source.form, error)) from error
 
@@ -179,6 +195,24 @@ def _atoms_of_row(row: Any) -> Any:
         each = array.ndim in (1, 2) and len(array) == len(atoms) and array.dtype.kind in "bif"
         (atoms.arrays if each and name not in atoms.arrays else atoms.info)[name] = value
     return atoms
+
+
+def add_reading(add: Any) -> None:
+    """Arguments that say how a file is to be read."""
+    add.add_argument("--format", metavar="NAME", help="of the file, as ASE calls it")
+    add.add_argument(
+        "--elements", nargs="+", metavar="EL", help="of the types 1, 2, ... of a LAMMPS file"
+    )
+
+
+def check_reading(args: argparse.Namespace) -> None:
+    """Refuse a format or elements that are not known.
+
+    Raises:
+        ValueError: for these.
+    """
+    check_elements(args.elements or ())
+    check_format(args.format or "extxyz")
 
 
 def choose(make: Callable[[], Iterator[Any]], index: slice) -> Frames:

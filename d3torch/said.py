@@ -53,7 +53,7 @@ FIRST = (
 )
 """A lattice in any other text: the word first in its line, numbers behind it or below."""
 
-KNOWN = ("Lattice", "pbc", "Properties")
+KNOWN = ("Properties", "Lattice", "pbc")
 """Keys of a comment that ASE heeds in this spelling only."""
 
 ALIKE = 0.8
@@ -62,9 +62,9 @@ ALIKE = 0.8
 STATED = {
     *("extxyz", "traj", "bundletrajectory", "db", "json", "mysql", "postgresql", "gpaw-out", "gpw"),
     *("netcdftrajectory", "lammps-dump-text", "lammps-dump-binary", "v-sim", "dlp4"),
-    *("dlp-history", "gpumd", "nomad-json", "cp2k-restart"),
+    *("dlp-history", "gpumd", "nomad-json", "cp2k-restart", "runnerdata"),
 }
-"""Formats that say along which vectors they repeat, so that a cell may come without any."""
+"""Formats in which each frame says whether it repeats, and ASE heeds it."""
 
 FROM_NAMES = {"gromacs", "gromos", "proteindatabank", "dlp4", "dlp-history", "cif"}
 """Formats in which ASE may take the element from the first letters of an atom's name."""
@@ -100,9 +100,9 @@ def find_lattice(text: str, patterns: Iterable[str]) -> str | None:
 def comment_problem(keys: Iterable[str], comment: str, atoms: Any) -> str | None:
     """What the comment of an extxyz frame says and ASE did not heed, as a sentence."""
     keys = set(keys)
-    for known in KNOWN:
+    for known in (known for known in KNOWN if known not in keys):
         like = difflib.get_close_matches(known.lower(), [key.lower() for key in keys], cutoff=ALIKE)
-        if like and known not in keys:
+        if like:
             key = next(key for key in keys if key.lower() == like[0])
             return f"expected the key {known}, got {key}, which ASE does not read"
     said = None if atoms.pbc.any() or "pbc" in keys else find_lattice(comment, ANYWHERE)

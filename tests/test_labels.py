@@ -299,6 +299,9 @@ def test_types_without_elements_are_refused(folder, capsys):
     text = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 5\n0 5\n0 5\n"
     (folder / "a.dump").write_text(text + "ITEM: ATOMS id type x y z fx fy fz\n1 1 0 0 0 0 0 0\n")
     _refused(capsys, "a.dump: frame 0: expected --elements", "a.dump", "o.xyz")
+    keys = ["--forces-key", "forces", "--elements", "Xe"]
+    subtract(capsys, "a.dump", "o.xyz", "--format", "lammps-dump-text", *keys)
+    assert read("o.xyz")[0].symbols[0] == "Xe"
 
 
 def test_standard_names_of_ase(folder, capsys):

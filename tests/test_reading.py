@@ -164,3 +164,15 @@ def test_every_format_of_ase_is_tried_or_has_a_reason():
         one_way = not (_can(form, "can_read") and _can(form, "can_write"))
         assert (form in FORMS) or one_way, form
     assert {*CRYSTAL} | {*DIGITS} | {*WRITE} | {*NOT_HERE} <= {*ioformats}
+
+
+@pytest.mark.parametrize("form", ["bundletrajectory", "db", "extxyz", "json", "runnerdata", "traj"])
+def test_molecules_among_crystals_stay_molecules(form, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kinds = structures()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ase.io.write(f"mixed.{form}", [kinds[x] for x in ("crystal", "molecule", "crystal")], form)
+    code, frames, errors = understood(capsys, f"mixed.{form}", "--format", form)
+    assert (code, errors) == (0, [])
+    assert [any(frame["pbc"]) for frame in frames] == [True, False, True]
