@@ -20,10 +20,11 @@ from .cli_lammps import add_lammps
 from .cli_models import add_models
 from .console import Parser, complain, one_line, progress
 from .extras import import_extra
-from .frames import Output, frame_summary, read_frames
+from .frames import Output, frame_summary
 from .labels import add_labels
 from .model import PRESETS
 from .parameters import Functional, damping_parameters, functionals
+from .reading import add_reading, check_reading, read_frames
 from .reference import REFERENCES
 
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "pressure": "GPa", "stress": "eV/A^3"}
@@ -32,6 +33,7 @@ COLUMNS = {
     "file": "file",
     "frame": "frame",
     "formula": "formula",
+    "pbc": "pbc",
     "energy": "energy / eV",
     "energy_per_atom": "meV/atom",
     "max_force": "largest force / eV/A",
@@ -62,7 +64,10 @@ def _add_energy(commands: Any) -> None:
         "energy", help="D3(BJ) energy, forces and pressure of structures", allow_abbrev=False
     )
     add.set_defaults(run=run_energy)
-    add.add_argument("files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices")
+    add.add_argument(
+        "files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices, - is stdin"
+    )
+    add_reading(add)
     add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
     add.add_argument(
         "--cutoff", type=_cutoff, metavar="A", help="or 'auto'; default: that of the preset"
@@ -124,11 +129,23 @@ def _settings(calculator: Any) -> dict[str, Any]:
 
 
 def _run_file(
-    name: str, calculator: Any, output: Output | None, fail: Callable[..., None]
+    name: str,
+    args: argparse.Namespace,
+    calculator: Any,
+    output: Output | None,
+    fail: Callable[..., None],
 ) -> Iterator[dict[str, Any]]:
     """Summaries of the frames of one file; reports what fails and goes on."""
+
+    def warn(words: str) -> None:
+        complain(f"warning: {words}", name)
+
     try:
-        for number, atoms in enumerate(progress(read_frames(name), name)):
+        frames = read_frames(name, args.format, args.elements, warn)
+        for number, atoms, problem in progress(frames, name):
+            if problem is not None:
+                fail(ValueError(problem), name, f"frame {number}")
+                continue
             results = None
             try:
                 results, summary = frame_summary(atoms, calculator)
@@ -146,6 +163,7 @@ def run_energy(args: argparse.Namespace) -> int:
     for module in ("ase", "tqdm", "tabulate"):
         import_extra(module, "cli")
     try:
+        check_reading(args)
         calculator = import_extra("d3torch.integrations.ase", "cli").D3Calculator(**_given(args))
         settings = _settings(calculator)
         output = Output(args.output, args.overwrite) if args.output else None
@@ -159,7 +177,7 @@ def run_energy(args: argparse.Namespace) -> int:
         errors.append({"where": ": ".join(place), "message": one_line(error)})
 
     with output or contextlib.nullcontext():
-        rows = [r for name in args.files for r in _run_file(name, calculator, output, fail)]
+        rows = [r for name in args.files for r in _run_file(name, args, calculator, output, fail)]
     if args.json:
         document = {"version": __version__, "settings": settings, "units": UNITS}
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
@@ -170,10 +188,14 @@ def run_energy(args: argparse.Namespace) -> int:
 
 def _energy_table(rows: list[dict[str, Any]]) -> str:
     """One line for each frame."""
-    cells = [
-        [r[key] * 1000.0 if key == "energy_per_atom" else r[key] for key in COLUMNS] for r in rows
-    ]
-    digits = ("", "d", "", ".8f", ".4f", ".6f", ".5f")
+
+    def cell(row: dict[str, Any], key: str) -> Any:
+        if key == "pbc":
+            return " ".join("FT"[axis] for axis in row[key]) if any(row[key]) else "none"
+        return row[key] * 1000.0 if key == "energy_per_atom" else row[key]
+
+    cells = [[cell(row, key) for key in COLUMNS] for row in rows]
+    digits = ("", "d", "", "", ".8f", ".4f", ".6f", ".5f")
     return _table(cells, list(COLUMNS.values()), digits)
 
 

@@ -19,10 +19,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"d3torch: {one_line(message)}\n")
 
 
+LONGEST = 400
+"""Characters of a message; what a file holds must not flood the terminal."""
+
+
 def one_line(message: object) -> str:
-    """First line with text, or the kind of an error without text."""
+    """First line with text, or the kind of an error without text; printable and not too long."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return lines[0].removeprefix("d3torch: ") if lines else type(message).__name__
+    line = lines[0].removeprefix("d3torch: ") if lines else type(message).__name__
+    line = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 def complain(message: object, *place: str) -> None:

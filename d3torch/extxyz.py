@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .console import one_line
 from .extras import import_extra
 
 Floats = NDArray[np.float64]
@@ -21,6 +23,9 @@ FIELD = re.compile(rf"""([^\s="'{{\[]+|"[^"]*")(?:\s*=\s*({DELIMITED}|[^\s"'{{\[
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?(?![\w.])")
 
 
+PROPERTIES = re.compile(r"[^:]+:[RISL]:[1-9]\d*(?::[^:]+:[RISL]:[1-9]\d*)*")
+
+
 def _number(text: str) -> float:
     return float(re.sub("[dD]", "e", text))
 
@@ -28,6 +33,17 @@ def _number(text: str) -> float:
 def _format(old: str, change: float) -> str:
     """The number plus a change, all digits that float64 holds; as it was without a change."""
     return old if change == 0.0 else repr(_number(old) + float(change))
+
+
+def reader_words(form: str, error: Exception) -> str:
+    """The sentence about what a reader of ASE raised."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(key, str) and re.fullmatch("[A-Za-z]{1,3}", key):
+        hint = ": hydrogen, whatever its mass, is H" if key in ("D", "T") else ""
+        return f"expected chemical symbols, got {key!r}{hint}"
+    kind, words = type(error).__name__, one_line(error)
+    got = kind if words == kind else f"{kind}: {words}"
+    return f"expected what ASE reads as {form}, got {got}"
 
 
 class TextFrame:
@@ -50,9 +66,14 @@ class TextFrame:
         """The frame as ASE reads it.
 
         Raises:
-            ValueError: if ASE cannot; whatever else its reader raises.
+            ValueError: if ASE cannot.
         """
-        return import_extra("ase.io", "cli").read(io.StringIO(self.text()), format="extxyz")
+        self._columns()
+        text = io.StringIO(self.text().lstrip())
+        try:
+            return import_extra("ase.io", "cli").read(text, format="extxyz")
+        except Exception as error:  # a reader of ASE may raise anything
+            raise ValueError(reader_words("extxyz", error)) from error
 
     def _fields(self) -> dict[str, tuple[int, int]]:
         """Where the value of each key lies in the comment."""
@@ -60,15 +81,26 @@ class TextFrame:
 
     def _columns(self) -> dict[str, tuple[int, int]]:
         """First column of each property of the atoms, and how many it has."""
-        parts = (self.get("Properties") or "species:S:1:pos:R:3").split(":")
+        properties = self.get("Properties") or "species:S:1:pos:R:3"
+        if not PROPERTIES.fullmatch(properties):
+            raise ValueError(f"expected Properties as name:R:3 and so on, got {properties!r}")
+        parts = properties.split(":")
         columns, start = {}, 0
         for name, width in zip(parts[::3], parts[2::3], strict=True):
             columns[name] = (start, int(width))
             start += int(width)
         return columns
 
+    def keys(self) -> list[str]:
+        """Keys of the comment."""
+        return [*self._fields()]
+
     def names(self) -> list[str]:
-        """Keys of the comment, and properties of the atoms."""
+        """Keys of the comment, and properties of the atoms.
+
+        Raises:
+            ValueError: if the properties are not names, types and numbers of columns.
+        """
         return [*self._fields(), *self._columns()]
 
     def get(self, key: str) -> str | None:
@@ -134,31 +166,46 @@ class TextFrame:
             self.comment = self.comment[: found.start() - 1] + self.comment[found.end() :]
 
 
+def open_text(name: str) -> TextIO:
+    """A text file to read, packed by gzip, bzip2 or xz or not; any byte and line end is kept."""
+    file = import_extra("ase.io.formats", "cli").open_with_compression(name, "rb")
+    return io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+
+
 def read_text_frames(name: str) -> Iterator[TextFrame]:
-    """Frames of an extxyz file, one after the other.
+    """Frames of an extxyz file, one after the other; blank lines may stand between them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if a frame does not start with its number of atoms, or has fewer of them.
     """
-    try:
-        file = open(name, encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
-    except FileNotFoundError:
-        raise FileNotFoundError("expected a file, got a name that does not exist") from None
-    with file:
-        for number, count in enumerate(file):
-            if not count.strip() and not file.read().strip():
+    with open_text(name) as file:
+        line = file.readline()
+        for number in itertools.count():
+            blank = ""
+            while line and not line.strip():
+                blank, line = blank + line, file.readline()
+            if not line:
                 return
             try:
-                yield _read_frame(count, file)
+                frame, line = _read_frame(line, file)
             except ValueError as error:
                 raise ValueError(f"frame {number}: {error}") from None
+            frame.count = blank + frame.count
+            yield frame
 
 
-def _read_frame(count: str, file: Any) -> TextFrame:
+def _read_frame(count: str, file: TextIO) -> tuple[TextFrame, str]:
+    """A frame with its lattice vectors (``VEC1``) where it has some, and the line behind it."""
+    if not count.strip().isprintable():
+        raise ValueError("expected text, got a binary file")
     if not count.strip().isdecimal():
-        raise ValueError(f"expected a number of atoms, got {count.strip()!r}")
+        raise ValueError(f"expected a number of atoms, got {count.strip()[:40]!r}")
     lines = [file.readline() for _ in range(int(count) + 1)]
     if not all(lines):
         raise ValueError(f"expected {int(count)} atoms, got the end of the file")
-    return TextFrame(count, lines[0], lines[1:])
+    behind = file.readline()
+    while behind.lstrip().startswith("VEC"):
+        lines.append(behind)
+        behind = file.readline()
+    return TextFrame(count, lines[0], lines[1:]), behind

@@ -1,9 +1,8 @@
-"""Frames of the command line: read one by one, evaluated, written next to their results."""
+"""Frames of the command line: evaluated, written next to their results."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,12 @@ from .extras import import_extra
 SUFFIXES = (".extxyz", ".xyz")
 
 
-def read_frames(name: str) -> Iterator[Any]:
-    """ASE Atoms of a file, one after the other where the format allows; ``name@0:5`` slices.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        Exception: whatever the reader of the format raises.
-    """
-    read = import_extra("ase.io", "cli").iread
-    try:
-        yield from read(name) if "@" in Path(name).name else read(name, index=":")
-    except FileNotFoundError:
-        raise FileNotFoundError("expected a file, got a name that does not exist") from None
-    except import_extra("ase.io.formats", "cli").UnknownFileTypeError:
-        raise ValueError("expected a format that ASE reads, got an unknown one") from None
-
-
 def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """All results of one frame, and the scalars that a table shows.
 
     Returns:
-        The results of the calculator, and a dict of plain numbers and strings for JSON; ``stress``
-        and ``pressure`` are None where the calculator gives no stress.
+        The results of the calculator, and a dict of plain numbers and strings for JSON; ``cell`` is
+        None without one, ``stress`` and ``pressure`` where the calculator gives no stress.
 
     Raises:
         TypeError, ValueError: see :class:`d3torch.D3Calculator`.
@@ -49,6 +32,8 @@ def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str
     return results, {
         "formula": atoms.get_chemical_formula(empirical=False),
         "atoms": len(atoms),
+        "pbc": atoms.pbc.tolist(),
+        "cell": atoms.cell.tolist() if atoms.cell.rank else None,
         "energy": results["energy"],
         "energy_per_atom": results["energy"] / len(atoms),
         "max_force": float(np.linalg.norm(results["forces"], axis=1).max()),

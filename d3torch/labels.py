@@ -7,7 +7,9 @@ labels. All frames are treated or no file appears: half a training set would be 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 from . import __version__
 from .console import complain, one_line, progress
 from .extras import import_extra
-from .extxyz import TextFrame, read_text_frames
+from .extxyz import TextFrame
 from .frames import Output
 from .model import PRESETS
+from .reading import add_reading, check_reading, frame_problem, label_frames
 from .reference import REFERENCES
 
 Floats = NDArray[np.float64]
@@ -31,13 +34,27 @@ ISOLATED = "IsolatedAtom"
 LABEL = re.compile(r"energy|force|stress|virial", re.IGNORECASE)
 
 
-class Keys(NamedTuple):
-    """Names of the labels, as in the arguments of ``mace_run_train``."""
+STRESSED = 10.0
+"""Largest stress that is taken for eV/A^3; it is 16 Mbar, and 10 kB are not rare in a cell."""
 
-    energy: str = "REF_energy"
-    forces: str = "REF_forces"
-    stress: str = "REF_stress"
-    virials: str = "REF_virials"
+KILOBAR = 6.2415e-4
+"""eV/A^3."""
+
+
+class Keys(NamedTuple):
+    """Names of the labels, as in the arguments of ``mace_run_train``; several of a kind if need be.
+
+    A program may write the energy twice, as ``energy`` and as ``free_energy``.
+    """
+
+    energy: tuple[str, ...] = ("REF_energy",)
+    forces: tuple[str, ...] = ("REF_forces",)
+    stress: tuple[str, ...] = ("REF_stress",)
+    virials: tuple[str, ...] = ("REF_virials",)
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """The kind and the name of each label."""
+        return [(kind, key) for kind, keys in self._asdict().items() for key in keys]
 
 
 class Labels:
@@ -50,10 +67,14 @@ class Labels:
         action: ``"subtract"`` or ``"add"``.
         calculator: a :class:`d3torch.D3Calculator` in float64.
         keys: names of the labels.
+        required: those that must occur in a frame at least.
     """
 
-    def __init__(self, action: str, calculator: Any, keys: Keys) -> None:
+    def __init__(
+        self, action: str, calculator: Any, keys: Keys, required: Sequence[str] = ()
+    ) -> None:
         self.action, self.calculator, self.keys = action, calculator, keys
+        self.missing = set(required)
         self.counts = dict.fromkeys((*Keys._fields, "frames", "isolated"), 0)
         self.others: set[str] = set()
         model = calculator.model([1])
@@ -74,10 +95,10 @@ class Labels:
                 labels of another shape, and structures that D3 does not take.
             TypeError: see :class:`d3torch.D3Calculator`.
         """
-        present = [name for name, key in self.keys._asdict().items() if key in frame.names()]
+        present = [(kind, key) for kind, key in self.keys.kinds() if key in frame.names()]
         isolated = frame.get("config_type") == ISOLATED and int(frame.count) == 1
         state = "isolated_atom" if isolated else "subtracted"
-        treated = " ".join(getattr(self.keys, name) for name in present) or "none"
+        treated = " ".join(key for _, key in present) or "none"
         tags = {"d3_labels": state, "d3_treated": treated, **self.settings}
         self._check_history(frame, tags)
         if present and not isolated:
@@ -99,31 +120,35 @@ class Labels:
             if key != "d3_version" and frame.get(key) != value:
                 raise ValueError(f"expected {key}={frame.get(key)} as subtracted, got {value}")
 
-    def _change(self, frame: TextFrame, present: list[str]) -> None:
+    def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
         """Add sign * D3 to the labels that are there."""
         atoms = frame.atoms()
+        problem = frame_problem(frame, atoms)
+        if problem is not None:
+            raise ValueError(problem)
         if len(atoms) == 0:
             raise ValueError("expected a structure with atoms, got none")
         self.calculator.calculate(atoms)
         found = self.calculator.results
-        volume = atoms.cell.volume
-        for name in present:
-            key, sign = getattr(self.keys, name), SIGNS[self.action]
+        volume, sign = atoms.cell.volume, SIGNS[self.action]
+        for name, key in present:
             if name == "forces":
                 _change_forces(frame, key, sign * found["forces"])
             elif name == "energy":
                 _change_energy(frame, key, sign * found["energy"])
             else:
                 scale = 1.0 if name == "stress" else -volume
+                _check_unit(frame, key, abs(scale))
                 stress = found.get("stress")
                 _change_stress(frame, key, None if stress is None else sign * scale * stress)
 
-    def _count(self, frame: TextFrame, present: list[str], isolated: bool) -> None:
+    def _count(self, frame: TextFrame, present: list[tuple[str, str]], isolated: bool) -> None:
         """Keep what the summary says."""
         self.counts["frames"] += 1
-        for name in ["isolated"] if isolated else present:
+        for name in ["isolated"] if isolated else [kind for kind, _ in present]:
             self.counts[name] += 1
-        ours = {*self.keys, "config_type"}
+        self.missing -= {key for _, key in present}
+        ours = {"config_type", *(key for _, key in self.keys.kinds())}
         self.others |= {
             name
             for name in {*frame.names()} - ours
@@ -131,16 +156,19 @@ class Labels:
         }
 
     def check_all(self) -> None:
-        """Refuse a file that had nothing to treat.
+        """Refuse a file that had nothing to treat, or not what was asked for.
 
         Raises:
-            ValueError: if there were no frames, or no labels in any.
+            ValueError: if there were no frames, no labels in any, or not all that are required.
         """
         if self.counts["frames"] == 0:
             raise ValueError("expected frames, got none")
-        if not any(self.counts[name] for name in Keys._fields):
+        wanted = [key for _, key in self.keys.kinds()]
+        if any(self.counts[name] for name in Keys._fields):
+            wanted = sorted(self.missing)
+        if wanted:
             found = ", ".join(sorted(self.others)) or "none like it"
-            raise ValueError(f"expected labels named {', '.join(self.keys)}, got {found}")
+            raise ValueError(f"expected labels named {', '.join(wanted)}, got {found}")
 
     def summary(self) -> str:
         """What was done, in one or two lines."""
@@ -164,6 +192,17 @@ def _change_forces(frame: TextFrame, key: str, changes: Floats) -> None:
     frame.change_columns(key, changes)
 
 
+def _check_unit(frame: TextFrame, key: str, scale: float) -> None:
+    """Refuse a stress that no structure has: it is given in another unit."""
+    values = frame.values(key)
+    largest = 0.0 if values is None or scale == 0.0 else np.abs(values).max(initial=0.0) / scale
+    if np.isfinite(largest) and largest > STRESSED:
+        raise ValueError(
+            f"expected a stress in eV/A^3 for {key}, got one of {largest:.4g}: probably in kB, "
+            f"1 kB is {KILOBAR:g} eV/A^3"
+        )
+
+
 def _change_stress(frame: TextFrame, key: str, change: Floats | None) -> None:
     """Add a Voigt vector; a molecule's label may be there if it is zero."""
     values = frame.values(key)
@@ -183,16 +222,18 @@ def add_labels(commands: Any) -> None:
     )
     add.set_defaults(run=run_labels)
     add.add_argument("action", choices=SIGNS, help="add undoes subtract")
-    add.add_argument("input", metavar="IN.xyz", help="an extxyz file")
+    add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
     add.add_argument("output", metavar="OUT.xyz")
+    add_reading(add)
     add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
     for name, text in (("--cutoff", "of pairs"), ("--cn-cutoff", "of coordination numbers")):
         add.add_argument(name, type=float, metavar="A", help=f"{text}; default: of the preset")
     add.add_argument("--width", type=float, default=0.0, metavar="A", help="smooth cutoff")
     add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
     add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
-    for name, key in Keys()._asdict().items():
-        add.add_argument(f"--{name}-key", default=key, metavar="KEY", help=f"(default: {key})")
+    for name, (key,) in Keys()._asdict().items():
+        text = f"one or several (default: {key})"
+        add.add_argument(f"--{name}-key", nargs="+", action="extend", metavar="KEY", help=text)
     add.add_argument("--overwrite", action="store_true", help="replace an existing output file")
 
 
@@ -202,33 +243,48 @@ def run_labels(args: argparse.Namespace) -> int:
         import_extra(module, "cli")
     names = ["xc", "cutoff", "cn_cutoff", "width", "reference", "preset"]
     try:
+        check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
         calculator = calculator_of(**{name: getattr(args, name) for name in names})
         output = Output(args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
-    keys = Keys(*(getattr(args, f"{name}_key") for name in Keys._fields))
-    labels = Labels(args.action, calculator, keys)
+    given = {name: tuple(getattr(args, f"{name}_key") or ()) for name in Keys._fields}
+    keys = Keys()._replace(**{name: each for name, each in given.items() if each})
+    labels = Labels(args.action, calculator, keys, [key for each in given.values() for key in each])
     try:
         with output:
-            _treat_file(args.input, labels, output)
+            form = _treat_file(args, labels, output)
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         complain(error, args.input)
         return 1
     print(f"{args.output}: {labels.summary()}")
+    if form != "extxyz":
+        print(
+            f"read as {form}, written as extxyz: 8 digits behind the point of what stands by atom"
+        )
     return 0
 
 
-def _treat_file(name: str, labels: Labels, output: Output) -> None:
-    """Treat the frames of a file one by one; errors name the frame."""
+def _treat_file(args: argparse.Namespace, labels: Labels, output: Output) -> str:
+    """Treat the frames of a file one by one; errors name the frame.
+
+    Returns:
+        ASE's name of the format.
+    """
+
+    def warn(words: str) -> None:
+        complain(f"warning: {words}", args.input)
+
     target = output.partial.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-    with target:
-        for frame in progress(read_text_frames(name), name):
+    with target, contextlib.ExitStack() as stack:
+        form, frames = label_frames(args.input, args.format, args.elements, stack, warn)
+        for number, frame in progress(frames, args.input):
             try:
                 labels.treat(frame)
             except Exception as error:
-                where = f"frame {labels.counts['frames']}"
-                raise ValueError(f"{where}: {one_line(error)}") from error
+                raise ValueError(f"frame {number}: {one_line(error)}") from error
             target.write(frame.text())
         labels.check_all()
+    return form

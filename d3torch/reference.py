@@ -59,6 +59,9 @@ _ROWS = _elements()
 SYMBOLS: tuple[str, ...] = ("X", *(row["symbol"] for row in _ROWS))
 """Chemical symbols by atomic number; the first one is a placeholder that names no element."""
 
+LAST = 103
+"""The last element with references, Lr, in the newer generation."""
+
 _NUMBERS = {symbol: z for z, symbol in enumerate(SYMBOLS) if z > 0}
 
 
@@ -77,7 +80,7 @@ def _atomic_number(element: object) -> int:
             f"expected a chemical symbol or an atomic number, got {element!r}"
         ) from error
     if not 0 < z < len(SYMBOLS):
-        raise ValueError(f"expected an atomic number from 1 to {len(SYMBOLS) - 1}, got {z}")
+        raise ValueError(f"expected an atomic number from 1 to {LAST}, got {z}")
     return z
 
 

@@ -104,7 +104,7 @@ def test_an_unknown_keyword_is_refused_by_set():
     ("numbers", "reference", "words"),
     [
         ([1, 104], "2024", "elements from H to Lr for reference '2024', got Rf"),
-        ([0, 1], "2024", "an atomic number from 1 to 118, got 0"),
+        ([0, 1], "2024", "an atomic number from 1 to 103, got 0"),
         ([1, 95], "2010", "elements from H to Pu for reference '2010', got Am"),
     ],
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import sys
+import threading
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -154,9 +158,181 @@ def test_no_output_appears_where_nothing_was_read(folder, capsys):
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
+def frames_of(capsys, *args):
+    """Numbers and formulas of what was computed."""
+    code, out, err = run(capsys, "energy", *args, *CUTOFFS, "--json")
+    assert (code, err) == (0, [])
+    return [(f["frame"], f["formula"]) for f in json.loads(out)["frames"]]
+
+
+@pytest.fixture
+def series(tmp_path, monkeypatch):
+    """Five frames in an extxyz file with blank lines between them, and in a trajectory."""
+    monkeypatch.chdir(tmp_path)
+    frames = [molecule(name) for name in ("H2O", "CH4", "CO", "N2", "NH3")]
+    ase.io.write("five.traj", frames)
+    for atoms in frames:
+        ase.io.write("one.extxyz", atoms)
+        with open("five.extxyz", "a") as file:
+            file.write(f"\n{(tmp_path / 'one.extxyz').read_text()} \n")
+    return [atoms.get_chemical_formula() for atoms in frames]
+
+
+@pytest.mark.parametrize("file", ["five.extxyz", "five.traj"])
+@pytest.mark.parametrize(
+    "index", ["", ":", "3:5", "-2:", "-1", "1", "::2", "::-2", "-4:-1:2", ":-3", "-2::-1"]
+)
+def test_slices_number_frames_by_their_place_in_the_file(series, capsys, file, index):
+    """As Python slices a list."""
+    places = list(range(5))
+    if ":" in index:
+        places = places[slice(*(int(x) if x else None for x in index.split(":")))]
+    elif index:
+        places = [places[int(index)]]
+    found = frames_of(capsys, f"{file}@{index}" if index else file)
+    assert found == [(place, series[place]) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("two.extxyz@7:", "expected frames 7:, got none there"),
+        ("two.extxyz@5", "expected frames 5, got none there"),
+        ("copper.traj@3:5", "expected frames 3:5, got none there"),
+        ("POSCAR@3:5", "expected frames 3:5, got none there"),
+        ("two.extxyz@first", "expected frames such as 3 or 0:5 after @, got 'first'"),
+        ("two.extxyz@::0", "expected frames such as 0:5:2 after @, got '::0'"),
+        ("empty.xyz", "expected structures, got an empty file"),
+        ("blank.xyz", "expected structures, got none in what ASE reads as extxyz"),
+        ("nacl.data", "expected structures, got none in what ASE reads as runnerdata: --format"),
+        ("nacl.lmp", "expected a format that ASE reads, got an unknown one: --format names it"),
+        ("folder", "expected a file, got a folder"),
+        ("missing@x.xyz", "expected a file, got a name that does not exist"),
+        ("binary.xyz", "frame 0: expected text, got a binary file"),
+        ("heavy/POSCAR", "expected chemical symbols, got 'D': hydrogen, whatever its mass, is H"),
+        ("colons.xyz", "frame 0: expected Properties as name:R:3 and so on, got 'species::S:1"),
+        ("element.xyz", "frame 0: expected chemical symbols, got 'Xx'"),
+        ("short.xyz", "frame 1: expected 3 atoms, got the end of the file"),
+        ("dummy.xyz", "frame 0: expected an atomic number from 1 to 103, got 0"),
+        ("periodic.xyz", "frame 0: expected a lattice vector for periodic axis 0, got zero"),
+        ("broken.traj", "expected what ASE reads as traj, got "),
+    ],
+)
+def test_nothing_read_is_one_sentence_and_code_1(folder, capsys, name, words):
+    ase.io.write("copper.traj", bulk("Cu"))
+    (folder / "folder").mkdir()
+    (folder / "heavy").mkdir()
+    poscar = "x\n1.0\n4 0 0\n0 4 0\n0 0 4\n{}\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+    two = (folder / "two.extxyz").read_text()
+    water = two[: two.index("\n5\n") + 1]
+    lammps = "LAMMPS data\n\n1 atoms\n1 atom types\n\nAtoms # atomic\n\n1 1 0 0 0\n"
+    for file, text in {
+        "POSCAR": poscar.format("Na Cl"),
+        "heavy/POSCAR": poscar.format("D O"),
+        "empty.xyz": "",
+        "blank.xyz": " \n\n",
+        "nacl.data": lammps,
+        "nacl.lmp": lammps,
+        "binary.xyz": "\0\1\2\n" * 9,
+        "colons.xyz": water.replace("species:", "species::", 1),
+        "element.xyz": water.replace("\nO ", "\nXx ", 1),
+        "dummy.xyz": water.replace("\nO ", "\nX ", 1),
+        "periodic.xyz": water.replace('pbc="F', 'pbc="T'),
+        "short.xyz": f"{water}3\n\nH 0 0 0\n",
+        "broken.traj": "- of UlmASE-Trajectory",
+    }.items():
+        (folder / file).write_text(text)
+    before = sorted(path.name for path in folder.iterdir())
+    code, out, err = run(capsys, "energy", name, *CUTOFFS, "--output", "out.xyz")
+    assert (code, len(err)) == (1, 1)
+    assert err[0].startswith(f"d3torch: {name}: {words}")
+    assert (out == "") == (name != "short.xyz")  # whose first frame is fine
+    if name not in ("short.xyz", "dummy.xyz", "periodic.xyz"):  # frames that are read are written
+        assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_name_with_an_at_sign_is_a_file_if_there_is_one(series, capsys, tmp_path):
+    (tmp_path / "five.extxyz").rename("a@0:1")
+    assert len(frames_of(capsys, "a@0:1")) == 5
+    assert frames_of(capsys, "a@0:1@4:") == [(4, series[4])]
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """Puts bytes into standard input, a pipe that cannot be read twice; gives its descriptor."""
+    end, start = os.pipe()
+    stdin = open(end)  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    def fill(data):
+        os.write(start, data)
+        os.close(start)
+        return end
+
+    yield fill
+    stdin.close()
+
+
+@pytest.mark.parametrize("args", [["-"], ["-", "--format", "traj"]])
+def test_standard_input(series, capsys, pipe, args):
+    pipe(Path("five.traj" if "traj" in args else "five.extxyz").read_bytes())
+    assert frames_of(capsys, *args) == list(enumerate(series))
+
+
+def test_a_slice_of_a_pipe(series, capsys, pipe):
+    end = pipe(Path("five.extxyz").read_bytes())
+    assert frames_of(capsys, f"/dev/fd/{end}@3:") == list(enumerate(series))[3:]
+
+
+def test_nothing_on_standard_input(series, capsys, pipe):
+    pipe(b"")
+    code, out, err = run(capsys, "energy", "-", "--output", "out.xyz")
+    assert (code, out) == (1, "")
+    assert err == ["d3torch: -: expected structures, got an empty file"]
+    assert not Path("out.xyz").exists()
+
+
+def test_a_named_pipe_is_read_in_the_format_of_its_name(series, capsys, tmp_path):
+    os.mkfifo("pipe.traj")
+    data = (tmp_path / "five.traj").read_bytes()
+    writer = threading.Thread(target=(tmp_path / "pipe.traj").write_bytes, args=[data])
+    writer.start()
+    assert frames_of(capsys, "pipe.traj") == list(enumerate(series))
+    writer.join()
+
+
+def test_packed_files(series, capsys, tmp_path):
+    (tmp_path / "five.extxyz.gz").write_bytes(gzip.compress(Path("five.extxyz").read_bytes()))
+    assert frames_of(capsys, "five.extxyz.gz") == list(enumerate(series))
+
+
+def test_a_format_can_be_named(series, capsys, tmp_path):
+    (tmp_path / "five.extxyz").rename("five.data")
+    assert len(frames_of(capsys, "five.data", "--format", "extxyz")) == 5
+
+
+def test_warnings_of_readers_are_one_line_each(folder, capsys):
+    """ASE warns about a space group that it does not know, in several lines."""
+    rows = "\n".join(f"_cell_length_{x} 4\n_cell_angle_{y} 90" for x, y in
+                     (("a", "alpha"), ("b", "beta"), ("c", "gamma")))  # fmt: skip
+    site = "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+    text = f"data_x\n{rows}\n_symmetry_space_group_name_H-M 'P 1'\nloop_\n{site}"
+    (folder / "a.cif").write_text(f"{text}Na1 0 0 0\nNa2 0 0 0\n")
+    code, out, err = run(capsys, "energy", "a.cif", *CUTOFFS)
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert len(err) == 1
+    assert err[0].startswith("d3torch: a.cif: warning: ")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (
+            ["energy", "two.extxyz", "--format", "xzy"],
+            "expected a format that ASE reads (`ase info",
+        ),
+        (["energy", "two.extxyz", "--format", "png"], "got 'png'"),
+        (["energy", "two.extxyz", "--elements", "Na", "Cx"], "expected a chemical symbol such as"),
         (["energy", "two.extxyz", "--xc", "pbee"], "expected a known functional, got 'pbee' (near"),
         (["energy", "two.extxyz", "--cutoff", "-3"], "expected a positive cutoff, got -3.0"),
         (["energy", "two.extxyz", "--cutoff", "far"], "expected a length or auto, got 'far'"),

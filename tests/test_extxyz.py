@@ -43,6 +43,28 @@ def test_line_ends_and_bytes_are_kept(tmp_path):
     assert new == data.replace(b"-1.0", b"-1.0 a=1").replace(b"0 0 0\r", b"1.0 1.0 1.0\r")
 
 
+def test_blank_lines_between_frames_are_kept(tmp_path):
+    text = f"\n \n{TWO}\r\n\n{TWO}\n"
+    (tmp_path / "blank.xyz").write_text(text, newline="")
+    frames = list(read_text_frames(str(tmp_path / "blank.xyz")))
+    assert "".join(frame.text() for frame in frames) == text[:-1]
+    assert [len(frame.atoms()) for frame in frames] == [2, 2]
+
+
+def test_lattice_vectors_below_the_atoms_belong_to_the_frame(tmp_path):
+    text = f"{TWO}VEC1 5 0 0\nVEC2 0 5 0\n"
+    (tmp_path / "vec.xyz").write_text(text + TWO)
+    first, second = read_text_frames(str(tmp_path / "vec.xyz"))
+    assert (first.text(), second.text()) == (text, TWO)
+
+
+@pytest.mark.parametrize("properties", ["species::S:1", "species:S:1:pos:R", "pos:R:x", "a:Q:1"])
+def test_properties_that_are_none_are_refused_in_a_sentence(properties):
+    frame = TextFrame("1\n", f"Properties={properties}\n", ["H 0 0 0\n"])
+    with pytest.raises(ValueError, match="expected Properties as name:R:3 and so on, got"):
+        frame.atoms()
+
+
 def test_frames_are_read_one_by_one(tmp_path):
     (tmp_path / "broken.xyz").write_text(TWO * 2 + "two\n")
     frames = read_text_frames(str(tmp_path / "broken.xyz"))

@@ -20,7 +20,7 @@ LAYERS = [
     {"_library", "_built_with", "ops"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
-    {"console", "extxyz", "frames", "labels", "potentials"},
+    {"console", "extxyz", "frames", "labels", "potentials", "reading", "said", "sources"},
     {"cli_models", "cli_lammps", "cli_glass", "cli"},
 ]
 CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
@@ -33,6 +33,9 @@ EXTRAS = {
     "glass": {"ase", "vitrum", "lammps", "matplotlib"},
     "console": {"tqdm"},
     "extxyz": {"ase"},
+    "reading": {"ase"},
+    "said": {"ase"},
+    "sources": {"ase"},
     "labels": {"ase", "tqdm"},
     "cli": {"ase", "tqdm", "tabulate"},
     "cli_glass": {"ase", "tqdm"},

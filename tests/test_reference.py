@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from d3torch import reference as module
 from d3torch.reference import (
     REFERENCES,
     SYMBOLS,
@@ -22,6 +23,11 @@ Mask = NDArray[np.bool_]
 LAST = {"2010": 94, "2024": 103}
 PBE = {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
 CURIUM, MENDELEVIUM = 96, 101
+
+
+def test_the_last_element_is_that_of_the_newest_table() -> None:
+    cn_ref, _ = module.stored_generation(REFERENCES[-1])
+    assert len(cn_ref) - 1 == module.LAST == max(LAST.values())
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
@@ -125,7 +131,7 @@ def test_numpy_integers_are_atomic_numbers() -> None:
         (["Si", 14], ValueError, "each element once, got Si twice"),
         (["si"], ValueError, "chemical symbol such as 'Si', got 'si'"),
         (["X"], ValueError, "got 'X'"),
-        ([0], ValueError, "atomic number from 1 to 118, got 0"),
+        ([0], ValueError, "atomic number from 1 to 103, got 0"),
         ([119], ValueError, "got 119"),
         ([True], TypeError, "got True"),
         ([1.0], TypeError, "got 1.0"),
