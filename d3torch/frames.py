@@ -49,6 +49,7 @@ def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str
     return results, {
         "formula": atoms.get_chemical_formula(empirical=False),
         "atoms": len(atoms),
+        "cutoff": results["cutoff"],
         "energy": results["energy"],
         "energy_per_atom": results["energy"] / len(atoms),
         "max_force": float(np.linalg.norm(results["forces"], axis=1).max()),
