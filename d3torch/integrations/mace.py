@@ -130,20 +130,21 @@ class MACED3(CheckedState):
         ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
         weight = next(model.parameters())
         xc = "pbe" if xc is None and damping is None else xc
-        d3 = D3BJ(
-            self.atomic_numbers.tolist(),
-            xc,
-            damping=damping,
-            cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
-            cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
-            width=width,
-            reference=reference,
-            learnable=learnable,
-            dtype=weight.dtype,
-        )
+        with torch.device(weight.device):
+            d3 = D3BJ(
+                self.atomic_numbers.tolist(),
+                xc,
+                damping=damping,
+                cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
+                cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
+                width=width,
+                reference=reference,
+                learnable=learnable,
+                dtype=weight.dtype,
+            )
         about = {"d3torch": __version__, "xc": d3.xc, "reference": reference}
         self.settings = json.dumps({**about, "d3_heads": " ".join(self.d3_heads)})
-        self.dispersion = DispersionTerm(d3).to(weight.device)
+        self.dispersion = DispersionTerm(d3)
         self.model = model
 
     def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
