@@ -9,7 +9,13 @@ from . import _library
 _library.load()
 
 from .model import D3BJ, PRESETS  # noqa: E402
-from .parameters import DampingParameters, damping_parameters, functionals  # noqa: E402
+from .parameters import (  # noqa: E402
+    DampingParameters,
+    DispersionWarning,
+    canonical_name,
+    damping_parameters,
+    functionals,
+)
 
 if TYPE_CHECKING:
     from .integrations.ase import D3Calculator
@@ -22,6 +28,8 @@ __all__ = [
     "PRESETS",
     "D3Calculator",
     "DampingParameters",
+    "DispersionWarning",
+    "canonical_name",
     "damping_parameters",
     "functionals",
     "neighbor_pairs",

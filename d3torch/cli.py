@@ -18,7 +18,7 @@ from . import __version__
 from .cli_glass import add_glass
 from .cli_lammps import add_lammps
 from .cli_models import add_models
-from .console import Parser, complain, one_line, progress
+from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .extras import import_extra
 from .frames import Output, frame_summary
 from .labels import add_labels
@@ -76,7 +76,9 @@ def _add_energy(commands: Any) -> None:
         "--tolerance", type=float, default=1e-4, metavar="EV", help="per atom, of --cutoff auto"
     )
     add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument("--width", type=float, default=0.0, metavar="A", help="smooth cutoff")
+    add.add_argument(
+        "--width", type=float, metavar="A", help="smooth cutoff; default: 0, with --tail 2"
+    )
     add.add_argument("--tail", action="store_true", help="add the energy beyond the cutoff")
     add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
     add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
@@ -121,7 +123,8 @@ def _settings(calculator: Any) -> dict[str, Any]:
     """What is computed with: arguments of the calculator, cutoffs of presets filled in."""
     parameters = dict(calculator.parameters)
     model = calculator.model([1])
-    parameters["cn_cutoff"] = model.cn_cutoff
+    parameters["cn_cutoff"], parameters["width"] = model.cn_cutoff, model.width
+    parameters["xc"] = model.xc
     if parameters["cutoff"] is None:
         parameters["cutoff"] = model.cutoff
     parameters["damping"] = damping_parameters(parameters["xc"])._asdict()
@@ -229,7 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         args.words = list(sys.argv[1:] if argv is None else argv)
-        code: int = args.run(args)
+        with warnings_as_lines():
+            code: int = args.run(args)
         sys.stdout.flush()
     except SystemExit as stop:
         return int(stop.code or 0)

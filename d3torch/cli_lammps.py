@@ -20,6 +20,7 @@ from .console import complain
 from .extras import import_extra
 from .integrations.lammps import D3MLIAP
 from .model import PRESETS
+from .parameters import DispersionWarning
 from .units import BOHR
 
 
@@ -93,6 +94,7 @@ def run_lammps(args: argparse.Namespace) -> int:
         check_output(args.output, args.overwrite)
         with warnings.catch_warnings():  # TorchScript is deprecated, and MACE uses it
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", DispersionWarning)
             made = made_for_lammps(args)
             if args.libtorch:
                 write_model(made, args.output, args.overwrite)

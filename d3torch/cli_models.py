@@ -24,7 +24,7 @@ from .console import complain
 from .extras import import_extra
 from .integrations.lammps import Unified
 from .model import PRESETS
-from .parameters import damping_parameters
+from .parameters import DispersionWarning, damping_parameters
 from .reference import REFERENCES, SYMBOLS
 from .units import BOHR
 
@@ -240,6 +240,7 @@ def run_fuse(args: argparse.Namespace) -> int:
         fused = fused_model(args, args.file, args.heads and args.heads.split(","))
         with warnings.catch_warnings():  # TorchScript is deprecated, and asked for
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", DispersionWarning)
             made = host.torchscript(fused) if args.torchscript else fused
             write_model(made, args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:

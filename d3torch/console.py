@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .extras import import_extra
+from .parameters import DispersionWarning
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +39,25 @@ def complain(message: object, *place: str) -> None:
     tqdm = sys.modules.get("tqdm")
     with tqdm.tqdm.external_write_mode(sys.stderr) if tqdm else contextlib.nullcontext():
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Warnings of d3torch itself as one line on stderr, each text once; others as they come."""
+    told: set[str] = set()
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, DispersionWarning):
+            shown(message, category, *place, **more)
+        elif str(message) not in told:
+            told.add(str(message))
+            complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.simplefilter("always", DispersionWarning)
+        yield
 
 
 def progress(frames: Iterator[Any], name: str) -> Iterator[Any]:

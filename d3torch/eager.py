@@ -7,12 +7,15 @@ derivative, at a cost of about 1 kB a pair. It is used only when asked for by na
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from .ops import ByCentre, Range, Systems, Tables
+from .products import bilinear, product
 
 try:
     from torch_scatter import scatter_sum
@@ -28,6 +31,18 @@ else:
         """Sum of the values that share an index, (n,), by torch-scatter."""
         total: Tensor = scatter_sum(values, index, dim=0, dim_size=n)
         return total
+
+
+@contextlib.contextmanager
+def differentiable() -> Iterator[None]:
+    """A graph for derivatives that are needed inside, whatever the caller forbids around it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def ordinary(values: Tensor) -> Tensor:
+    """The values without a graph; a copy where inference mode made them, which has none to give."""
+    return values.clone() if values.is_inference() else values.detach()
 
 
 def coordination_number(
@@ -91,15 +106,15 @@ def energy_by_centre(
 ) -> ByCentre:
     """E_i, dE_i/dCN_i and dE_i/dr_ij: every atom twice, as a centre and n further on, as a j."""
     n = species.shape[0]
-    r, centre = vectors.detach().requires_grad_(), cn.detach().requires_grad_()
-    with torch.enable_grad():
+    with differentiable():
+        r, centre = ordinary(vectors).requires_grad_(), ordinary(cn).requires_grad_()
         energies = dispersion_energy(
             r,
-            torch.cat([centre, cn.detach()]),
-            damping.detach(),
+            torch.cat([centre, ordinary(cn)]),
+            ordinary(damping),
             torch.stack([pairs[0], pairs[1] + n]),
             torch.cat([species, species]),
-            tables,
+            Tables(*(ordinary(table) for table in tables)),
             cutoff,
             width,
         )[:n]
@@ -111,15 +126,15 @@ def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tu
     """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image."""
     vectors = torch.where(pbc[:, None], cell, torch.zeros_like(cell))
     reciprocal = torch.linalg.pinv(vectors.detach().double())  # 1/|column| is the cell's height
-    fractional = positions.detach().double() @ reciprocal
+    fractional = product(positions.detach().double(), reciprocal)
     span = fractional.max(dim=0).values - fractional.min(dim=0).values
     lengths = torch.sqrt((reciprocal**2).sum(dim=0))
     counts = torch.ceil(cutoff * lengths + span) * pbc
     a, b, c = int(counts[0]), int(counts[1]), int(counts[2])
-    axes = [torch.arange(-a, a + 1), torch.arange(-b, b + 1), torch.arange(-c, c + 1)]
+    axes = [torch.arange(-k, k + 1, device=cell.device) for k in (a, b, c)]
     grid = torch.meshgrid(axes, indexing="ij")
     shifts = torch.stack(grid, dim=3).reshape(-1, 3).to(positions)
-    r = positions[None, :, None] - positions[:, None, None] + shifts @ vectors
+    r = positions[None, :, None] - positions[:, None, None] + product(shifts, vectors)
     d = torch.sqrt((r.detach() ** 2).sum(dim=3))
     index = torch.nonzero((d <= cutoff) & (d > 1e-6 * cutoff))
     i, j, s = index.unbind(1)
@@ -128,7 +143,8 @@ def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tu
 
 def tail_integral(reach: Range, power: int) -> float:
     """Integral of (1 - sw(r)) 4 pi r^2 / r^power from cutoff - width to infinity."""
-    r = torch.linspace(reach.cutoff - reach.width, reach.cutoff, 4001, dtype=torch.float64)
+    near = reach.cutoff - reach.width
+    r = torch.linspace(near, reach.cutoff, 4001, dtype=torch.float64, device="cpu")
     switched = (1.0 - switching(r, reach.cutoff, reach.width)) * r ** (2 - power)
     inner = float(torch.trapezoid(switched, r)) if reach.width > 0.0 else 0.0
     return 4.0 * math.pi * (inner + reach.cutoff ** (3 - power) / (power - 3))
@@ -139,11 +155,12 @@ def tail_energy(
 ) -> Tensor:
     """E_tail = -1/(2V) sum_ij C6_ij (s6 I6 + 3 s8 Q_i Q_j I8), as in :mod:`d3torch.ops`."""
     w = reference_weights(cn, tables.cn_ref[species])
-    c6 = torch.einsum("ia,ijab,jb->ij", w, tables.c6_ref[species[:, None], species], w)
+    c6 = bilinear(w[:, None], tables.c6_ref[species[:, None], species], w[None])
     q = tables.r4r2[species]
     kernel = damping[0] * tail_integral(reach, 6)
     kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8)
-    energy: Tensor = -0.5 * (c6 * kernel).sum() / torch.linalg.det(cell).abs()
+    volume = (torch.linalg.cross(cell[0], cell[1]) * cell[2]).sum().abs()
+    energy: Tensor = -0.5 * (c6 * kernel).sum() / volume
     return energy
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from . import eager
 from .checks import require_positive
+from .left_out import Term, cutoff_for
 from .model import D3BJ
-from .ops import Systems
+from .ops import Range, Systems, Tables
 from .ops import evaluate as evaluate_systems
-from .structure import Structure, check_numbers, check_structure
+from .products import outer_sum
+from .structure import Structure, about_origin, check_numbers, check_structure
+from .units import get_units
+
+SHORT = 10.0
+"""Cutoff in bohr of what C6 are wanted of, not the energy; twice that for coordination numbers."""
 
 
 class Results(NamedTuple):
@@ -27,6 +33,7 @@ class Results(NamedTuple):
         virial: dE/dstrain = sum of r (x) dE/dr over the pairs, (3, 3), energy.
         cn: coordination numbers, (n,).
         c6: C6 of each atom with its like, (n,), energy length^6.
+        cutoff: the two-body cutoff that was taken, length.
     """
 
     energy: Tensor
@@ -35,6 +42,7 @@ class Results(NamedTuple):
     virial: Tensor
     cn: Tensor
     c6: Tensor
+    cutoff: float
 
 
 class Evaluator:
@@ -42,14 +50,17 @@ class Evaluator:
 
     What does not depend on positions is taken from the module once; species are looked up again
     only for other atoms. The kernel backend uses the lattice engine; the eager backend a pair list,
-    which needs the extra ``[neighbors]``.
+    which needs the extra ``[neighbors]``. A result depends on its structure alone, not on those
+    before. Positions are narrowed to float32 about the origin, wherever the structure is.
 
     Args:
         model: holds all elements of the structures; gives units, dtype and device.
+        tolerance: energy per atom that a cutoff chosen for each structure leaves out, see
+            :func:`auto_cutoff`; None takes the cutoff of the module.
     """
 
-    def __init__(self, model: D3BJ) -> None:
-        self.model = model
+    def __init__(self, model: D3BJ, tolerance: float | None = None) -> None:
+        self.model, self.tolerance = model, tolerance
         self._numbers = np.zeros(0, dtype=np.int64)
         self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
@@ -72,16 +83,24 @@ class Evaluator:
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
+        reach = self._reach
+        if self.tolerance is not None:
+            reach = reach._replace(cutoff=self.automatic(structure, self.tolerance))
+        return self._within(structure, reach)
+
+    def _within(self, structure: Structure, reach: Range) -> Results:
+        """Results for a range, by the backend of the module."""
         if self.model.backend == "eager":
-            results = _by_pairs(self.model, structure, self.species)
+            values = _by_pairs(self.model, structure, self.species, reach)
         else:
-            if self.model.tail and not structure.pbc.all():  # a GPU could only answer NaN
+            if reach.tail and not structure.pbc.all():  # a GPU could only answer NaN
                 found = structure.pbc.tolist()
                 raise ValueError(
                     f"expected three periodic directions for tail=True, got pbc={found}"
                 )
-            results = self._by_lattice(self.systems(structure))
-        return Results(*(value.double().cpu() for value in results))
+            values = self._by_lattice(self.systems(structure), reach)
+        energy, energies, forces, virial, cn, c6 = (value.double().cpu() for value in values)
+        return Results(energy, energies, forces, virial, cn, c6, reach.cutoff)
 
     def look_up(self, numbers: NDArray[np.int64]) -> None:
         """Take the species of these atoms from now on."""
@@ -94,8 +113,10 @@ class Evaluator:
 
     def systems(self, structure: Structure) -> Systems:
         """A batch of one, of the atoms that were looked up last."""
-        x, cell, pbc = (torch.from_numpy(values) for values in structure)
         like = self._tables.rcov
+        if like.dtype != torch.float64:
+            structure = about_origin(structure)
+        x, cell, pbc = (torch.from_numpy(values) for values in structure)
         return Systems(
             x.to(like),
             cell.to(like)[None],
@@ -104,9 +125,28 @@ class Evaluator:
             self._offsets,
         )
 
-    def _by_lattice(self, systems: Systems) -> Results:
-        f = evaluate_systems(systems, self._damping, self._tables, self._reach)
-        return Results(f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6)
+    def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
+        f = evaluate_systems(systems, self._damping, self._tables, reach)
+        return f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6
+
+    def automatic(self, structure: Structure, tolerance: float) -> float:
+        """The cutoff of :func:`auto_cutoff` for the atoms that were looked up last."""
+        shortest, width = self.model.cn_cutoff * 0.25, self.model.width
+        n = len(structure.positions)
+        if n == 0 or not structure.pbc.any():
+            extent = np.ptp(structure.positions, axis=0) if n else np.zeros(3)
+            return max(float(np.linalg.norm(extent)) * (1 + 1e-9), shortest) + width
+        if not structure.pbc.all():
+            raise ValueError(
+                "expected three periodic directions or none for cutoff='auto', got some"
+            )
+        bohr = get_units(self.model.units).length
+        cn_cutoff = min(self.model.cn_cutoff, 2 * SHORT * bohr)
+        c6 = self._within(structure, Range(SHORT * bohr, cn_cutoff)).c6.numpy()
+        q = self._tables.r4r2[self.species].double().cpu().numpy()
+        s6, s8 = self._damping[0, :2].abs().tolist()
+        terms = [Term(6, s6, np.sqrt(c6)), Term(8, 3.0 * s8, np.sqrt(c6) * q)]
+        return max(cutoff_for(structure, terms, bohr, tolerance), shortest) + width
 
 
 def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
@@ -125,47 +165,57 @@ def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> 
     return Evaluator(model)(positions, cell, pbc, numbers)
 
 
-def _by_pairs(model: D3BJ, structure: Structure, species: Tensor) -> Results:
+def _by_pairs(
+    model: D3BJ, structure: Structure, species: Tensor, reach: Range
+) -> tuple[Tensor, ...]:
+    """Results of plain torch on a pair list, also where the caller wants no graph."""
     from .neighbors import neighbor_pairs
 
-    if model.tail:
+    if reach.tail:
         raise ValueError("expected backend='kernel' for tail=True, got backend='eager'")
-    near = neighbor_pairs(*structure, max(model.cutoff, model.cn_cutoff))
-    vectors, pairs = near.vectors.to(model.rcov), near.pairs.to(species.device)
-    vectors.requires_grad_()
-    cn = model.coordination_number(vectors, pairs, species)
-    energies = model.dispersion_energy(vectors, cn, pairs, species)
-    (gradient,) = torch.autograd.grad(energies.sum(), vectors)
+    with eager.differentiable():
+        near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
+        tables = Tables(*(eager.ordinary(table) for table in model.tables()))
+        damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
+        vectors = near.vectors.to(tables.rcov).requires_grad_()
+        pairs = near.pairs.to(species.device)
+        cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+        energies = eager.dispersion_energy(
+            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width
+        )
+        (gradient,) = torch.autograd.grad(energies.sum(), vectors)
     slope = gradient.double()
     forces = slope.new_zeros(len(species), 3)
     forces.index_add_(0, pairs[0], slope).index_add_(0, pairs[1], slope, alpha=-1)
-    virial = vectors.detach().double().T @ slope
+    virial = outer_sum(vectors.detach().double(), slope)
     cn, energies = cn.detach(), energies.detach()
-    return Results(energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species))
+    return energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species)
 
 
 def auto_cutoff(
     model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
 ) -> float:
-    r"""Two-body cutoff that leaves out about `tolerance` of energy per atom.
+    r"""Two-body cutoff of one structure that leaves out no more than `tolerance` per atom.
 
-    .. math:: R = \left(\frac{2 \pi \rho \, s_6 \langle C6 \rangle}{3 \, tolerance}\right)^{1/3}
+    A molecule is summed to its end, so that nothing is left out. With three periodic directions,
+    the energy beyond a cutoff is that of the density on a grid, see
+    :func:`d3torch.left_out.left_out`, so that vacuum in the cell counts as what it is, with
+    C6_ij <= sqrt(C6_ii C6_jj), C8 as well, and without damping. All of it errs upwards.
 
-    from the energy of a homogeneous continuation, with the mean C6 over all pairs of atoms at their
-    coordination numbers; without periodicity, the extent of the structure, so that nothing is
-    left out. An estimate: for NaCl 1.25 times a tolerance of 10 meV is left out, and less than 1.2
-    times one of 1 or 0.1 meV.
+    The cutoff is a function of the structure alone, in steps of 2 bohr: it stays what it is while
+    atoms move a little. Where it steps, the energy does so by a part of the tolerance, about
+    6 bohr / cutoff of it; for dynamics over large changes of the cell give a number.
 
     Args:
-        model: as of :func:`evaluate`; its cn_cutoff is used.
+        model: as of :func:`evaluate`; its width is added to the cutoff.
         positions: (n, 3), length.
         cell: (3, 3), length; None for a molecule.
         pbc: bool or three bools.
         numbers: atomic numbers, (n,).
-        tolerance: energy per atom.
+        tolerance: energy per atom, on average.
 
     Returns:
-        Cutoff, length; at least a quarter of cn_cutoff, below which the estimate means nothing.
+        Cutoff, length; at least a quarter of cn_cutoff.
 
     Raises:
         TypeError, ValueError: as :func:`evaluate`; one or two periodic directions only; a tolerance
@@ -173,27 +223,6 @@ def auto_cutoff(
     """
     require_positive("tolerance", tolerance)
     structure = check_structure(positions, cell, pbc)
-    n = len(structure.positions)
-    shortest = model.cn_cutoff * 0.25
-    if n == 0 or not structure.pbc.any():
-        extent = np.ptp(structure.positions, axis=0) if n else np.zeros(3)
-        return max(float(np.linalg.norm(extent)) * (1 + 1e-9), shortest)
-    if not structure.pbc.all():
-        raise ValueError("expected three periodic directions or none for cutoff='auto', got some")
-    c6 = _mean_c6(model, structure, numbers) * float(model.s6)
-    density = n / abs(np.linalg.det(structure.cell))
-    return max(float((2 * math.pi * density * c6 / (3 * tolerance)) ** (1 / 3)), shortest)
-
-
-def _mean_c6(model: D3BJ, structure: Structure, numbers: Any) -> float:
-    """Mean of C6_ij over all pairs of atoms."""
-    from .eager import reference_weights
-
     evaluator = Evaluator(model)
     evaluator.look_up(check_numbers(numbers, len(structure.positions)))
-    species = evaluator.species
-    cn = model.evaluate(evaluator.systems(structure), gradients=False).cn
-    weights = reference_weights(cn, model.cn_ref[species])
-    sums = weights.new_zeros(len(model.numbers), weights.shape[1]).index_add(0, species, weights)
-    total = torch.einsum("sa,stab,tb->", sums, model.c6_ref, sums)
-    return float(total) / len(species) ** 2
+    return evaluator.automatic(structure, tolerance)

@@ -34,6 +34,7 @@ def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str
         "atoms": len(atoms),
         "pbc": atoms.pbc.tolist(),
         "cell": atoms.cell.tolist() if atoms.cell.rank else None,
+        "cutoff": results["cutoff"],
         "energy": results["energy"],
         "energy_per_atom": results["energy"] / len(atoms),
         "max_force": float(np.linalg.norm(results["forces"], axis=1).max()),

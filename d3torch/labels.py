@@ -21,6 +21,7 @@ from .extras import import_extra
 from .extxyz import TextFrame
 from .frames import Output
 from .model import PRESETS
+from .parameters import canonical_name
 from .reading import add_reading, check_reading, frame_problem, label_frames
 from .reference import REFERENCES
 
@@ -79,7 +80,7 @@ class Labels:
         self.others: set[str] = set()
         model = calculator.model([1])
         self.settings = {
-            "d3_xc": calculator.parameters["xc"].lower(),
+            "d3_xc": canonical_name(calculator.parameters["xc"]),
             "d3_cutoff": str(model.cutoff),
             "d3_cn_cutoff": str(model.cn_cutoff),
             "d3_width": str(model.width),
@@ -117,7 +118,7 @@ class Labels:
         if self.action == "add" and was is None:
             raise ValueError("expected labels that d3torch subtracted from, got no d3_labels")
         for key, value in tags.items() if self.action == "add" else ():
-            if key != "d3_version" and frame.get(key) != value:
+            if key != "d3_version" and _plain(key, frame.get(key)) != value:
                 raise ValueError(f"expected {key}={frame.get(key)} as subtracted, got {value}")
 
     def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
@@ -177,6 +178,14 @@ class Labels:
         text = f"{self.settings['d3_xc']} D3(BJ) {done} {', '.join(parts)} of "
         text += f"{self.counts['frames']} frames, {self.counts['isolated']} isolated atoms kept"
         return text + (f"\nleft as they are: {', '.join(sorted(self.others))}" * bool(self.others))
+
+
+def _plain(key: str, value: str | None) -> str | None:
+    """A setting of a frame; an older version wrote the functional as it was given."""
+    try:
+        return canonical_name(value) if key == "d3_xc" and value is not None else value
+    except ValueError:
+        return value
 
 
 def _change_energy(frame: TextFrame, key: str, change: float) -> None:

@@ -1,43 +1,51 @@
 """D3(BJ) as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from . import eager, ops
-from .checks import require_bool, require_choice, require_cutoffs, require_number
-from .parameters import DampingParameters, damping_parameters
-from .reference import atomic_numbers, reference_tables
-from .units import UNITS, Units, get_units
+from .checks import require_bool, require_choice, require_cutoffs
+from .parameters import (
+    DampingParameters,
+    canonical_name,
+    resolve_damping,
+    warn_of_three_body,
+)
+from .products import bilinear
+from .reference import SYMBOLS, atomic_numbers, reference_tables
+from .state import CheckedState, refuse_other_tables, warn_of_missing
+from .units import BOHR, UNITS, Units, get_units
 
 PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
 """Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
 
 BACKENDS = ("kernel", "eager")
 
+SETTINGS = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail")
+"""Attributes of a module that decide results; its damping is in its tensors."""
 
-def resolve_damping(xc: object, damping: object) -> DampingParameters:
-    """The damping parameters of a functional, or the explicit ones (a2 in bohr).
+TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref")
 
-    Raises:
-        TypeError: if both or neither are given, or a value is no number.
-        ValueError: if the functional is not known.
-    """
-    if (xc is None) == (damping is None):
-        raise TypeError(f"expected either xc or damping, got xc={xc!r} and damping={damping!r}")
-    if damping is None:
-        return damping_parameters(xc)  # type: ignore[arg-type]
-    names = DampingParameters._fields
-    values = damping._asdict() if isinstance(damping, DampingParameters) else damping
-    if not isinstance(values, dict) or sorted(values) != sorted(names):
-        raise TypeError(f"expected damping to give {', '.join(names)}, got {damping!r}")
-    return DampingParameters(**{name: require_number(name, values[name]) for name in names})
+TAIL_WIDTH = 2.0 / BOHR
+"""Switching width in bohr that a tail brings: the virial at a hard cutoff is corrected by half."""
 
 
-class D3BJ(nn.Module):
+def scaled_tables(elements: list[int], reference: str, unit: Units) -> dict[str, Any]:
+    """Arrays of the buffers of a module, by name, in its units."""
+    tables = reference_tables(elements, reference)
+    return {
+        "rcov": tables.rcov * unit.length,
+        "r4r2": tables.r4r2 * unit.length,
+        "cn_ref": tables.cn_ref,
+        "c6_ref": tables.c6_ref * (unit.energy * unit.length**6),
+    }
+
+
+class D3BJ(CheckedState):
     r"""Per-atom D3(BJ) energies of a neighbour list.
 
     Computes :func:`d3torch.ops.coordination_number`, then :func:`d3torch.ops.dispersion_energy`.
@@ -50,7 +58,8 @@ class D3BJ(nn.Module):
         damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
         cutoff: two-body cutoff in the length unit; default 60 bohr.
         cn_cutoff: cutoff of the coordination number; default 40 bohr.
-        width: width of the smooth switch to zero at the cutoff; 0 cuts off hard.
+        width: width of the smooth switch to zero at the cutoff; 0 cuts off hard; None takes 0, and
+            with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
         tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
         units: ``"eV/A"`` or ``"hartree/bohr"``, of everything above but ``damping`` and below.
@@ -62,12 +71,18 @@ class D3BJ(nn.Module):
         TypeError, ValueError: an argument of the wrong kind or value, an element without data, an
             unknown functional; one sentence each.
 
+    Warns:
+        DispersionWarning: for a method that is defined with the three-body term.
+
+    A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
+    one of others raises ValueError. Damping is loaded, and the name of the functional with it.
+
     Source: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759.
     """
 
     backend: Final[str]
+    last: Final[int] = len(SYMBOLS)
     numbers: Tensor
-    lookup: Tensor
     rcov: Tensor
     r4r2: Tensor
     cn_ref: Tensor
@@ -85,7 +100,7 @@ class D3BJ(nn.Module):
         damping: DampingParameters | dict[str, float] | None = None,
         cutoff: float | None = None,
         cn_cutoff: float | None = None,
-        width: float = 0.0,
+        width: float | None = None,
         tail: bool = False,
         reference: str = "2024",
         units: str = "eV/A",
@@ -97,37 +112,25 @@ class D3BJ(nn.Module):
         self.units = require_choice("units", units, tuple(UNITS))
         unit = get_units(self.units)
         default = PRESETS["s-dftd3"]
+        self.tail = require_bool("tail", tail)
         self.cutoff, self.cn_cutoff, self.width = require_cutoffs(
             default[0] * unit.length if cutoff is None else cutoff,
             default[1] * unit.length if cn_cutoff is None else cn_cutoff,
-            width,
+            (TAIL_WIDTH * unit.length if self.tail else 0.0) if width is None else width,
         )
-        self.tail = require_bool("tail", tail)
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"expected dtype to be torch.float64 or torch.float32, got {dtype}")
-        self._set_tables(elements, reference, unit, dtype)
+        self.elements, self.reference = atomic_numbers(elements), reference
+        self.register_buffer("numbers", torch.tensor(self.elements))
+        for name, values in scaled_tables(self.elements, reference, unit).items():
+            self.register_buffer(name, torch.tensor(values, dtype=dtype))
         self._set_damping(
             resolve_damping(xc, damping), unit, dtype, require_bool("learnable", learnable)
         )
-
-    def _set_tables(
-        self, elements: Sequence[int | str], reference: str, unit: Units, dtype: torch.dtype
-    ) -> None:
-        numbers = atomic_numbers(elements)
-        tables = reference_tables(elements, reference)
-        lookup = torch.full((max(numbers) + 2,), -1, dtype=torch.long)  # the ends are no element
-        lookup[numbers] = torch.arange(len(numbers))
-        self.register_buffer("numbers", torch.tensor(numbers))
-        self.register_buffer("lookup", lookup, persistent=False)
-        scaled: dict[str, Any] = {
-            "rcov": tables.rcov * unit.length,
-            "r4r2": tables.r4r2 * unit.length,
-            "cn_ref": tables.cn_ref,
-            "c6_ref": tables.c6_ref * (unit.energy * unit.length**6),
-        }
-        for name, values in scaled.items():
-            self.register_buffer(name, torch.tensor(values, dtype=dtype))
+        self.xc: str | None = None if xc is None else canonical_name(xc)
+        if xc is not None:
+            warn_of_three_body(xc)
 
     def _set_damping(
         self, damping: DampingParameters, unit: Units, dtype: torch.dtype, learnable: bool
@@ -225,12 +228,14 @@ class D3BJ(nn.Module):
             offsets: first atom of every system, then n_atoms; None for one system.
         """
         n, device = positions.shape[0], positions.device
-        starts = torch.tensor([0, n], device=device) if offsets is None else offsets
+        starts = torch.arange(2, device=device) * n if offsets is None else offsets  # traced n too
         n_systems = starts.shape[0] - 1
         vectors = positions.new_zeros(1, 3, 3) if cell is None else cell.reshape(-1, 3, 3)
-        periodic = torch.full((1, 3), cell is not None, dtype=torch.bool, device=device)
+        periodic = torch.zeros(1, 3, dtype=torch.bool, device=device)
         if pbc is not None:
             periodic = pbc.reshape(-1, 3)
+        elif cell is not None:
+            periodic = ~periodic
         return ops.Systems(
             positions,
             vectors.expand(n_systems, 3, 3),
@@ -258,8 +263,7 @@ class D3BJ(nn.Module):
     def atomic_c6(self, cn: Tensor, species: Tensor) -> Tensor:
         """C6 of atoms with their like, sum_ab w_a w_b C6_ref[a, b], (n_atoms,), energy length^6."""
         w = eager.reference_weights(cn, self.cn_ref[species])
-        rows = torch.bmm(w[:, None], self.c6_ref[species, species])
-        return (rows[:, 0] * w).sum(dim=1)
+        return bilinear(w, self.c6_ref[species, species], w)
 
     @torch.jit.export
     def species(self, numbers: Tensor) -> Tensor:
@@ -268,12 +272,36 @@ class D3BJ(nn.Module):
         Raises:
             ValueError: if one of them is not among the elements; reads values, so it synchronises.
         """
-        index = self.lookup[numbers.clamp(0, self.lookup.shape[0] - 1)]
+        lookup = torch.full_like(self.numbers[:1], -1).repeat(self.last + 1)  # ends: no element
+        lookup[self.numbers] = torch.arange(self.numbers.shape[0], device=lookup.device)
+        index = lookup[numbers.clamp(0, self.last)]
         if bool((index < 0).any()):
             missing = int(numbers[index < 0][0])
             expected: list[int] = self.numbers.tolist()
             raise ValueError(f"expected atomic numbers among {expected}, got {missing}")
         return index
+
+    def checked_settings(self) -> dict[str, Any]:
+        """What decides results beside tensors; lengths in the unit of the module."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def told_settings(self) -> dict[str, Any]:
+        """The functional that the damping is of."""
+        return {"xc": self.xc}
+
+    def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Refuse other elements, units and references by the tables in a state."""
+        if any(prefix + name in given for name in (*TABLES, *DampingParameters._fields)):
+            tables = scaled_tables(self.elements, self.reference, get_units(self.units))
+            refuse_other_tables({"numbers": self.elements, **tables}, given, prefix)
+            warn_of_missing(self.checked_settings())
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        """Read a pickle, also one of a version that kept a lookup table and fewer settings."""
+        super().__setstate__(pickled)  # type: ignore[no-untyped-call]
+        self._buffers.pop("lookup", None)
+        older = {"elements": self.numbers.tolist(), "reference": "2024", "xc": None}
+        self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
 
     def extra_repr(self) -> str:
         """Settings, for print."""

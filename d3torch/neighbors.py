@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .checks import require_number
 from .extras import import_extra
+from .products import product
 from .structure import Floats, Structure, check_structure
 
 CLOSEST = 1e-4
@@ -46,7 +47,9 @@ def _complete(structure: Structure) -> tuple[Structure, Floats]:
     positions, cell, pbc = structure
     axes = cell[pbc]
     normals = np.linalg.qr(axes.T, mode="complete")[0][:, len(axes) :].T
-    spreads = np.ptp((positions if len(positions) else np.zeros((1, 3))) @ normals.T, axis=0)
+    spreads = np.ptp(
+        np.matmul(positions if len(positions) else np.zeros((1, 3)), normals.T), axis=0
+    )
     full, heights = cell.copy(), np.zeros(3)
     full[~pbc] = normals * np.maximum(spreads, 1.0)[:, None]
     heights[pbc], heights[~pbc] = 1.0 / np.linalg.norm(np.linalg.pinv(axes), axis=0), spreads
@@ -147,4 +150,4 @@ def pair_vectors(positions: Tensor, cell: Tensor | None, pairs: Tensor, shifts: 
         (n_pairs, 3), length, of the dtype and device of ``positions``.
     """
     vectors = positions.index_select(0, pairs[1]) - positions.index_select(0, pairs[0])
-    return vectors if cell is None else vectors + shifts.to(cell.dtype) @ cell
+    return vectors if cell is None else vectors + product(shifts.to(cell.dtype), cell)

@@ -6,6 +6,9 @@ work in eager mode, TorchScript, ``torch.compile`` and ``torch.export``. A pair 
 r_ij = x_j - x_i + S @ cell, in any order. Energies are per centre, so a list that lacks the pairs
 of some atoms (ghosts) gives exactly the share of the others.
 
+Float32 has seven digits from the origin on: move structures there before they become float32, as
+:class:`d3torch.evaluate.Evaluator` does; an op cannot bring back what is lost.
+
 On a GPU the ops never wait for it, so what is refused for its values on the CPU (an index out of
 range, NaN positions, two atoms on one spot, a singular cell) comes out as NaN there.
 """
@@ -98,7 +101,8 @@ class Range(NamedTuple):
         width: switching width, length; 0 cuts off hard.
         tail: add the energy of a homogeneous continuation beyond the cutoff (3D periodic only).
             The virial is the derivative of this energy: at a hard cutoff it knows nothing of pairs
-            that cross it, and is corrected by half only; take a width where stress matters.
+            that cross it, and is corrected by half only; take a width where stress matters, such as
+            the 2 A that :class:`d3torch.D3BJ` takes by itself.
     """
 
     cutoff: float

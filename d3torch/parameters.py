@@ -6,13 +6,21 @@ import csv
 import difflib
 import fnmatch
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from .checks import require_number
+
 _IGNORED = str.maketrans({"-": "", "_": "", "/": "", ".": "", "(": "", ")": "", " ": ""})
 _SPELLED = str.maketrans({"ω": "w", "τ": "tau"})
+_SUFFIXES = ("", "d3", "d3bj")
+
+
+class DispersionWarning(UserWarning):
+    """A result that is right for what was asked, and perhaps not what was meant."""
 
 
 class DampingParameters(NamedTuple):
@@ -41,6 +49,7 @@ class Functional(NamedTuple):
         aliases: other names of it.
         s9: weight of the three-body term, for whoever adds one.
         note: what to know about the source; mostly empty.
+        three_body: whether the method is defined with the three-body term, which is left out here.
     """
 
     name: str
@@ -49,6 +58,7 @@ class Functional(NamedTuple):
     aliases: tuple[str, ...]
     s9: float
     note: str
+    three_body: bool
 
 
 def _key(name: str) -> str:
@@ -74,6 +84,7 @@ def _table() -> tuple[Functional, ...]:
             tuple(row["aliases"].split()),
             float(row["s9"]),
             row["note"],
+            row["three_body"] == "defined",
         )
         for row in _rows()
         if row["damping"] == "bj"
@@ -81,9 +92,19 @@ def _table() -> tuple[Functional, ...]:
 
 
 @cache
-def _index() -> dict[str, Functional]:
+def _names() -> dict[str, Functional]:
     """Functionals by the key of each of their names."""
     return {_key(name): f for f in _table() for name in (f.name, *f.aliases)}
+
+
+@cache
+def _index() -> dict[str, Functional]:
+    """Functionals by every key that is read: a name, or one with D3 or D3BJ behind it.
+
+    A name of its own goes first: omega-B97X-D3 is no omega-B97X with this dispersion.
+    """
+    suffixed = {key + suffix: f for suffix in _SUFFIXES for key, f in _names().items()}
+    return {key: f for key, f in {**suffixed, **_names()}.items() if key not in _others()}
 
 
 @cache
@@ -103,32 +124,86 @@ def spelled_parameters() -> dict[str, DampingParameters]:
     return {key: functional.parameters for key, functional in _index().items()}
 
 
-def damping_parameters(xc: str) -> DampingParameters:
-    """Parameters of D3(BJ) for a density functional.
+def find_functional(xc: str) -> Functional:
+    """The functional of a name.
 
     Args:
-        xc: its name; case, spaces and the characters ``- _ / . ( )`` do not matter.
+        xc: a name or alias; case, spaces and the characters ``- _ / . ( )`` do not matter, and
+            ``-D3``, ``-D3BJ`` or ``-D3(BJ)`` may follow.
 
     Raises:
         TypeError: if the name is not a string.
         ValueError: if the functional is unknown, or known to D3 with other damping only.
-
-    Source: ``functionals(xc)`` gives the DOI; the damping is that of Grimme, Ehrlich, Goerigk,
-    J. Comput. Chem. 32, 1456 (2011).
     """
     if not isinstance(xc, str):
         raise TypeError(f"expected the name of a functional as a string, got {xc!r}")
     key = _key(xc)
     if key in _index():
-        return _index()[key].parameters
-    if key in _others():
-        raise ValueError(
-            f"expected a functional with Becke-Johnson parameters, got {xc!r}, "
-            f"for which D3 has {_others()[key]} only"
-        )
-    near = [_index()[k].name for k in difflib.get_close_matches(key, _index(), n=3, cutoff=0.5)]
+        return _index()[key]
+    for other in (key, key.removesuffix("bj"), key.removesuffix("bj").removesuffix("d3")):
+        if other in _others():
+            raise ValueError(
+                f"expected a functional with Becke-Johnson parameters, got {xc!r}, "
+                f"for which D3 has {_others()[other]} only"
+            )
+    near = [_names()[k].name for k in difflib.get_close_matches(key, _names(), n=3, cutoff=0.5)]
     hint = f" (nearest: {', '.join(dict.fromkeys(near))})" if near else ""
     raise ValueError(f"expected a known functional, got {xc!r}{hint}")
+
+
+def damping_parameters(xc: str) -> DampingParameters:
+    """Parameters of D3(BJ) for a density functional, spelled as for :func:`find_functional`.
+
+    Raises:
+        TypeError, ValueError: as there.
+
+    Source: ``functionals(xc)`` gives the DOI; the damping is that of Grimme, Ehrlich, Goerigk,
+    J. Comput. Chem. 32, 1456 (2011).
+    """
+    return find_functional(xc).parameters
+
+
+def resolve_damping(xc: object, damping: object) -> DampingParameters:
+    """The damping parameters of a functional, or the explicit ones (a2 in bohr).
+
+    Raises:
+        TypeError: if both or neither are given, or a value is no number.
+        ValueError: if the functional is not known.
+    """
+    if (xc is None) == (damping is None):
+        raise TypeError(f"expected either xc or damping, got xc={xc!r} and damping={damping!r}")
+    if damping is None:
+        return damping_parameters(xc)  # type: ignore[arg-type]
+    names = DampingParameters._fields
+    values = damping._asdict() if isinstance(damping, DampingParameters) else damping
+    if not isinstance(values, dict) or sorted(values) != sorted(names):
+        raise TypeError(f"expected damping to give {', '.join(names)}, got {damping!r}")
+    return DampingParameters(**{name: require_number(name, values[name]) for name in names})
+
+
+def canonical_name(xc: str) -> str:
+    """The one name of a functional that files carry: ``rev-PBE-D3(BJ)`` becomes ``revpbe``.
+
+    Raises:
+        TypeError, ValueError: as :func:`find_functional`.
+    """
+    return find_functional(xc).name
+
+
+def warn_of_three_body(xc: str) -> None:
+    """Say that the three-body term is left out, for a method that is defined with it.
+
+    Raises:
+        TypeError, ValueError: as :func:`find_functional`.
+    """
+    found = find_functional(xc)
+    if found.three_body:
+        warnings.warn(
+            f"{found.name} is defined with the three-body term of D3 ({found.doi}), "
+            "which is left out here: add it elsewhere",
+            DispersionWarning,
+            stacklevel=2,
+        )
 
 
 def functionals(pattern: str | None = None) -> list[Functional]:

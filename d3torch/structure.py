@@ -137,3 +137,19 @@ def check_structure(positions: Any, cell: Any, pbc: Any) -> Structure:
     """
     periodic = check_pbc(pbc)
     return Structure(check_positions(positions), check_cell(cell, periodic), periodic)
+
+
+def about_origin(structure: Structure) -> Structure:
+    """The same structure with its atoms folded into one cell and that moved to the origin.
+
+    Changes nothing but rounding: for positions that are to be narrowed to float32, which has seven
+    digits from the origin on.
+    """
+    positions, cell, pbc = structure
+    axes = cell[pbc]
+    if len(axes):
+        cells = np.floor(np.matmul(positions, np.linalg.pinv(axes)))
+        positions = positions - np.matmul(cells, axes)
+    if len(positions):
+        positions = positions - 0.5 * (positions.min(axis=0) + positions.max(axis=0))
+    return Structure(positions, cell, pbc)

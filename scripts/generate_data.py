@@ -69,15 +69,22 @@ WHEELS = (TORCH_DFTD, TAD_DFTD3, TAD_MCTC)
 # Names that the literature uses for functionals in the table, beyond the aliases of tad-dftd3.
 ALIASES = {
     "b3lyp3": "b3lyp",
+    "b97d3": "b97d",
+    "b97d3bj": "b97d",
     "b3lypg": "b3lyp",
     "dm21": "b3lyp",
     "dm21m": "b3lyp",
     "dm21mc": "b3lyp",
     "dm21mu": "b3lyp",
+    "hse": "hse06",
+    "pbe1pbe": "pbe0",
+    "pbepbe": "pbe",
     "slaterdiracexchange": "slaterdirac",
 }
 # Functionals with published zero-damping parameters only that the table does not list.
-ZERO_ONLY = ("m06hf", "pbe38")
+ZERO_ONLY = ("m06hf", "pbe38", "wb97xd3")
+# Methods whose definition includes the three-body term; the DOI of the row is that of the method.
+THREE_BODY = ("b973c", "pbeh3c")
 
 JOSS = "10.21105/joss.07169"
 UNKNOWN = "original publication not established; DOI of simple-dftd3, which distributes the values"
@@ -214,19 +221,21 @@ def functional_rows(folder: Path) -> Iterator[Sequence[object]]:
     for name, entry in table["parameter"].items():
         others = " ".join(sorted(a for a, target in aliases.items() if target == name))
         if "bj" not in entry["d3"]:
-            yield (name, "", "", "", "", "", "", others, " ".join(sorted(entry["d3"])), "")
+            yield (name, "", "", "", "", "", "", others, " ".join(sorted(entry["d3"])), "", "")
             continue
         row = {**default, **entry["d3"]["bj"]}
         doi, note = (row["doi"], "") if "doi" in row else SOURCES[name]
         numbers = [repr(float(row[key])) for key in ("s6", "s8", "a1", "a2", "s9")]
-        yield (name, *numbers, doi, others, "bj", note)
+        three_body = "defined" if name in THREE_BODY else ""
+        yield (name, *numbers, doi, others, "bj", note, three_body)
     for name in ZERO_ONLY:
-        yield (name, "", "", "", "", "", "", "", "zero", "")
+        yield (name, "", "", "", "", "", "", "", "zero", "", "")
 
 
 def write_functionals(folder: Path) -> None:
     """Write ``functionals.csv``, sorted by name."""
-    header = ("name", "s6", "s8", "a1", "a2", "s9", "doi", "aliases", "damping", "note")
+    numbers = ("s6", "s8", "a1", "a2", "s9")
+    header = ("name", *numbers, "doi", "aliases", "damping", "note", "three_body")
     rows = iter(sorted(functional_rows(folder), key=lambda row: str(row[0])))
     write_table("functionals.csv", header, rows)
 

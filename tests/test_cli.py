@@ -72,6 +72,7 @@ def test_json(folder, capsys):
     water, copper = document["frames"][0], document["frames"][2]
     assert water["energy"] == energy_of(molecule("H2O"))
     assert water["pressure"] is None
+    assert water["cutoff"] == 9.0
     atoms = bulk("Cu", cubic=True)
     atoms.calc = D3Calculator(cutoff=9.0, cn_cutoff=8.0)
     assert copper["stress"] == pytest.approx(atoms.get_stress(), abs=1e-15)
@@ -87,6 +88,31 @@ def test_settings_reach_the_calculator(folder, capsys):
     )
     assert document["frames"][0]["energy"] == calculator.get_potential_energy(molecule("H2O"))
     assert document["settings"]["cutoff"] == document["settings"]["cn_cutoff"]
+
+
+def test_the_functional_and_the_width_are_told_as_they_were_taken(folder, capsys):
+    args = ["copper.extxyz", "--xc", "PBE1PBE-D3(BJ)", "--json"]
+    for more, width in ((["--tail"], 2.0), ([], 0.0), (["--tail", "--width", "1"], 1.0)):
+        settings = json.loads(run(capsys, "energy", *args, *more)[1])["settings"]
+        assert settings["xc"] == "pbe0"
+        assert settings["width"] == pytest.approx(width)
+
+
+@pytest.mark.parametrize("command", ["energy", "lammps", "labels"])
+def test_a_method_with_three_body_term_says_so_once(folder, capsys, command):
+    ase.io.write("set.xyz", ase.io.read("copper.extxyz"), write_results=False)
+    label = ase.io.read("set.xyz")
+    label.info["REF_energy"] = 1.0
+    ase.io.write("set.xyz", label)
+    arguments = {
+        "energy": ["energy", "two.extxyz", "copper.extxyz"],
+        "lammps": ["lammps", "d3.pt", "--elements", "Cu"],
+        "labels": ["labels", "subtract", "set.xyz", "out.xyz"],
+    }
+    code, _, err = run(capsys, *arguments[command], *CUTOFFS, "--xc", "B97-3c")
+    assert code == 0
+    assert len(err) == 1
+    assert err[0].startswith("d3torch: warning: b973c is defined with the three-body term of D3")
 
 
 def test_frames_of_a_file_can_be_chosen(folder, capsys):

@@ -188,6 +188,32 @@ def test_library_links_no_python_and_asks_for_none_of_its_symbols() -> None:
     assert not re.search(r"\b_?Py[A-Z_]\w*", symbols)
 
 
+# ---- tracing ----
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("cell", [None, 7.0])
+@pytest.mark.parametrize("pbc", [None, [True, True, False]])
+def test_structures_can_be_traced(cell: float | None, pbc: list[bool] | None) -> None:
+    """And the trace takes other numbers of atoms."""
+    model = _model()
+    box = None if cell is None else cell * torch.eye(3, dtype=torch.float64)
+    periodic = None if pbc is None or box is None else torch.tensor(pbc)
+
+    def energy(positions: Tensor, species: Tensor) -> Tensor:
+        return model.lattice(model.systems(positions, species, box, periodic))
+
+    def structure(n: int) -> tuple[Tensor, Tensor]:
+        x = 2.6 * torch.cartesian_prod(*3 * [torch.arange(2.0, dtype=torch.float64)])[:n]
+        return x, torch.arange(n) % 3
+
+    traced = torch.jit.trace(energy, structure(6))
+    for n in (6, 8, 3):
+        assert torch.equal(traced(*structure(n)), energy(*structure(n)))
+    x = structure(6)[0]
+    torch.jit.trace(lambda x: model.systems(x, torch.arange(6) % 3, box, periodic), x)
+
+
 # ---- torch.compile and torch.export ----
 
 

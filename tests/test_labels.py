@@ -353,6 +353,21 @@ def test_adding_with_other_settings_is_refused(folder, capsys, args, words):
     _refused(capsys, words, "out.xyz", "back.xyz", *args, action="add")
 
 
+def test_one_functional_by_another_name_is_the_same(folder, capsys):
+    """Written is one name; a file of an older version keeps the one that was typed then."""
+    subtract(capsys, "set.xyz", "out.xyz", "--xc", "rev-PBE")
+    text = (folder / "out.xyz").read_text()
+    assert "d3_xc=revpbe " in text
+    (folder / "older.xyz").write_text(text.replace("d3_xc=revpbe ", "d3_xc=rev-pbe "))
+    for number, source in enumerate(("out.xyz", "older.xyz")):
+        target = f"back{number}.xyz"
+        code, _, err = run(capsys, "add", source, target, *CUTOFFS, "--xc", "revPBE-D3(BJ)")
+        assert (code, err) == (0, [])
+        for old, new in zip(read("set.xyz"), read(target), strict=True):
+            if "REF_energy" in old.info:
+                assert new.info["REF_energy"] == pytest.approx(old.info["REF_energy"], abs=1e-12)
+
+
 def test_an_existing_output_is_refused_unless_told(folder, capsys):
     before = (folder / "set.xyz").read_text()
     _refused(capsys, "expected no file at set.xyz, got one: --overwrite", "set.xyz", "set.xyz",

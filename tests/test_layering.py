@@ -17,7 +17,7 @@ PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
     {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
-    {"_library", "_built_with", "ops"},
+    {"_library", "_built_with", "ops", "products", "left_out", "state"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"console", "extxyz", "frames", "labels", "potentials", "reading", "said", "sources"},
@@ -163,6 +163,29 @@ def test_core_works_without_any_extra_installed() -> None:
         [sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "True"
+
+
+# torch.autocast rounds the operands of these; products.py says what to take instead.
+ROUNDED = re.compile(r"(baddb|addb|add|b|m)m|(add)?mv|addr|matmul|einsum|tensordot|inner|dot|vdot")
+ROUNDED_TOO = {"linear", "bilinear", "chain_matmul", "multi_dot", "cdist", "conv1d", "vecdot"}
+NO_TENSORS = {"glass"}  # NumPy alone
+
+
+def _multiplied(path: Path) -> Iterator[str]:
+    """Matrix products in a file, but those of NumPy by name and of products.py."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult):
+            yield f"{path.name}:{node.lineno}: @"
+        elif isinstance(node, ast.Attribute):
+            numpy = getattr(node.value, "id", "") == "np"
+            if not numpy and (ROUNDED.fullmatch(node.attr) or node.attr in ROUNDED_TOO):
+                yield f"{path.name}:{node.lineno}: {node.attr}"
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES} - NO_TENSORS))
+def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> None:
+    found = [place for path in MODULES[name] for place in _multiplied(path)]
+    assert [p for p in found if not p.startswith("lammps_libtorch.py")] == []
 
 
 # ---- C++ ----

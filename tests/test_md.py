@@ -196,6 +196,46 @@ def test_virial_with_tail_needs_the_switch(name: str) -> None:
     assert with_tail / without == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_tail_brings_the_width_that_its_pressure_needs() -> None:
+    """NS33, trace of the virial: converged 765.457 eV, at a hard cutoff 763.074; see ops.Range."""
+    atoms = read(GLASSES["NS33"])
+    traces = {}
+    for width in (None, 0.0, 2.0):
+        calculator = D3Calculator("pbe", cutoff=40 * BOHR, tail=True, width=width)
+        stress = calculator.get_stress(atoms)
+        traces[width] = stress[:3].sum() * atoms.get_volume()
+    assert traces[None] == traces[2.0]
+    assert traces[2.0] == pytest.approx(765.4585, abs=1e-4)
+    assert traces[2.0] == pytest.approx(765.457, abs=2e-3)
+    assert traces[0.0] == pytest.approx(763.074, abs=1e-3)
+
+
+def test_the_width_of_a_tail_is_in_the_unit_of_the_module() -> None:
+    made = {u: D3BJ(["H"], "pbe", tail=True, units=u).width for u in ("eV/A", "hartree/bohr")}
+    assert made["eV/A"] == pytest.approx(2.0, rel=1e-15)
+    assert made["hartree/bohr"] * BOHR == pytest.approx(2.0, rel=1e-15)
+    assert D3BJ(["H"], "pbe").width == D3BJ(["H"], "pbe", tail=True, width=0.0).width == 0.0
+
+
+def test_stress_of_a_tail_is_the_strain_derivative_of_its_energy() -> None:
+    """Of the defaults, with no width asked for."""
+    atoms, step = bulk("NaCl", "rocksalt", a=5.64), 1e-4
+    atoms.set_cell(atoms.cell.array @ [[1, 0.1, 0], [0, 1, 0.05], [0, 0, 1.1]], scale_atoms=True)
+    atoms.calc = D3Calculator("pbe", cutoff=16.0, tail=True)
+    stress = atoms.get_stress(voigt=False)
+    for a, b in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2)):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * step / 2
+            strain[b, a] += sign * step / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            energies.append(atoms.calc.get_potential_energy(strained))
+        slope = (energies[0] - energies[1]) / (2 * step * atoms.get_volume())
+        assert stress[a, b] == pytest.approx(slope, abs=1e-6 * np.abs(stress).max())
+
+
 @glasses
 def test_tail_is_what_a_larger_cutoff_adds(name: str) -> None:
     """From 21 A on it is all that is missing: to 0.002 meV of 0.5 meV per atom."""

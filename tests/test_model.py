@@ -59,6 +59,7 @@ def test_explicit_parameters_are_those_of_the_functional(damping: Any) -> None:
     assert torch.equal(_energy(_model(damping=damping)), _energy(_model()))
 
 
+@pytest.mark.filterwarnings("ignore:.*three-body term:d3torch.DispersionWarning")
 def test_every_functional_makes_a_module() -> None:
     for functional in functionals():
         model = D3BJ(["Si"], functional.name, units="hartree/bohr")

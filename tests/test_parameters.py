@@ -17,10 +17,21 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from d3torch.parameters import DampingParameters, Functional, damping_parameters, functionals
+from d3torch.parameters import (
+    DampingParameters,
+    DispersionWarning,
+    Functional,
+    canonical_name,
+    damping_parameters,
+    functionals,
+    spelled_parameters,
+    warn_of_three_body,
+)
 
 NAMES = [functional.name for functional in functionals()]
 ALIASES = [(alias, functional) for functional in functionals() for alias in functional.aliases]
+# Names of Gaussian and VASP that the oracle does not know, and what it calls these.
+FOREIGN = {"pbepbe": "pbe", "pbe1pbe": "pbe0", "hse": "hse06", "b97d3": "b97d", "b97d3bj": "b97d"}
 # How simple-dftd3 spells the names that have an underscore in its parameter file.
 SPELLING = {
     "b3lyp_631gd": "b3lyp/631gd",
@@ -89,7 +100,8 @@ def test_three_body_weight_is_that_of_the_oracle(functional: Functional) -> None
 def test_alias_means_the_same_here_and_in_the_oracle(alias: str, functional: Functional) -> None:
     parameters = damping_parameters(alias)
     assert parameters == functional.parameters
-    assert _energy(s9=0.0, **parameters._asdict()) == pytest.approx(_energy(method=alias))
+    named = _energy(method=FOREIGN.get(alias, alias))
+    assert _energy(s9=0.0, **parameters._asdict()) == pytest.approx(named)
 
 
 def test_no_two_functionals_share_a_name() -> None:
@@ -121,10 +133,44 @@ def test_no_two_functionals_share_a_name() -> None:
         ("HF-3c", "hf3c"),
         ("B3LYP/6-31G(d)", "b3lyp_631gd"),
         ("revDSD-PBEP86", "revdsdpbep86"),
+        ("PBEPBE", "pbe"),
+        ("PBE1PBE", "pbe0"),
+        ("HSE", "hse06"),
+        ("PBE-D3", "pbe"),
+        ("B3LYP-D3BJ", "b3lyp"),
+        ("PBE1PBE-D3(BJ)", "pbe0"),
+        ("rev-PBE d3(bj)", "revpbe"),
+        ("r²SCAN-D3(BJ)", "r2scan"),
+        ("B97-D3", "b97d"),
+        ("B97-D3(BJ)", "b97d"),
+        ("B97M-D3(BJ)", "b97m"),
+        ("ωB97X-D3(BJ)", "wb97x"),
     ],
 )
 def test_names_are_read_as_people_write_them(spelling: str, name: str) -> None:
     assert damping_parameters(spelling) == damping_parameters(name)
+    assert canonical_name(spelling) == name
+    assert canonical_name(name) == name
+
+
+def test_every_name_may_carry_the_dispersion() -> None:
+    """Where that is no name of another method."""
+    for functional in functionals():
+        for name in (functional.name, *functional.aliases):
+            for suffix in ("-D3(BJ)", "-d3bj", "-D3"):
+                if (name, suffix) != ("wb97x", "-D3"):
+                    assert canonical_name(name + suffix) == functional.name
+    assert spelled_parameters()["pbed3bj"] == damping_parameters("pbe")
+
+
+def test_methods_defined_with_the_three_body_term_say_that_it_is_left_out() -> None:
+    """B97-3c and PBEh-3c include it, HF-3c does not; r2SCAN-3c has D4."""
+    assert [f.name for f in functionals() if f.three_body] == ["b973c", "pbeh3c"]
+    with pytest.warns(DispersionWarning, match="b973c is defined with the three-body term") as one:
+        warn_of_three_body("B97-3c")
+    assert len(one) == 1
+    for name in ("pbe", "hf3c", "PBE-D3(BJ)"):
+        warn_of_three_body(name)
 
 
 def test_known_values() -> None:
@@ -158,6 +204,12 @@ def test_patterns_find_functionals_by_name_and_alias() -> None:
         ("", ValueError, "known functional, got ''$"),
         ("PBE+U", ValueError, r"got 'PBE\+U' \(nearest: pbe"),
         ("M06-2X", ValueError, "'M06-2X', for which D3 has zero damping only"),
+        ("M06-2X-D3", ValueError, "'M06-2X-D3', for which D3 has zero damping only"),
+        ("M06-2X-D3(BJ)", ValueError, "for which D3 has zero damping only"),
+        ("ωB97X-D3", ValueError, "for which D3 has zero damping only"),
+        ("PBE-D3(0)", ValueError, r"got 'PBE-D3\(0\)' \(nearest: pbe"),
+        ("PBE-D3(BJ)-ATM", ValueError, "known functional"),
+        ("D3(BJ)", ValueError, "known functional"),
         ("PW91P86", ValueError, "zero damping only"),
         ("MS2", ValueError, "optimised-power damping only"),
         (1, TypeError, "string, got 1"),
@@ -176,7 +228,7 @@ def test_wrong_pattern_is_refused() -> None:
 
 def test_functionals_without_these_parameters_are_refused_by_the_oracle_too() -> None:
     others = [row["name"] for row in _rows() if row["damping"] != "bj"]
-    assert len(others) == 18
+    assert len(others) == 19
     for name in others:
         with pytest.raises(RuntimeError):
             _energy(method=name)

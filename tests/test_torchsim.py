@@ -191,3 +191,14 @@ def test_elements_that_the_model_lacks_are_refused() -> None:
     with pytest.raises(ValueError, match="got 8") as caught:
         D3Model(D3BJ(["Si", "Na"], "pbe"))(_state([models.crystal()]))
     one_sentence(caught)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_autocast_and_inference_mode_change_nothing(dtype: torch.dtype) -> None:
+    model = D3Model(D3BJ(models.NUMBERS, "pbe", **RANGE, dtype=dtype))
+    state = ts.io.atoms_to_state(_crystals(), CPU, dtype)
+    expected = model(state)
+    for mode in (torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode()):
+        with mode:
+            found = model(state)
+        assert all(torch.equal(found[name], expected[name]) for name in SHAPES)

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from d3torch._library import has_cuda
 from d3torch.checks import require_choice, require_positive
-from d3torch.evaluate import Evaluator, Results, auto_cutoff
+from d3torch.evaluate import Evaluator, Results
 from d3torch.model import D3BJ, PRESETS
 from d3torch.parameters import DampingParameters
 from d3torch.units import BOHR
@@ -33,13 +33,14 @@ PROPERTIES = [
     "stress",
     "coordination_numbers",
     "c6",
+    "cutoff",
 ]
 
 DEFAULTS: dict[str, Any] = {
     "xc": "pbe",
     "cutoff": None,
     "cn_cutoff": None,
-    "width": 0.0,
+    "width": None,
     "tail": False,
     "tolerance": 1e-4,
     "damping": None,
@@ -106,19 +107,20 @@ class D3Calculator(Calculator):
     """D3(BJ) dispersion in ASE: energies in eV, lengths in angstrom.
 
     Results: ``energy``, ``free_energy`` (the same), ``energies``, ``forces``, ``stress`` (Voigt,
-    ASE's sign), ``coordination_numbers`` (n,) and ``c6`` (n,), C6 of each atom with its like,
-    eV A^6. There is a stress where anything is periodic and the cell has a volume, so for a slab
-    in a box too; else asking for it raises PropertyNotImplementedError, as ASE does.
+    ASE's sign), ``coordination_numbers`` (n,), ``c6`` (n,), C6 of each atom with its like, eV A^6,
+    and ``cutoff``, the two-body cutoff that was taken, A. There is a stress where anything is
+    periodic and the cell has a volume, so for a slab in a box too; else asking for it raises
+    PropertyNotImplementedError, as ASE does.
 
     Args:
         xc: functional, such as ``"pbe"`` (used if damping is not given either).
-        cutoff: two-body cutoff, A; None takes that of the preset; ``"auto"`` chooses it by
-            :func:`d3torch.evaluate.auto_cutoff` for the first structure of each composition.
+        cutoff: two-body cutoff, A; None takes that of the preset; ``"auto"`` chooses it for each
+            structure by :func:`d3torch.evaluate.auto_cutoff`, whatever was computed before.
         cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
-        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
-        tail: add the isotropic energy beyond the cutoff; three periodic directions only. Take a
-            width with it where stress matters, see :class:`d3torch.ops.Range`.
-        tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out, about.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
+            and with a tail 2 A, without which the tail corrects the stress by half only.
+        tail: add the isotropic energy beyond the cutoff; three periodic directions only.
+        tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out at most.
         damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
         reference: ``"2024"`` or ``"2010"``.
         preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, which equals
@@ -145,7 +147,7 @@ class D3Calculator(Calculator):
         *,
         cutoff: float | str | None = None,
         cn_cutoff: float | None = None,
-        width: float = 0.0,
+        width: float | None = None,
         tail: bool = False,
         tolerance: float = 1e-4,
         damping: DampingParameters | dict[str, float] | None = None,
@@ -177,7 +179,7 @@ class D3Calculator(Calculator):
         model = self._build([1], {**self.parameters, **changes})
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
-            self._evaluator, self._numbers = Evaluator(model), None
+            self._evaluator, self._numbers = self._evaluator_by(model), None
         return changed
 
     @staticmethod
@@ -201,37 +203,36 @@ class D3Calculator(Calculator):
         p = parameters
         preset = PRESETS[require_choice("preset", p["preset"], tuple(PRESETS))]
         require_positive("tolerance", p["tolerance"])
-        device = resolve_device(p["device"], p["backend"])
-        model = D3BJ(
-            elements,
-            p["xc"],
-            damping=p["damping"],
-            cutoff=preset[0] * BOHR if p["cutoff"] in (None, "auto") else p["cutoff"],
-            cn_cutoff=preset[1] * BOHR if p["cn_cutoff"] is None else p["cn_cutoff"],
-            width=p["width"],
-            tail=p["tail"],
-            reference=p["reference"],
-            dtype=DTYPES[p["dtype"]],
-            backend=p["backend"],
-        )
-        return model.to(device)
+        with torch.device(resolve_device(p["device"], p["backend"])):
+            return D3BJ(
+                elements,
+                p["xc"],
+                damping=p["damping"],
+                cutoff=preset[0] * BOHR if p["cutoff"] in (None, "auto") else p["cutoff"],
+                cn_cutoff=preset[1] * BOHR if p["cn_cutoff"] is None else p["cn_cutoff"],
+                width=p["width"],
+                tail=p["tail"],
+                reference=p["reference"],
+                dtype=DTYPES[p["dtype"]],
+                backend=p["backend"],
+            )
+
+    def _evaluator_by(self, model: D3BJ) -> Evaluator:
+        """What evaluates by a module, with the cutoff that the parameters ask for."""
+        p = self.parameters
+        return Evaluator(model, p["tolerance"] if p["cutoff"] == "auto" else None)
 
     def model(self, elements: Sequence[int]) -> D3BJ:
         """The module of the sorted elements of a structure; kept until they change."""
         if self._evaluator is None or self._evaluator.model.numbers.tolist() != list(elements):
-            self._evaluator = Evaluator(self._build(elements, self.parameters))
+            self._evaluator = self._evaluator_by(self._build(elements, self.parameters))
         return self._evaluator.model
 
     def _evaluator_of(self, atoms: Atoms) -> Evaluator:
         """What evaluates these atoms; kept until they are others."""
         z, before = atoms.numbers, self._numbers
         if self._evaluator is None or before is None or not np.array_equal(z, before):
-            model = self.model(np.unique(z).tolist() or [1])
-            other = before is None or not np.array_equal(np.sort(z), np.sort(before))
-            if other and self.parameters["cutoff"] == "auto":
-                structure = atoms.positions, atoms.cell.array, atoms.pbc, z
-                model.cutoff = auto_cutoff(model, *structure, self.parameters["tolerance"])
-                self._evaluator = Evaluator(model)
+            self.model(np.unique(z).tolist() or [1])
             self._numbers = z.copy()
         assert self._evaluator is not None  # model() made it
         return self._evaluator
@@ -259,6 +260,7 @@ class D3Calculator(Calculator):
             "stress": _stress(found.virial.numpy(), atoms),
             "coordination_numbers": found.cn.numpy(),
             "c6": found.c6.numpy(),
+            "cutoff": found.cutoff,
         }
         return {name: value for name, value in results.items() if value is not None}
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
+from d3torch.products import product
 
 
 class Contribution(NamedTuple):
@@ -100,8 +101,8 @@ class DispersionTerm(nn.Module):
         leaf = torch.zeros_like(systems.cell).requires_grad_(forced)
         strain = leaf if displacement is None else leaf + displacement
         strain = 0.5 * (strain + strain.transpose(1, 2))
-        moved = x + torch.einsum("ni,nij->nj", x, strain[batch])
-        cell = systems.cell + systems.cell @ strain
+        moved = x + product(x.unsqueeze(1), strain[batch]).squeeze(1)
+        cell = systems.cell + product(systems.cell, strain)
         energy = self.d3.lattice(
             Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
         )

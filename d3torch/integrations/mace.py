@@ -30,6 +30,7 @@ from d3torch.integrations.contribution import (
 from d3torch.model import D3BJ, PRESETS
 from d3torch.ops import Systems
 from d3torch.parameters import DampingParameters
+from d3torch.state import CheckedState
 from d3torch.units import BOHR
 
 NAMED = ("atomic_numbers", "r_max", "num_interactions")
@@ -62,7 +63,7 @@ def check_model(model: object) -> nn.Module:
 
 
 @jit.compile_mode("script")
-class MACED3(nn.Module):
+class MACED3(CheckedState):
     r"""A MACE model plus D3(BJ), E = E_MACE + E_D3, with all derivatives.
 
     Takes and returns what the wrapped model does, with D3 in ``energy``, ``node_energy``,
@@ -100,7 +101,6 @@ class MACED3(nn.Module):
     atomic_numbers: Tensor
     r_max: Tensor
     num_interactions: Tensor
-    head_shares: Tensor
 
     def __new__(cls, *_: Any, **settings: Any) -> "MACED3":
         """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
@@ -130,30 +130,29 @@ class MACED3(nn.Module):
         ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
         weight = next(model.parameters())
         xc = "pbe" if xc is None and damping is None else xc
-        d3 = D3BJ(
-            self.atomic_numbers.tolist(),
-            xc,
-            damping=damping,
-            cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
-            cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
-            width=width,
-            reference=reference,
-            learnable=learnable,
-            dtype=weight.dtype,
-        )
-        about = {"d3torch": __version__, "xc": xc, "reference": reference}
+        with torch.device(weight.device):
+            d3 = D3BJ(
+                self.atomic_numbers.tolist(),
+                xc,
+                damping=damping,
+                cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
+                cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
+                width=width,
+                reference=reference,
+                learnable=learnable,
+                dtype=weight.dtype,
+            )
+        about = {"d3torch": __version__, "xc": d3.xc, "reference": reference}
         self.settings = json.dumps({**about, "d3_heads": " ".join(self.d3_heads)})
-        self.dispersion = DispersionTerm(d3).to(weight.device)
+        self.dispersion = DispersionTerm(d3)
         self.model = model
 
     def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
-        """What hosts ask a model for, before `model` is there to answer, and the share of heads."""
+        """What hosts ask a model for, before `model` is there to answer, and the heads."""
         for name in NAMED:
             self.register_buffer(name, getattr(model, name), persistent=False)
         self.heads: list[str] = list(getattr(model, "heads", None) or ["Default"])
         self.d3_heads: list[str] = choose_heads(d3_heads, self.heads)
-        shares = torch.tensor([head in self.d3_heads for head in self.heads])
-        self.register_buffer("head_shares", shares.to(next(model.parameters())), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
         """What the wrapper lacks, taken from the model inside."""
@@ -218,13 +217,31 @@ class MACED3(nn.Module):
 
     def _shares(self, data: dict[str, Tensor]) -> Tensor:
         """1 for graphs of heads that get D3, else 0, (n_graphs,); without heads, the first."""
+        of_heads = data["positions"].new_zeros(len(self.heads))
+        for k, head in enumerate(self.heads):
+            if head in self.d3_heads:
+                of_heads[k] = 1.0
         if "head" in data:
-            return self.head_shares[data["head"]]
-        return self.head_shares[:1].expand(data["ptr"].shape[0] - 1)
+            return of_heads[data["head"]]
+        return of_heads[:1].expand(data["ptr"].shape[0] - 1)
 
     @torch.jit.unused
     def _hessian(self, systems: Systems, shares: Tensor) -> Tensor:
         return self.dispersion.hessian(systems) * shares.repeat_interleave(3).view(-1, 1, 1)
+
+    def checked_settings(self) -> dict[str, Any]:
+        """Heads and those with dispersion, which a state has to agree in."""
+        return {"heads": list(self.heads), "d3_heads": list(self.d3_heads)}
+
+    def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Keep the copies that hosts read equal to the buffers of the model inside."""
+        super()._load_from_state_dict(given, prefix, *rest)
+        for name in NAMED:
+            loaded = given.get(f"{prefix}model.{name}")
+            if loaded is not None:
+                here: Tensor = getattr(self, name)
+                to = loaded.device if here.is_meta else here.device
+                self._buffers[name] = loaded.detach().to(to, here.dtype, copy=True)
 
     def extra_repr(self) -> str:
         """Settings, for print."""

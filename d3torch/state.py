@@ -1,0 +1,122 @@
+"""Settings that decide results, carried in state dicts and checked when one is loaded."""
+
+# No `from __future__ import annotations`: TorchScript cannot read strings.
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .parameters import DispersionWarning
+
+EXTRA = "_extra_state"
+"""Key under which torch keeps what ``get_extra_state`` returns."""
+
+
+class CheckedState(nn.Module):
+    """A module whose state dict tells its settings, and that refuses the state of another one.
+
+    A subclass says in :meth:`checked_settings` what decides its results beside its tensors. A state
+    is checked before anything of it is copied, whether strict or not.
+    """
+
+    def checked_settings(self) -> dict[str, Any]:
+        """What decides results beside tensors and is checked: numbers, strings and lists."""
+        return {}
+
+    def told_settings(self) -> dict[str, Any]:
+        """Attributes that go with the tensors of a state, and are taken from it."""
+        return {}
+
+    def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Refuse, by its tensors, the state of another module that does not tell its settings."""
+
+    def get_extra_state(self) -> Tensor:
+        """Settings as JSON in bytes, uint8: a tensor, which every format of weights can hold."""
+        text = json.dumps({**self.checked_settings(), **self.told_settings()}).encode()
+        return torch.tensor(list(text), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, extra: Tensor) -> None:
+        """Take what is told.
+
+        Raises:
+            ValueError: for settings of another module; one sentence.
+        """
+        found = unpacked(extra)
+        refuse_others(self.checked_settings(), found)
+        for name in self.told_settings():
+            setattr(self, name, found.get(name))
+
+    def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if prefix + EXTRA in given:
+            refuse_others(self.checked_settings(), unpacked(given[prefix + EXTRA]))
+        elif any(name.startswith(prefix) for name in given):
+            self.check_older(given, prefix)
+            given[prefix + EXTRA] = self.get_extra_state()
+        super()._load_from_state_dict(given, prefix, *rest)
+
+
+def unpacked(extra: object) -> dict[str, Any]:
+    """Settings in the bytes of an extra state.
+
+    Raises:
+        ValueError: for something else.
+    """
+    try:
+        found = json.loads(bytes(extra.tolist()))  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"expected settings of d3torch in a state, got {extra!r:.60}")
+    return found
+
+
+def refuse_others(own: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuse settings that differ from those of the module.
+
+    Raises:
+        ValueError: naming the first that differs; one that either side does not know is passed by.
+    """
+    for name, value in own.items():
+        if None not in (value, found.get(name)) and found[name] != value:
+            raise ValueError(f"expected a state with {name} {value}, got one with {found[name]}")
+
+
+def refuse_other_tables(own: Mapping[str, Any], given: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a state whose tables are not those of the module.
+
+    Args:
+        own: arrays by name.
+        given: state dict.
+        prefix: of the names in it.
+
+    Raises:
+        ValueError: naming the first that differs by more than the rounding of float32.
+    """
+    for name, values in own.items():
+        found = given.get(prefix + name)
+        if found is None or found.is_meta:
+            continue
+        expected, there = (
+            torch.as_tensor(values, device="cpu").double(),
+            found.detach().cpu().double(),
+        )
+        if there.shape != expected.shape or not torch.allclose(there, expected, rtol=1e-5, atol=0):
+            shown = f" {list(values)}" if name == "numbers" else " of this module"
+            raise ValueError(
+                f"expected a state with {name}{shown}, "
+                "got one of other elements, units or reference"
+            )
+
+
+def warn_of_missing(settings: dict[str, Any]) -> None:
+    """Say that a state does not tell its settings, so that those of the module are taken."""
+    taken = ", ".join(f"{name} {value}" for name, value in settings.items())
+    warnings.warn(
+        "the state dict does not tell its settings (an older d3torch wrote it, TorchScript, or it "
+        f"is a part): taken are {taken}",
+        DispersionWarning,
+        stacklevel=2,
+    )

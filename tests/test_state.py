@@ -1,0 +1,164 @@
+"""State dicts: settings that decide results are in them, or checked against them; never misread."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from d3torch import D3BJ, DispersionWarning
+from d3torch.evaluate import evaluate
+from d3torch.state import EXTRA
+
+SETTINGS: dict[str, Any] = {"xc": "pbe", "cutoff": 9.0, "cn_cutoff": 7.0}
+CRYSTAL = [[0.0, 0.0, 0.0], [2.82, 0.0, 0.0]]
+CELL = [[0.0, 2.82, 2.82], [2.82, 0.0, 2.82], [2.82, 2.82, 0.0]]
+
+
+def _model(elements: Any = ("Na", "Cl"), **changes: Any) -> D3BJ:
+    return D3BJ(elements, **{**SETTINGS, **changes})
+
+
+def _energy(model: D3BJ) -> float:
+    return evaluate(model, CRYSTAL, CELL, True, [11, 17]).energy.item()
+
+
+def _older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state as versions wrote it that kept no settings."""
+    return {name: value for name, value in state.items() if not name.endswith(EXTRA)}
+
+
+OTHERS = {
+    "order of elements": (
+        {"elements": ["Cl", "Na"]},
+        r"elements \[17, 11\], got one with \[11, 17",
+    ),
+    "elements": ({"elements": ["Na", "Br"]}, r"elements \[11, 35\], got one with \[11, 17"),
+    "units": ({"units": "hartree/bohr"}, "units hartree/bohr, got one with eV/A"),
+    "reference": ({"reference": "2010"}, "reference 2010, got one with 2024"),
+    "cutoff": ({"cutoff": 12.0}, "cutoff 12.0, got one with 9.0"),
+    "cn_cutoff": ({"cn_cutoff": 9.0}, "cn_cutoff 9.0, got one with 7.0"),
+    "width": ({"width": 1.0}, "width 1.0, got one with 0.0"),
+    "tail": ({"tail": True, "width": 0.0}, "tail True, got one with False"),
+}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_state_of_other_settings_is_refused_and_changes_nothing(name: str, strict: bool) -> None:
+    changes, message = OTHERS[name]
+    other = _model(**changes)
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    with pytest.raises(ValueError, match=f"^expected a state with {message}"):
+        other.load_state_dict(_model(xc="b3lyp").state_dict(), strict=strict)
+    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "changes", [{"elements": ["Cl", "Na"]}, {"units": "hartree/bohr"}, {"elements": ["Na", "Br"]}]
+)
+def test_an_older_state_of_other_tables_is_refused(changes: dict[str, Any], strict: bool) -> None:
+    with pytest.raises(ValueError, match=r"got one of other elements, units or reference$"):
+        _model(**changes).load_state_dict(_older(_model().state_dict()), strict=strict)
+
+
+def test_an_older_state_of_another_reference_is_refused() -> None:
+    """Where the generations differ at all: from francium on."""
+    states = _older(D3BJ(["Fr"], "pbe", reference="2010").state_dict())
+    with pytest.raises(ValueError, match=r"got one of other elements, units or reference$"):
+        D3BJ(["Fr"], "pbe").load_state_dict(states)
+
+
+def test_an_older_state_is_read_and_what_it_does_not_tell_is_said() -> None:
+    given, expected = _model(xc="b3lyp"), _model()
+    with pytest.warns(DispersionWarning, match="does not tell its settings.*cutoff 9.0, cn_cutoff"):
+        given.load_state_dict(_older(expected.state_dict()))
+    assert _energy(given) == _energy(expected)
+
+
+def test_a_part_of_a_state_is_no_silent_one() -> None:
+    part = {"a2": torch.tensor(4.0, dtype=torch.float64)}
+    with pytest.warns(DispersionWarning, match="or it is a part"):
+        _model().load_state_dict(part, strict=False)
+
+
+def test_the_functional_goes_with_its_damping() -> None:
+    other = _model(xc="b3lyp")
+    other.load_state_dict(_model(xc="PBE-D3(BJ)").state_dict())
+    assert (other.xc, _energy(other)) == ("pbe", _energy(_model()))
+
+
+@pytest.mark.parametrize("assign", [True, False])
+def test_a_module_made_on_meta_is_whole_after_loading(assign: bool) -> None:
+    """As loaders of big models do; what is not in the state would be garbage."""
+    expected = _model()
+    with torch.device("meta"):
+        model = _model(xc="b3lyp")
+    if not assign:
+        model = model.to_empty(device="cpu")
+        for buffer in model.buffers():
+            buffer.fill_(7)
+    model.load_state_dict(expected.state_dict(), assign=assign)
+    assert not any(tensor.is_meta for tensor in (*model.buffers(), *model.parameters()))
+    assert model.species(torch.tensor([17, 11])).tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"among \[11, 17\], got 6"):
+        model.species(torch.tensor([6]))
+    assert _energy(model) == _energy(expected)
+
+
+def test_every_tensor_of_a_module_is_in_its_state() -> None:
+    """What a loader does not fill cannot decide a result."""
+    model = _model(learnable=True)
+    names = {name for name, _ in (*model.named_buffers(), *model.named_parameters())}
+    assert names == {*model.state_dict()} - {EXTRA}
+
+
+def test_a_state_is_tensors_and_survives_a_file_of_weights_alone() -> None:
+    state = _model().state_dict()
+    assert all(isinstance(value, Tensor) for value in state.values())
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    other = _model(xc="b3lyp")
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert _energy(other) == _energy(_model())
+
+
+def test_inside_another_module() -> None:
+    outer, other = nn.ModuleDict({"d3": _model()}), nn.ModuleDict({"d3": _model(["Cl", "Na"])})
+    with pytest.raises(ValueError, match="expected a state with elements"):
+        other.load_state_dict(outer.state_dict())
+    nn.ModuleDict({"d3": _model(xc="b3lyp")}).load_state_dict(outer.state_dict())
+    other.load_state_dict({}, strict=False)  # the state of something else: nothing to say
+
+
+def test_a_pickle_of_an_older_version_is_read() -> None:
+    """It kept a lookup table and neither elements nor reference."""
+    model = _model()
+    for name in ("elements", "reference", "xc"):
+        del model.__dict__[name]
+    model.register_buffer("lookup", torch.zeros(19, dtype=torch.long), persistent=False)
+    again = pickle.loads(pickle.dumps(model))
+    assert "lookup" not in dict(again.named_buffers())
+    assert _energy(again) == _energy(_model())
+    _model().load_state_dict(again.state_dict())
+
+
+def test_scripted_species_follow_the_loaded_elements() -> None:
+    """TorchScript checks nothing, but names and tables stay together."""
+    scripted = torch.jit.script(_model(["Cl", "Na"]))
+    scripted.load_state_dict(_older(_model().state_dict()))
+    assert scripted.species(torch.tensor([17, 11])).tolist() == [1, 0]
+    with pytest.raises(RuntimeError, match="_extra_state"):
+        scripted.load_state_dict(_model().state_dict())
+
+
+def test_what_is_no_state_of_ours_is_refused() -> None:
+    state = {**_model().state_dict(), EXTRA: torch.zeros(3, dtype=torch.uint8)}
+    with pytest.raises(ValueError, match=r"^expected settings of d3torch in a state, got"):
+        _model().load_state_dict(state)
