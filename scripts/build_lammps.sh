@@ -6,7 +6,7 @@
 #   --prefix    where to build and install, outside this repository; default ~/.cache/d3torch/lammps
 # Needs cmake, an MPI with its headers, and the .venv of scripts/setup.sh, whose Python LAMMPS will
 # run. Half an hour on two cores; run it again after an interruption and it goes on. Then:
-#   LMP=PREFIX/bin/lmp bash scripts/test.sh tests/test_lammps_real.py
+#   LMP=PREFIX/bin/lmp bash scripts/test.sh tests/integrations/test_lammps_real.py
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 usage() { sed -n '4,6p' "$0" | sed 's/^# //' >&2; exit 2; }

@@ -10,7 +10,7 @@ echo "== types"
 .venv/bin/mypy
 if command -v nvcc > /dev/null; then
   echo "== CUDA kernels compile (nothing runs on a GPU here)"
-  bash scripts/compile_cuda.sh
+  bash scripts/checks/compile_cuda.sh
 fi
 echo "== tests"
 .venv/bin/python -m pytest "$@"

@@ -26,7 +26,7 @@ from d3torch.reference import reference_tables
 from d3torch.units import BOHR
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from corpus import Structure, random_structures  # noqa: E402
 from systems import pair_list  # noqa: E402

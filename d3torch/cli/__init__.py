@@ -1,0 +1,248 @@
+"""The command ``d3torch``: energies of files, training labels, and the table of functionals.
+
+Exit codes: 0 all is well, 1 an input failed (the others still ran), 2 wrong usage. Errors are one
+line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .. import __version__
+from ..extras import import_extra
+from ..model import PRESETS
+from ..parameters import Functional, damping_parameters, functionals
+from ..reference import REFERENCES
+from .console import Parser, complain, one_line, progress, warnings_as_lines
+from .frames import Output, frame_summary
+from .glass import add_glass
+from .labels import add_labels
+from .lammps import add_lammps
+from .models import add_models
+from .reading import add_reading, check_reading, read_frames
+
+UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "pressure": "GPa", "stress": "eV/A^3"}
+
+COLUMNS = {
+    "file": "file",
+    "frame": "frame",
+    "formula": "formula",
+    "pbc": "pbc",
+    "energy": "energy / eV",
+    "energy_per_atom": "meV/atom",
+    "max_force": "largest force / eV/A",
+    "pressure": "pressure / GPa",
+}
+
+
+def _table(rows: list[list[Any]], headers: list[str], digits: tuple[str, ...]) -> str:
+    """Rows as text in columns; those without digits are no numbers."""
+    words = [column for column, form in enumerate(digits) if not form]
+    text: str = import_extra("tabulate", "cli").tabulate(
+        rows, headers=headers, floatfmt=digits, missingval="-", disable_numparse=words
+    )
+    return text
+
+
+def _cutoff(text: str) -> float | str:
+    """A length, or the word auto."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a length or auto, got {text!r}") from None
+
+
+def _add_energy(commands: Any) -> None:
+    """Arguments of ``d3torch energy``."""
+    add = commands.add_parser(
+        "energy", help="D3(BJ) energy, forces and pressure of structures", allow_abbrev=False
+    )
+    add.set_defaults(run=run_energy)
+    add.add_argument(
+        "files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices, - is stdin"
+    )
+    add_reading(add)
+    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
+    add.add_argument(
+        "--cutoff", type=_cutoff, metavar="A", help="or 'auto'; default: that of the preset"
+    )
+    add.add_argument(
+        "--tolerance", type=float, default=1e-4, metavar="EV", help="per atom, of --cutoff auto"
+    )
+    add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
+    add.add_argument(
+        "--width", type=float, metavar="A", help="smooth cutoff; default: 0, with --tail 2"
+    )
+    add.add_argument("--tail", action="store_true", help="add the energy beyond the cutoff")
+    add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
+    add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
+    add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+    add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
+    add.add_argument("--json", action="store_true", help="print one JSON document")
+    add.add_argument("--output", metavar="FILE", help="write frames with results, .extxyz or .xyz")
+    add.add_argument("--overwrite", action="store_true", help="replace an existing output file")
+
+
+def _add_functionals(commands: Any) -> None:
+    """Arguments of ``d3torch functionals``."""
+    add = commands.add_parser(
+        "functionals", help="damping parameters and their sources", allow_abbrev=False
+    )
+    add.set_defaults(run=run_functionals)
+    add.add_argument("pattern", nargs="?", metavar="PATTERN", help="part of a name, or *pattern*")
+    add.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = Parser(prog="d3torch", description="D3(BJ) dispersion; lengths in A, energies in eV.")
+    parser.add_argument("--version", action="version", version=f"d3torch {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_energy(commands)
+    _add_functionals(commands)
+    add_labels(commands)
+    add_models(commands)
+    add_glass(commands)
+    add_lammps(commands)
+    return parser
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the calculator."""
+    names = "xc cutoff cn_cutoff width tail tolerance reference preset dtype device"
+    return {name: getattr(args, name) for name in names.split()}
+
+
+def _settings(calculator: Any) -> dict[str, Any]:
+    """What is computed with: arguments of the calculator, cutoffs of presets filled in."""
+    parameters = dict(calculator.parameters)
+    model = calculator.model([1])
+    parameters["cn_cutoff"], parameters["width"] = model.cn_cutoff, model.width
+    parameters["xc"] = model.xc
+    if parameters["cutoff"] is None:
+        parameters["cutoff"] = model.cutoff
+    parameters["damping"] = damping_parameters(parameters["xc"])._asdict()
+    return parameters
+
+
+def _run_file(
+    name: str,
+    args: argparse.Namespace,
+    calculator: Any,
+    output: Output | None,
+    fail: Callable[..., None],
+) -> Iterator[dict[str, Any]]:
+    """Summaries of the frames of one file; reports what fails and goes on."""
+
+    def warn(words: str) -> None:
+        complain(f"warning: {words}", name)
+
+    try:
+        frames = read_frames(name, args.format, args.elements, warn)
+        for number, atoms, problem in progress(frames, name):
+            if problem is not None:
+                fail(ValueError(problem), name, f"frame {number}")
+                continue
+            results = None
+            try:
+                results, summary = frame_summary(atoms, calculator)
+                yield {"file": name, "frame": number, **summary}
+            except (ValueError, TypeError, RuntimeError) as error:
+                fail(error, name, f"frame {number}")
+            if output is not None:
+                output.write(atoms, results)
+    except Exception as error:  # a reader of ASE may raise anything on a broken file
+        fail(error, name)
+
+
+def run_energy(args: argparse.Namespace) -> int:
+    """``d3torch energy``; the exit code."""
+    for module in ("ase", "tqdm", "tabulate"):
+        import_extra(module, "cli")
+    try:
+        check_reading(args)
+        calculator = import_extra("d3torch.integrations.ase", "cli").D3Calculator(**_given(args))
+        settings = _settings(calculator)
+        output = Output(args.output, args.overwrite) if args.output else None
+    except (TypeError, ValueError, OSError) as error:
+        complain(error)
+        return 2
+    errors: list[dict[str, str]] = []
+
+    def fail(error: Exception, *place: str) -> None:
+        complain(error, *place)
+        errors.append({"where": ": ".join(place), "message": one_line(error)})
+
+    with output or contextlib.nullcontext():
+        rows = [r for name in args.files for r in _run_file(name, args, calculator, output, fail)]
+    if args.json:
+        document = {"version": __version__, "settings": settings, "units": UNITS}
+        print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
+    elif rows:
+        print(_energy_table(rows))
+    return 1 if errors else 0
+
+
+def _energy_table(rows: list[dict[str, Any]]) -> str:
+    """One line for each frame."""
+
+    def cell(row: dict[str, Any], key: str) -> Any:
+        if key == "pbc":
+            return " ".join("FT"[axis] for axis in row[key]) if any(row[key]) else "none"
+        return row[key] * 1000.0 if key == "energy_per_atom" else row[key]
+
+    cells = [[cell(row, key) for key in COLUMNS] for row in rows]
+    digits = ("", "d", "", "", ".8f", ".4f", ".6f", ".5f")
+    return _table(cells, list(COLUMNS.values()), digits)
+
+
+def _as_json(functional: Functional) -> dict[str, Any]:
+    return {**functional._asdict(), "parameters": functional.parameters._asdict()}
+
+
+def run_functionals(args: argparse.Namespace) -> int:
+    """``d3torch functionals``; the exit code."""
+    found = functionals(args.pattern)
+    if args.json:
+        print(json.dumps([_as_json(f) for f in found], indent=1))
+    elif found:
+        rows = [[f.name, *f.parameters, f.doi, " ".join(f.aliases)] for f in found]
+        headers = ["functional", "s6", "s8", "a1", "a2 / bohr", "doi", "aliases"]
+        print(_table(rows, headers, ("", *[".6g"] * 4, "", "")))
+    if not found:
+        complain(f"expected part of the name of a functional, got {args.pattern!r}")
+    return 0 if found else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 (an input failed) or 2 (wrong usage); 130 after an interrupt.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+        args.words = list(sys.argv[1:] if argv is None else argv)
+        with warnings_as_lines():
+            code: int = args.run(args)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except ImportError as error:
+        complain(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `d3torch functionals | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code

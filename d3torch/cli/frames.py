@@ -1,0 +1,95 @@
+"""Frames of the command line: evaluated, written next to their results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..extras import import_extra
+
+SUFFIXES = (".extxyz", ".xyz")
+
+
+def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All results of one frame, and the scalars that a table shows.
+
+    Returns:
+        The results of the calculator, and a dict of plain numbers and strings for JSON; ``cell`` is
+        None without one, ``stress`` and ``pressure`` where the calculator gives no stress.
+
+    Raises:
+        TypeError, ValueError: see :class:`d3torch.D3Calculator`.
+    """
+    if len(atoms) == 0:
+        raise ValueError("expected a structure with atoms, got none")
+    calculator.calculate(atoms)
+    results: dict[str, Any] = calculator.results
+    stress = results.get("stress")
+    gpa = import_extra("ase.units", "cli").GPa
+    return results, {
+        "formula": atoms.get_chemical_formula(empirical=False),
+        "atoms": len(atoms),
+        "pbc": atoms.pbc.tolist(),
+        "cell": atoms.cell.tolist() if atoms.cell.rank else None,
+        "cutoff": results["cutoff"],
+        "energy": results["energy"],
+        "energy_per_atom": results["energy"] / len(atoms),
+        "max_force": float(np.linalg.norm(results["forces"], axis=1).max()),
+        "pressure": None if stress is None else float(-stress[:3].mean() / gpa),
+        "stress": None if stress is None else stress.tolist(),
+    }
+
+
+class Output:
+    """An extxyz file that appears under its name when all is written, and not before.
+
+    Every frame keeps its own info, arrays and calculator results, and gains ``d3_energy`` (eV) and
+    ``d3_stress`` (Voigt, eV/A^3, where there is one) in ``atoms.info``, and ``d3_forces`` (eV/A)
+    in ``atoms.arrays``. A frame that failed is written without them.
+
+    Args:
+        path: ends in .extxyz or .xyz, in an existing folder.
+        overwrite: whether to replace an existing file.
+
+    Raises:
+        ValueError: for another ending.
+        FileExistsError: if the file exists and is not to be replaced.
+        FileNotFoundError: if the folder does not exist.
+    """
+
+    def __init__(self, path: str, overwrite: bool) -> None:
+        self.path = Path(path)
+        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        if self.path.suffix not in SUFFIXES:
+            raise ValueError(f"expected an output file {' or '.join(SUFFIXES)}, got {path}")
+        if self.path.exists() and not overwrite:
+            raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"expected a folder to write to, got {self.path.parent}")
+
+    def __enter__(self) -> Output:
+        self.partial.touch()
+        return self
+
+    def write(self, atoms: Any, results: dict[str, Any] | None) -> None:
+        """Append one frame with its results."""
+        for old in (atoms.info, atoms.arrays):
+            for key in ("d3_energy", "d3_stress", "d3_forces"):
+                old.pop(key, None)
+        if results is not None:
+            atoms.info["d3_energy"] = results["energy"]
+            atoms.arrays["d3_forces"] = results["forces"]
+            if "stress" in results:
+                atoms.info["d3_stress"] = results["stress"]
+        write = import_extra("ase.io", "cli").write
+        write(self.partial, atoms, format="extxyz", append=True)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Give the file its name, or remove it after an interrupt."""
+        if kind is None and self.partial.stat().st_size > 0:
+            os.replace(self.partial, self.path)
+        else:
+            self.partial.unlink()

@@ -1,0 +1,301 @@
+"""The command ``d3torch glass``: runs, analyses and reports of the silicate glass study.
+
+``d3torch.glass`` knows no dispersion; this file joins it with the calculators of d3torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..extras import import_extra
+from ..parameters import damping_parameters
+from ..units import BOHR
+from .console import complain
+from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
+
+D3 = ("none", "d3torch", "torch-dftd", "lammps")
+STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
+
+
+def _glass(name: str) -> Any:
+    return import_extra(f"d3torch.glass.{name}", "glass")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Numbers between commas; none for 'none'."""
+    try:
+        return () if text == "none" else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
+
+
+def _add_protocol(add: argparse.ArgumentParser) -> None:
+    """One option for each setting of the protocol."""
+    protocol = _glass("protocol")
+    group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
+    group.add_argument("--preset", choices=protocol.PRESETS, default="paper")
+    for field in dataclasses.fields(protocol.Protocol):
+        many = isinstance(field.default, tuple)
+        value: Any = field.default
+        shown = ",".join(map(str, value)) if many else value
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=_numbers if many else float,
+            metavar="X,X" if many else "X",
+            help=f"paper: {shown}",
+        )
+
+
+def _add_run(commands: Any) -> None:
+    """``run`` in ASE, and ``lammps``, which writes the same jobs as inputs."""
+    add = commands.add_parser("run", help="melt, quench and measure glasses", allow_abbrev=False)
+    add.set_defaults(run=run_run)
+    _add_jobs(add, "pmmcs, module:function, or a MACE file")
+    add.add_argument("--chains", nargs="+", default=[], metavar="NAME", help="default: all")
+    add.add_argument("--job", type=int, metavar="K", help="run only the K-th job, from 0")
+    add.add_argument("--list", action="store_true", help="list the jobs and end")
+    add.add_argument("--slurm", type=Path, metavar="FILE", help="write a job array and end")
+    add = commands.add_parser("lammps", help="inputs for the same jobs", allow_abbrev=False)
+    add.set_defaults(run=run_lammps)
+    _add_jobs(add, "pmmcs, a DeePMD model, or a MACE model made for ML-IAP (.pt)")
+
+
+def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
+    add.add_argument("folder", type=Path, help="of the study; what is there is continued")
+    add.add_argument("--model", required=True, metavar="MODEL", help=models)
+    add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
+    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional of D3 (default: pbe)")
+    add.add_argument(
+        "--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A", help="(default: 40 bohr)"
+    )
+    add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
+    add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
+    add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
+    add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
+    _add_protocol(add)
+
+
+def _add_results(commands: Any) -> None:
+    add = commands.add_parser("analyse", help="results of jobs that ran", allow_abbrev=False)
+    add.set_defaults(run=run_analyse)
+    add.add_argument("folder", type=Path, help="of the study")
+    add = commands.add_parser("report", help="one page about a study", allow_abbrev=False)
+    add.set_defaults(run=run_report)
+    add.add_argument("folder", type=Path, help="of the study, analysed")
+    add.add_argument("--output", type=Path, metavar="FILE", help="default: FOLDER/report.html")
+    add.add_argument("--title", default="Silicate glasses with and without dispersion")
+    add.add_argument("--note", default="", help="a sentence under the title")
+
+
+def _add_timing(commands: Any) -> None:
+    add = commands.add_parser("timing", help="cost of a step by backend", allow_abbrev=False)
+    add.set_defaults(run=run_timing)
+    add.add_argument("structure", help="a file of ASE")
+    add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
+    add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first is 1")
+    add.add_argument("--xc", default="pbe", metavar="NAME")
+    add.add_argument("--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A")
+    add.add_argument("--device", default="cpu", metavar="NAME")
+    add.add_argument("--steps", type=int, default=20, metavar="N")
+    add.add_argument("--dt", type=float, default=1.0, metavar="FS")
+    add.add_argument("--output", type=Path, metavar="FILE", help="JSON; timing.json is reported")
+
+
+def add_glass(commands: Any) -> None:
+    """The command and its own commands."""
+    add = commands.add_parser("glass", help="the silicate glass study", allow_abbrev=False)
+    parts = add.add_subparsers(metavar="PART", required=True)
+    _add_run(parts)
+    _add_results(parts)
+    _add_timing(parts)
+
+
+def planned_jobs(args: argparse.Namespace) -> list[Any]:
+    """All jobs that the arguments ask for.
+
+    Raises:
+        ValueError: for unknown compositions, sizes, seeds, or a protocol that cannot be run.
+    """
+    jobs, facts, protocol = _glass("jobs"), _glass("facts"), _glass("protocol")
+    if args.atoms < 96 or args.atoms % 3:
+        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
+    if min(args.seed) < 1:
+        raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
+    fields = [f.name for f in dataclasses.fields(protocol.Protocol)]
+    given = {n: getattr(args, n) for n in fields if getattr(args, n) is not None}
+    p = protocol.Protocol(**(protocol.PRESETS[args.preset] | given))
+    everything = [c.name for c in facts.compositions()]
+    names = everything if args.composition == ["all"] else args.composition
+    names = [facts.composition(name).name for name in names]
+    return [
+        jobs.Job(name, seed, args.model, d3, args.atoms // 3, p)
+        for name, d3, seed in itertools.product(names, args.d3, args.seed)
+    ]
+
+
+def slurm_script(arguments: list[str], count: int) -> str:
+    """A job array of Slurm that runs every job; send it again to continue what was cut off."""
+    command = shlex.join(["d3torch", "glass", "run", *arguments])
+    return (
+        "#!/bin/bash\n"
+        "#SBATCH --job-name=glass\n"
+        f"#SBATCH --array=0-{count - 1}\n"
+        "#SBATCH --ntasks=1\n#SBATCH --cpus-per-task=4\n#SBATCH --time=24:00:00\n"
+        "#SBATCH --requeue\n#SBATCH --output=glass_%A_%a.out\n"
+        "# For a GPU add: #SBATCH --gres=gpu:1, and --device cuda below.\n"
+        "export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK\n"
+        f'{command} --job "$SLURM_ARRAY_TASK_ID"\n'
+    )
+
+
+def _without_slurm(args: argparse.Namespace) -> list[str]:
+    """The arguments of this process but for --slurm and its file."""
+    words: list[str] = args.words[2:]  # after "glass run"
+    at = words.index("--slurm")
+    return words[:at] + words[at + 2 :]
+
+
+def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
+    runner, protocol = _glass("jobs"), _glass("protocol")
+    tqdm, failed = import_extra("tqdm", "cli").tqdm, 0
+    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "device": args.device}
+    for job in jobs:
+        planned = protocol.chains(job.protocol)
+        chosen = {"quench", *args.chains} if args.chains else set(planned)
+        total = sum(runner.steps_done_all(c) for n, c in planned.items() if n in chosen)
+        with tqdm(
+            total=total, desc=job.name, unit=" steps", disable=not sys.stderr.isatty()
+        ) as bar:
+
+            def tell(steps: int, chain: str, bar: Any = bar) -> None:
+                bar.set_postfix_str(chain, refresh=False)
+                bar.update(steps)
+
+            try:
+                one = calculator(job.model, job.d3, args.xc, args.d3_cutoff, args.device)
+                runner.run_job(job, args.folder, one, tell, args.chains, extra)
+            except (ValueError, RuntimeError, OSError) as error:
+                complain(error, job.name)
+                failed += 1
+    return 1 if failed else 0
+
+
+def run_run(args: argparse.Namespace) -> int:
+    """``d3torch glass run``; the exit code."""
+    try:
+        jobs = planned_jobs(args)
+        if args.job is not None:
+            if not 0 <= args.job < len(jobs):
+                raise ValueError(f"expected a job from 0 to {len(jobs) - 1}, got {args.job}")
+            jobs = [jobs[args.job]]
+    except ValueError as error:
+        complain(error)
+        return 2
+    if args.slurm is not None:
+        _glass("files").write_text(args.slurm, slurm_script(_without_slurm(args), len(jobs)))
+        return 0
+    if args.list:
+        print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
+        return 0
+    return _run_all(jobs, args)
+
+
+def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
+    """Inputs of one job, with the file of d3torch if that is wanted."""
+    jobs, route = _glass("jobs"), _glass("lammps_route")
+    model = job.model if job.model == "pmmcs" else str(Path(job.model).resolve())
+    if Path(model).suffix == ".pt":
+        refuse_second_dispersion(dispersion_in_file(model), job.model, job.d3)
+    potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
+    folder: Path = args.folder / job.name
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "engine": "LAMMPS"}
+    jobs.write_manifest(job, folder, extra)
+    atoms = jobs.initial(job, folder)
+    planned = _glass("protocol").chains(job.protocol)
+    route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
+    if potential.loads_d3:
+        host = import_extra("d3torch.integrations.lammps", "glass")
+        given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
+        elements = _glass("facts").ELEMENTS
+        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
+    return folder / "lammps" / "run.sh"
+
+
+def run_lammps(args: argparse.Namespace) -> int:
+    """``d3torch glass lammps``; the exit code."""
+    try:
+        if "d3torch" in args.d3:
+            damping_parameters(args.xc)  # refused here if unknown, not later by LAMMPS
+        if args.model != "pmmcs" and not Path(args.model).is_file():
+            raise ValueError(f"expected pmmcs or a file as model, got {args.model!r}")
+        for job in planned_jobs(args):
+            print("bash", _write_lammps(job, args))
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 2
+    return 0
+
+
+def run_analyse(args: argparse.Namespace) -> int:
+    """``d3torch glass analyse``; the exit code."""
+    analyse, failed = _glass("analyse"), 0
+    folders = sorted(path.parent for path in args.folder.glob("*/manifest.json"))
+    if not folders:
+        complain(f"expected jobs of d3torch glass run in {args.folder}, got none")
+        return 2
+    for folder in folders:
+        try:
+            found = analyse.analyse_job(folder)
+        except (ValueError, OSError) as error:
+            complain(error, folder.name)
+            failed += 1
+            continue
+        density = found["density"]
+        missing = ", ".join(found["missing"]) or "nothing"
+        print(f"{folder.name}: density {density['value']:.4f} g/cm^3, missing: {missing}")
+    return 1 if failed else 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """``d3torch glass report``; the exit code."""
+    output = args.output or args.folder / "report.html"
+    try:
+        _glass("report").write_report(args.folder, output, args.title, args.note)
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 1
+    print(output)
+    return 0
+
+
+def run_timing(args: argparse.Namespace) -> int:
+    """``d3torch glass timing``; the exit code."""
+    timing, read = _glass("timing"), import_extra("ase.io", "ase").read
+    try:
+        given = (args.xc, args.d3_cutoff, args.device)
+        calculators = {d3: calculator(args.model, d3, *given) for d3 in args.d3}
+        conditions = (
+            f"model {args.model}, D3 to {args.d3_cutoff:.2f} A, device {args.device}, "
+            f"torch on {torch.get_num_threads()} threads, median of {args.steps} NPT steps in ASE"
+        )
+        found = timing.rates(read(args.structure), calculators, args.steps, args.dt, conditions)
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 1
+    for name, t in found["backends"].items():
+        print(
+            f"{name:12} {t['ms_per_step']:10.2f} ms/step {t['ps_per_hour']:9.2f} ps/h"
+            f" {t['relative']:7.2f}"
+        )
+    if args.output is not None:
+        _glass("files").write_json(args.output, found)
+    return 0

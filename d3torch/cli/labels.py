@@ -1,0 +1,299 @@
+"""The command ``d3torch labels``: D3(BJ) subtracted from the labels of a training set, or added.
+
+A model trained on what is left, and fused with the same D3 afterwards, predicts the original
+labels. All frames are treated or no file appears: half a training set would be worse than none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..extras import import_extra
+from ..model import PRESETS
+from ..parameters import canonical_name
+from ..reference import REFERENCES
+from .console import complain, one_line, progress
+from .extxyz import TextFrame
+from .frames import Output
+from .reading import add_reading, check_reading, frame_problem, label_frames
+
+Floats = NDArray[np.float64]
+
+SIGNS = {"subtract": -1.0, "add": 1.0}
+
+ISOLATED = "IsolatedAtom"
+"""The ``config_type`` by which MACE knows the reference energies of elements."""
+
+LABEL = re.compile(r"energy|force|stress|virial", re.IGNORECASE)
+
+
+STRESSED = 10.0
+"""Largest stress that is taken for eV/A^3; it is 16 Mbar, and 10 kB are not rare in a cell."""
+
+KILOBAR = 6.2415e-4
+"""eV/A^3."""
+
+
+class Keys(NamedTuple):
+    """Names of the labels, as in the arguments of ``mace_run_train``; several of a kind if need be.
+
+    A program may write the energy twice, as ``energy`` and as ``free_energy``.
+    """
+
+    energy: tuple[str, ...] = ("REF_energy",)
+    forces: tuple[str, ...] = ("REF_forces",)
+    stress: tuple[str, ...] = ("REF_stress",)
+    virials: tuple[str, ...] = ("REF_virials",)
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """The kind and the name of each label."""
+        return [(kind, key) for kind, keys in self._asdict().items() for key in keys]
+
+
+class Labels:
+    """D3(BJ) taken out of the labels of frames, or put back.
+
+    Energies in eV, forces in eV/A, ``stress`` in ASE's sign in eV/A^3, ``virials`` as in MACE,
+    -stress * volume in eV; the last two as 6 numbers in Voigt order or as 9.
+
+    Args:
+        action: ``"subtract"`` or ``"add"``.
+        calculator: a :class:`d3torch.D3Calculator` in float64.
+        keys: names of the labels.
+        required: those that must occur in a frame at least.
+    """
+
+    def __init__(
+        self, action: str, calculator: Any, keys: Keys, required: Sequence[str] = ()
+    ) -> None:
+        self.action, self.calculator, self.keys = action, calculator, keys
+        self.missing = set(required)
+        self.counts = dict.fromkeys((*Keys._fields, "frames", "isolated"), 0)
+        self.others: set[str] = set()
+        model = calculator.model([1])
+        self.settings = {
+            "d3_xc": canonical_name(calculator.parameters["xc"]),
+            "d3_cutoff": str(model.cutoff),
+            "d3_cn_cutoff": str(model.cn_cutoff),
+            "d3_width": str(model.width),
+            "d3_reference": calculator.parameters["reference"],
+            "d3_version": __version__,
+        }
+
+    def treat(self, frame: TextFrame) -> None:
+        """Change one frame.
+
+        Raises:
+            ValueError: for a frame that was treated already, or, to add, was not or otherwise; for
+                labels of another shape, and structures that D3 does not take.
+            TypeError: see :class:`d3torch.D3Calculator`.
+        """
+        present = [(kind, key) for kind, key in self.keys.kinds() if key in frame.names()]
+        isolated = frame.get("config_type") == ISOLATED and int(frame.count) == 1
+        state = "isolated_atom" if isolated else "subtracted"
+        treated = " ".join(key for _, key in present) or "none"
+        tags = {"d3_labels": state, "d3_treated": treated, **self.settings}
+        self._check_history(frame, tags)
+        if present and not isolated:
+            self._change(frame, present)
+        if self.action == "subtract":
+            frame.tag(tags)
+        else:
+            frame.untag(tags)
+        self._count(frame, present, isolated)
+
+    def _check_history(self, frame: TextFrame, tags: dict[str, str]) -> None:
+        """Refuse what was subtracted twice, or would be added to what it was not taken from."""
+        was = frame.get("d3_labels")
+        if self.action == "subtract" and was is not None:
+            raise ValueError(f"expected labels with their dispersion, got d3_labels={was}")
+        if self.action == "add" and was is None:
+            raise ValueError("expected labels that d3torch subtracted from, got no d3_labels")
+        for key, value in tags.items() if self.action == "add" else ():
+            if key != "d3_version" and _plain(key, frame.get(key)) != value:
+                raise ValueError(f"expected {key}={frame.get(key)} as subtracted, got {value}")
+
+    def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
+        """Add sign * D3 to the labels that are there."""
+        atoms = frame.atoms()
+        problem = frame_problem(frame, atoms)
+        if problem is not None:
+            raise ValueError(problem)
+        if len(atoms) == 0:
+            raise ValueError("expected a structure with atoms, got none")
+        self.calculator.calculate(atoms)
+        found = self.calculator.results
+        volume, sign = atoms.cell.volume, SIGNS[self.action]
+        for name, key in present:
+            if name == "forces":
+                _change_forces(frame, key, sign * found["forces"])
+            elif name == "energy":
+                _change_energy(frame, key, sign * found["energy"])
+            else:
+                scale = 1.0 if name == "stress" else -volume
+                _check_unit(frame, key, abs(scale))
+                stress = found.get("stress")
+                _change_stress(frame, key, None if stress is None else sign * scale * stress)
+
+    def _count(self, frame: TextFrame, present: list[tuple[str, str]], isolated: bool) -> None:
+        """Keep what the summary says."""
+        self.counts["frames"] += 1
+        for name in ["isolated"] if isolated else [kind for kind, _ in present]:
+            self.counts[name] += 1
+        self.missing -= {key for _, key in present}
+        ours = {"config_type", *(key for _, key in self.keys.kinds())}
+        self.others |= {
+            name
+            for name in {*frame.names()} - ours
+            if LABEL.search(name) and not name.startswith(("config_", "d3_"))
+        }
+
+    def check_all(self) -> None:
+        """Refuse a file that had nothing to treat, or not what was asked for.
+
+        Raises:
+            ValueError: if there were no frames, no labels in any, or not all that are required.
+        """
+        if self.counts["frames"] == 0:
+            raise ValueError("expected frames, got none")
+        wanted = [key for _, key in self.keys.kinds()]
+        if any(self.counts[name] for name in Keys._fields):
+            wanted = sorted(self.missing)
+        if wanted:
+            found = ", ".join(sorted(self.others)) or "none like it"
+            raise ValueError(f"expected labels named {', '.join(wanted)}, got {found}")
+
+    def summary(self) -> str:
+        """What was done, in one or two lines."""
+        done = "subtracted from" if self.action == "subtract" else "added to"
+        parts = [f"{self.counts[name]} {name}" for name in Keys._fields]
+        text = f"{self.settings['d3_xc']} D3(BJ) {done} {', '.join(parts)} of "
+        text += f"{self.counts['frames']} frames, {self.counts['isolated']} isolated atoms kept"
+        return text + (f"\nleft as they are: {', '.join(sorted(self.others))}" * bool(self.others))
+
+
+def _plain(key: str, value: str | None) -> str | None:
+    """A setting of a frame; an older version wrote the functional as it was given."""
+    try:
+        return canonical_name(value) if key == "d3_xc" and value is not None else value
+    except ValueError:
+        return value
+
+
+def _change_energy(frame: TextFrame, key: str, change: float) -> None:
+    values = frame.values(key)
+    if values is None or values.shape != (1,) or not np.isfinite(values).all():
+        raise ValueError(f"expected a number for {key}, got {frame.get(key)!r}")
+    frame.change_values(key, np.array([change]))
+
+
+def _change_forces(frame: TextFrame, key: str, changes: Floats) -> None:
+    if frame.width(key) != 3:
+        raise ValueError(f"expected 3 columns for {key}, got {frame.width(key) or 'none'}")
+    frame.change_columns(key, changes)
+
+
+def _check_unit(frame: TextFrame, key: str, scale: float) -> None:
+    """Refuse a stress that no structure has: it is given in another unit."""
+    values = frame.values(key)
+    largest = 0.0 if values is None or scale == 0.0 else np.abs(values).max(initial=0.0) / scale
+    if np.isfinite(largest) and largest > STRESSED:
+        raise ValueError(
+            f"expected a stress in eV/A^3 for {key}, got one of {largest:.4g}: probably in kB, "
+            f"1 kB is {KILOBAR:g} eV/A^3"
+        )
+
+
+def _change_stress(frame: TextFrame, key: str, change: Floats | None) -> None:
+    """Add a Voigt vector; a molecule's label may be there if it is zero."""
+    values = frame.values(key)
+    if values is None or len(values) not in (6, 9) or not np.isfinite(values).all():
+        raise ValueError(f"expected 6 or 9 numbers for {key}, got {frame.get(key)!r}")
+    if change is None:
+        if values.any():
+            raise ValueError(f"expected a periodic cell with a volume, or zeros for {key}")
+        return
+    frame.change_values(key, change if len(values) == 6 else change[[0, 5, 4, 5, 1, 3, 4, 3, 2]])
+
+
+def add_labels(commands: Any) -> None:
+    """Arguments of ``d3torch labels``."""
+    add = commands.add_parser(
+        "labels", help="subtract D3(BJ) from the labels of a training set", allow_abbrev=False
+    )
+    add.set_defaults(run=run_labels)
+    add.add_argument("action", choices=SIGNS, help="add undoes subtract")
+    add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
+    add.add_argument("output", metavar="OUT.xyz")
+    add_reading(add)
+    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
+    for name, text in (("--cutoff", "of pairs"), ("--cn-cutoff", "of coordination numbers")):
+        add.add_argument(name, type=float, metavar="A", help=f"{text}; default: of the preset")
+    add.add_argument("--width", type=float, default=0.0, metavar="A", help="smooth cutoff")
+    add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
+    add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
+    for name, (key,) in Keys()._asdict().items():
+        text = f"one or several (default: {key})"
+        add.add_argument(f"--{name}-key", nargs="+", action="extend", metavar="KEY", help=text)
+    add.add_argument("--overwrite", action="store_true", help="replace an existing output file")
+
+
+def run_labels(args: argparse.Namespace) -> int:
+    """``d3torch labels``; the exit code."""
+    for module in ("ase", "tqdm"):
+        import_extra(module, "cli")
+    names = ["xc", "cutoff", "cn_cutoff", "width", "reference", "preset"]
+    try:
+        check_reading(args)
+        calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
+        calculator = calculator_of(**{name: getattr(args, name) for name in names})
+        output = Output(args.output, args.overwrite)
+    except (TypeError, ValueError, OSError) as error:
+        complain(error)
+        return 2
+    given = {name: tuple(getattr(args, f"{name}_key") or ()) for name in Keys._fields}
+    keys = Keys()._replace(**{name: each for name, each in given.items() if each})
+    labels = Labels(args.action, calculator, keys, [key for each in given.values() for key in each])
+    try:
+        with output:
+            form = _treat_file(args, labels, output)
+    except Exception as error:  # a reader of ASE may raise anything on a broken file
+        complain(error, args.input)
+        return 1
+    print(f"{args.output}: {labels.summary()}")
+    if form != "extxyz":
+        print(
+            f"read as {form}, written as extxyz: 8 digits behind the point of what stands by atom"
+        )
+    return 0
+
+
+def _treat_file(args: argparse.Namespace, labels: Labels, output: Output) -> str:
+    """Treat the frames of a file one by one; errors name the frame.
+
+    Returns:
+        ASE's name of the format.
+    """
+
+    def warn(words: str) -> None:
+        complain(f"warning: {words}", args.input)
+
+    target = output.partial.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+    with target, contextlib.ExitStack() as stack:
+        form, frames = label_frames(args.input, args.format, args.elements, stack, warn)
+        for number, frame in progress(frames, args.input):
+            try:
+                labels.treat(frame)
+            except Exception as error:
+                raise ValueError(f"frame {number}: {one_line(error)}") from error
+            target.write(frame.text())
+        labels.check_all()
+    return form

@@ -1,0 +1,5 @@
+"""D3(BJ) for LAMMPS: through ML-IAP, alone or inside a MACE model, and for hosts of libtorch."""
+
+from .unified import D3MLIAP, Unified
+
+__all__ = ["D3MLIAP", "Unified"]

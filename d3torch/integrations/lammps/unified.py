@@ -1,0 +1,268 @@
+"""D3(BJ) for LAMMPS through the unified interface of ML-IAP, on any number of MPI ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from d3torch import __version__
+from d3torch.integrations.lammps.mpi import end_all_ranks
+from d3torch.model import D3BJ
+from d3torch.ops import energy_by_centre
+from d3torch.parameters import DampingParameters
+from d3torch.reference import SYMBOLS, atomic_numbers
+from d3torch.units import BOHR
+
+try:  # there is none outside LAMMPS, where the object is made and pickled
+    from lammps.mliap.mliap_unified_abc import MLIAPUnified
+except (ImportError, OSError):
+    MLIAPUnified = object
+
+PAIRS_AT_ONCE = 1 << 22
+"""Pairs that go through the ops together, which bounds what the ops need beside the list."""
+
+SHORTEST = 0.3
+"""A distance, A, below which no chemical bond is."""
+
+_op = torch.ops.d3torch
+
+
+class Pairs(NamedTuple):
+    """Directed pairs of the owned atoms: r_ij (n_pairs, 3), A, and indices (2, n_pairs)."""
+
+    vectors: Tensor
+    indices: Tensor
+
+    def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """The pairs in runs of ``PAIRS_AT_ONCE``."""
+        for first in range(0, len(self.vectors), PAIRS_AT_ONCE):
+            run = slice(first, first + PAIRS_AT_ONCE)
+            yield run, self.vectors[run], self.indices[:, run]
+
+
+class Unified(MLIAPUnified):  # type: ignore[misc]
+    """What is common to D3 alone and to a model with D3: the data of LAMMPS, and the dispersion."""
+
+    def __init__(self, model: D3BJ, elements: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.d3torch_version = __version__
+        self.element_types = [SYMBOLS[z] for z in elements]
+        self.rcutfac = 0.5 * max(model.cutoff, model.cn_cutoff)  # LAMMPS doubles it
+        self.ndescriptors = self.nparams = 1
+        self.interface: Any = None  # LAMMPS puts itself here
+        self.checked = False
+
+    def compute_descriptors(self, data: Any) -> None:
+        """Nothing: there are none."""
+
+    def compute_gradients(self, data: Any) -> None:
+        """Nothing: forces come from :meth:`compute_forces`."""
+
+    def compute_forces(self, data: Any) -> None:
+        """Fill energy, energies and pair forces of a rank, as LAMMPS asks at every step.
+
+        Raises:
+            RuntimeError: for a coupling without exchange where there are ghosts; for distances that
+                are not in A. With several ranks, any error is printed and ends all of them, as the
+                others would wait for this one.
+        """
+        try:
+            species, pairs = self.read(data)
+            energies, forces = self.energies_and_forces(data, species, pairs)
+            self.write(data, energies, forces)
+        except Exception as error:
+            end_all_ranks(error)
+            raise
+
+    def energies_and_forces(
+        self, data: Any, species: Tensor, pairs: Pairs
+    ) -> tuple[Tensor, Tensor]:
+        """Of the owned atoms, (n_total,), eV, and on the pairs, (n_pairs, 3), eV/A."""
+        return self.dispersion(data, species, pairs)
+
+    def read(self, data: Any) -> tuple[Tensor, Pairs]:
+        """Species of all atoms, ghosts too, and their pairs; those of type NULL out of reach."""
+        n = data.ntotal
+        elems = torch.as_tensor(data.elems) if n else torch.zeros(0)
+        device = elems.device
+        if device != self.model.rcov.device:
+            self.model.to(device)
+        species, real = elems.long(), self.model.rcov
+        if data.npairs == 0:
+            nothing = Pairs(real.new_zeros(0, 3), species.new_zeros(2, 0))
+            return species.clamp(min=0), nothing
+        if device.type != "cpu":
+            torch.cuda.synchronize()  # LAMMPS writes r_ij on another stream
+        vectors = torch.as_tensor(data.rij).to(real.dtype)
+        indices = torch.stack([torch.as_tensor(data.pair_i), torch.as_tensor(data.pair_j)]).long()
+        if not self.checked:
+            self.check_units(vectors, indices)
+        if bool((species < 0).any()):
+            absent = (species[indices] < 0).any(dim=0)
+            vectors = vectors.masked_fill(absent[:, None], torch.inf)
+        return species.clamp(min=0), Pairs(vectors, indices)
+
+    def check_units(self, vectors: Tensor, indices: Tensor) -> None:
+        """Once: are these distances in A? Half of the atoms have a neighbour no closer than a bond.
+
+        Raises:
+            RuntimeError: if not.
+        """
+        centres = torch.unique(indices[0], return_inverse=True)[1]
+        nearest = vectors.new_full((int(centres.max()) + 1,), torch.inf)
+        nearest.scatter_reduce_(0, centres, torch.linalg.vector_norm(vectors, dim=1), "amin")
+        median = float(nearest.median())
+        if median < SHORTEST:
+            raise RuntimeError(
+                "expected units metal, lengths in A, got atoms whose nearest neighbours are "
+                f"{median:.3g} away"
+            )
+        self.checked = True
+
+    def dispersion(self, data: Any, species: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Energies of the owned atoms, 0 for ghosts, and forces of the pairs, by D3 alone."""
+        model, tables = self.model, self.model.tables()
+        cn = model.rcov.new_zeros(len(species))
+        for _, vectors, indices in pairs.parts():
+            cn += model.coordination_number(vectors, indices, species)
+        cn = self.exchanged(data, cn)
+        energies, by_cn = torch.zeros_like(cn), torch.zeros_like(cn)
+        forces = torch.empty_like(pairs.vectors)
+        damping = model.damping().detach()
+        for run, vectors, indices in pairs.parts():
+            given = (vectors, cn, damping, indices, species, tables, model.cutoff, model.width)
+            part = energy_by_centre(*given)
+            energies += part.energies
+            by_cn += 2 * part.by_cn
+            forces[run] = part.by_vectors
+        for run, vectors, indices in pairs.parts():
+            forces[run] += _op.coordination_number_backward(
+                by_cn, vectors, indices, species, model.rcov, model.cn_cutoff
+            )
+        return energies, forces
+
+    @staticmethod
+    def exchanged(data: Any, column: Tensor) -> Tensor:
+        """The column with the values of the owners in the rows of ghosts, (n_total,).
+
+        Raises:
+            RuntimeError: if there are ghosts, and the coupling cannot exchange.
+        """
+        n = len(column)
+        if hasattr(data, "forward_exchange"):
+            everywhere = column.clone()
+            data.forward_exchange(column.view(n, 1), everywhere.view(n, 1), 1)
+            return everywhere
+        if n > data.nlocal:
+            raise RuntimeError(
+                "expected ML-IAP of KOKKOS with forward_exchange (LAMMPS of 22 July 2025 or later, "
+                "run with -k on -sf kk), got one without it and atoms with ghosts"
+            )
+        return column
+
+    @staticmethod
+    def write(data: Any, energies: Tensor, forces: Tensor) -> None:
+        """Hand energies (n_total,) and pair forces to LAMMPS."""
+        data.energy = float(energies.sum(dtype=torch.float64))
+        if data.nlistatoms:
+            order = torch.as_tensor(data.iatoms)[: data.nlistatoms].long()
+            own = energies[order].double()
+            if hasattr(data, "forward_exchange"):
+                torch.as_tensor(data.eatoms).copy_(own)
+            else:
+                data.eatoms = own.numpy()
+        if data.npairs:
+            forces = forces.double().contiguous()
+            if forces.device.type != "cpu":
+                torch.cuda.synchronize()
+            if hasattr(data, "update_pair_forces_gpu"):
+                data.update_pair_forces_gpu(forces)  # of the host too, without a copy
+            else:
+                data.update_pair_forces(forces.numpy())
+
+    def settings(self) -> dict[str, Any]:
+        """What the file was made with, for print; lengths in A, a2 in bohr."""
+        model = self.model
+        about = {"d3torch": self.d3torch_version, "elements": " ".join(self.element_types)}
+        reach = {"cutoff": model.cutoff, "cn_cutoff": model.cn_cutoff, "width": model.width}
+        s6, s8, a1, a2 = model.damping().tolist()
+        damping = {"s6": s6, "s8": s8, "a1": a1, "a2": a2 / BOHR}
+        return {**about, **reach, **damping, "dtype": str(model.rcov.dtype).split(".")[1]}
+
+    def save(self, path: str | Path) -> None:
+        """Write the file that LAMMPS loads, which ends in .pt; whole or not at all.
+
+        Raises:
+            ValueError: for another ending.
+        """
+        target = Path(path)
+        if target.suffix != ".pt":
+            raise ValueError(f"expected a file that ends in .pt, got {target.name}")
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            torch.save(self, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class D3MLIAP(Unified):
+    r"""What ``pair_style mliap unified FILE.pt 0`` loads: D3(BJ) of the atoms of one MPI rank.
+
+    .. math:: E_i = -\tfrac12 \sum_j C6_{ij} g_{ij}, \quad D_i = \frac{dE}{dCN_i}, \quad
+        f_{ij} = \left[-\tfrac12 C6_{ij} g'_{ij} + D_i CN'_{ij}\right] \hat r_{ij}
+
+    CN of ghost atoms come from their owners by one forward exchange of one column; D_i is then
+    complete on the owner of i, and nothing has to be sent back. LAMMPS adds f_ij to atom i and
+    takes it from j. A rank without atoms takes part in the exchange. Needs ``units metal`` (eV, A)
+    and the KOKKOS coupling of ML-IAP with its ``forward_exchange`` (LAMMPS of 22 July 2025 or
+    later); without KOKKOS only where there are no ghosts: one rank, no periodic boundary.
+
+    Beside LAMMPS's own list this object holds 40 B a pair (indices and forces), and what
+    ``PAIRS_AT_ONCE`` pairs need.
+
+    Args:
+        elements: symbols or atomic numbers, those of ``pair_coeff``.
+        xc: functional, such as ``"pbe"`` (the default if damping is not given either).
+        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
+        cutoff: two-body cutoff, A; default 60 bohr.
+        cn_cutoff: cutoff of the coordination number, A; default 40 bohr.
+        width: width of the smooth switch to zero at the cutoff, A.
+        reference: ``"2024"`` or ``"2010"``.
+        dtype: torch.float64 or torch.float32, of the arithmetic.
+
+    Raises:
+        TypeError, ValueError: see :class:`d3torch.D3BJ`.
+
+    Source: :class:`d3torch.D3BJ`; ML-IAP: https://docs.lammps.org/pair_mliap.html.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[int | str],
+        xc: str | None = None,
+        *,
+        damping: DampingParameters | dict[str, float] | None = None,
+        cutoff: float | None = None,
+        cn_cutoff: float | None = None,
+        width: float = 0.0,
+        reference: str = "2024",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        model = D3BJ(
+            elements,
+            "pbe" if xc is None and damping is None else xc,
+            damping=damping,
+            cutoff=cutoff,
+            cn_cutoff=cn_cutoff,
+            width=width,
+            reference=reference,
+            dtype=dtype,
+        )
+        super().__init__(model, atomic_numbers(elements))

@@ -1,0 +1,19 @@
+"""D3(BJ) inside MACE models."""
+
+from .model import (
+    MACED3,
+    check_model,
+    has_dispersion,
+    mace_mp_d3,
+    torchscript,
+    with_head,
+)
+
+__all__ = [
+    "MACED3",
+    "check_model",
+    "has_dispersion",
+    "mace_mp_d3",
+    "torchscript",
+    "with_head",
+]

@@ -1,0 +1,329 @@
+"""MACE models with D3(BJ) dispersion inside, wherever a MACE model goes."""
+
+# No `from __future__ import annotations`: TorchScript cannot read strings.
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import mace.modules  # before e3nn: it lets torch >= 2.6 read e3nn's own files
+    from e3nn.util import jit
+    from mace import calculators
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"expected {error.name} to be installed: run `pip install d3torch[mace]`", name=error.name
+    ) from None
+
+from d3torch import __version__
+from d3torch.checks import require_bool, require_choice
+from d3torch.integrations.mace.contribution import (
+    DispersionTerm,
+    add_contribution,
+    choose_heads,
+    scaled,
+)
+from d3torch.model import D3BJ, PRESETS
+from d3torch.ops import Systems
+from d3torch.parameters import DampingParameters
+from d3torch.state import CheckedState
+from d3torch.units import BOHR
+
+NAMED = ("atomic_numbers", "r_max", "num_interactions")
+"""Buffers of MACE that hosts read, also from TorchScript."""
+
+TORCH_DFTD = {"abc": False, "old": False, "cutoff_smoothing": "none", "bidirectional": True}
+"""Arguments that ``mace_mp`` hands on to torch-dftd; others than these have no equal here."""
+
+
+def has_dispersion(model: nn.Module) -> bool:
+    """Whether a model, TorchScript or not, has D3 of this package in it."""
+    return any(
+        getattr(m, "original_name", type(m).__name__) == D3BJ.__name__ for m in model.modules()
+    )
+
+
+def check_model(model: object) -> nn.Module:
+    """The model, if dispersion can be put into it.
+
+    Raises:
+        TypeError: if it is no MACE or ScaleShiftMACE model, or one of TorchScript.
+        ValueError: if it has dispersion already.
+    """
+    if isinstance(model, nn.Module) and has_dispersion(model):
+        raise ValueError("expected a model without dispersion, got one that has D3(BJ) already")
+    if not isinstance(model, mace.modules.MACE):
+        raise TypeError(f"expected a MACE or ScaleShiftMACE model, got {type(model).__name__}")
+    found: nn.Module = model
+    return found
+
+
+@jit.compile_mode("script")
+class MACED3(CheckedState):
+    r"""A MACE model plus D3(BJ), E = E_MACE + E_D3, with all derivatives.
+
+    Takes and returns what the wrapped model does, with D3 in ``energy``, ``node_energy``,
+    ``interaction_energy``, ``contributions``, ``forces``, ``virials``, ``stress`` and ``hessian``,
+    and by itself in ``dispersion_energy`` (n_graphs,), ``dispersion_forces`` (n_nodes, 3) and
+    ``dispersion_virials`` (n_graphs, 3, 3), eV and A. MACE's graph stays at its r_max: D3 finds
+    its own neighbours from ``positions``, ``cell`` and ``pbc``.
+
+    Where forces, virials or stress are computed, D3 adds numbers, and the sums carry the graph of
+    MACE alone; with a learnable damping and ``training=True``, the graph of all of them has the
+    damping in it too. Without forces, virials and stress, ``energy`` is differentiable in
+    positions, displacement and damping. Stress divides by the volume of ``data["cell"]``, as MACE
+    does, which stretches cells along axes without pbc. No hessian in TorchScript, as in MACE.
+
+    Args:
+        model: MACE or ScaleShiftMACE; its dtype and device are taken.
+        xc: functional, such as ``"pbe"`` (the default if damping is not given either).
+        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
+        cutoff: two-body cutoff, A; None takes that of the preset.
+        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
+        reference: ``"2024"`` or ``"2010"``.
+        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr.
+        learnable: make s6, s8, a1, a2 parameters.
+        d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
+
+    Raises:
+        TypeError: for what is no MACE model, see :func:`check_model`, or no number.
+        ValueError: for a model that has D3 already, an element without data, an unknown xc or head.
+
+    Source: :class:`d3torch.D3BJ`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
+    """
+
+    settings: str
+    atomic_numbers: Tensor
+    r_max: Tensor
+    num_interactions: Tensor
+
+    def __new__(cls, *_: Any, **settings: Any) -> "MACED3":
+        """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
+        if "error" in settings:
+            raise TypeError(
+                "expected no compile_mode for a model with D3, which MACE cannot rebuild, got one: "
+                "compile MACE alone and add D3Calculator"
+            )
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        xc: str | None = None,
+        *,
+        damping: DampingParameters | dict[str, float] | None = None,
+        cutoff: float | None = None,
+        cn_cutoff: float | None = None,
+        width: float = 0.0,
+        reference: str = "2024",
+        preset: str = "s-dftd3",
+        learnable: bool = False,
+        d3_heads: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._adopt(check_model(model), d3_heads)
+        ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+        weight = next(model.parameters())
+        xc = "pbe" if xc is None and damping is None else xc
+        with torch.device(weight.device):
+            d3 = D3BJ(
+                self.atomic_numbers.tolist(),
+                xc,
+                damping=damping,
+                cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
+                cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
+                width=width,
+                reference=reference,
+                learnable=learnable,
+                dtype=weight.dtype,
+            )
+        about = {"d3torch": __version__, "xc": d3.xc, "reference": reference}
+        self.settings = json.dumps({**about, "d3_heads": " ".join(self.d3_heads)})
+        self.dispersion = DispersionTerm(d3)
+        self.model = model
+
+    def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
+        """What hosts ask a model for, before `model` is there to answer, and the heads."""
+        for name in NAMED:
+            self.register_buffer(name, getattr(model, name), persistent=False)
+        self.heads: list[str] = list(getattr(model, "heads", None) or ["Default"])
+        self.d3_heads: list[str] = choose_heads(d3_heads, self.heads)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the wrapper lacks, taken from the model inside."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "model" not in self.__dict__.get("_modules", {}):
+                raise
+            return getattr(self._modules["model"], name)
+
+    def forward(
+        self,
+        data: dict[str, Tensor],
+        training: bool = False,
+        compute_force: bool = True,
+        compute_virials: bool = False,
+        compute_stress: bool = False,
+        compute_displacement: bool = False,
+        compute_hessian: bool = False,
+        compute_edge_forces: bool = False,
+        compute_atomic_stresses: bool = False,
+        lammps_mliap: bool = False,
+    ) -> dict[str, Tensor | None]:
+        """As that of the model inside.
+
+        Args:
+            data: a batch of MACE, with ``pbc``, bool (n_graphs, 3).
+            training: build the graphs that a loss of forces, virials and stress needs.
+            compute_force: whether to give forces.
+            compute_virials: whether to give virials.
+            compute_stress: whether to give the stress.
+            compute_displacement: whether energies shall be differentiable in ``displacement``.
+            compute_hessian: whether to give d2E/dx_a dx_b, (3 n_nodes, n_nodes, 3).
+            compute_edge_forces: must be False; D3 has no part on the edges of MACE.
+            compute_atomic_stresses: must be False; D3 has no stress per atom.
+            lammps_mliap: must be False.
+
+        Raises:
+            ValueError: for one of the last three; for data without pbc.
+        """
+        if compute_edge_forces or compute_atomic_stresses or lammps_mliap:
+            raise ValueError(
+                "expected no edge forces, atomic stresses or ML-IAP of a model with D3, got one"
+            )
+        systems = self.dispersion.systems(data)  # now: the model puts strained positions there
+        out: dict[str, Tensor | None] = self.model(
+            data,
+            training=training,
+            compute_force=compute_force,
+            compute_virials=compute_virials,
+            compute_stress=compute_stress,
+            compute_displacement=compute_displacement,
+            compute_hessian=compute_hessian,
+        )
+        forced = compute_force or compute_virials or compute_stress
+        part = self.dispersion(systems, out["displacement"], data["batch"], training, forced)
+        shares = self._shares(data)
+        hessian = out["hessian"]
+        if hessian is not None:
+            out["hessian"] = hessian + self._hessian(systems, shares[data["batch"]])
+        return add_contribution(out, scaled(part, shares, data["batch"]), systems.cell)
+
+    def _shares(self, data: dict[str, Tensor]) -> Tensor:
+        """1 for graphs of heads that get D3, else 0, (n_graphs,); without heads, the first."""
+        of_heads = data["positions"].new_zeros(len(self.heads))
+        for k, head in enumerate(self.heads):
+            if head in self.d3_heads:
+                of_heads[k] = 1.0
+        if "head" in data:
+            return of_heads[data["head"]]
+        return of_heads[:1].expand(data["ptr"].shape[0] - 1)
+
+    @torch.jit.unused
+    def _hessian(self, systems: Systems, shares: Tensor) -> Tensor:
+        return self.dispersion.hessian(systems) * shares.repeat_interleave(3).view(-1, 1, 1)
+
+    def checked_settings(self) -> dict[str, Any]:
+        """Heads and those with dispersion, which a state has to agree in."""
+        return {"heads": list(self.heads), "d3_heads": list(self.d3_heads)}
+
+    def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Keep the copies that hosts read equal to the buffers of the model inside."""
+        super()._load_from_state_dict(given, prefix, *rest)
+        for name in NAMED:
+            loaded = given.get(f"{prefix}model.{name}")
+            if loaded is not None:
+                here: Tensor = getattr(self, name)
+                to = loaded.device if here.is_meta else here.device
+                self._buffers[name] = loaded.detach().to(to, here.dtype, copy=True)
+
+    def extra_repr(self) -> str:
+        """Settings, for print."""
+        return self.settings
+
+
+def with_head(model: nn.Module, head: str | None) -> tuple[MACED3, str]:
+    """A fused model and the name of its head that a host without heads is to run.
+
+    Raises:
+        TypeError: for what is no fused model.
+        ValueError: for an unknown head, or one without dispersion.
+    """
+    if not isinstance(model, MACED3):
+        raise TypeError(f"expected a MACE model with D3, MACED3, got {type(model).__name__}")
+    chosen = head or model.heads[-1]
+    if chosen not in model.d3_heads:
+        raise ValueError(
+            f"expected a head with dispersion, one of {', '.join(model.d3_heads)}, got {chosen}"
+        )
+    return model, chosen
+
+
+def torchscript(model: nn.Module) -> torch.jit.ScriptModule:
+    """A TorchScript copy, for ``torch.jit.save``; whoever loads it imports d3torch before."""
+    scripted: torch.jit.ScriptModule = jit.compile(copy.deepcopy(model).eval())
+    return scripted
+
+
+def mace_mp_d3(
+    model: str | Path | None = None,
+    device: str = "",
+    default_dtype: str = "float32",
+    dispersion: bool = True,
+    damping: str = "bj",
+    dispersion_xc: str = "pbe",
+    dispersion_cutoff: float = PRESETS["mace_mp"][0] * BOHR,
+    return_raw_model: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """What ``mace_mp(dispersion=True)`` is, with D3 inside the model.
+
+    Args:
+        model: as of ``mace_mp``: path of a trusted file (it is a pickle), or a name.
+        device: as of ``mace_mp``.
+        default_dtype: ``"float32"`` or ``"float64"``.
+        dispersion: False gives ``mace_mp`` itself.
+        damping: ``"bj"``.
+        dispersion_xc: functional.
+        dispersion_cutoff: two-body cutoff, A.
+        return_raw_model: give the model instead of a calculator.
+        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; the rest goes to MACECalculator.
+
+    Returns:
+        MACECalculator, or MACED3.
+
+    Raises:
+        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool.
+    """
+    require_bool("dispersion", dispersion)
+    raw_only = require_bool("return_raw_model", return_raw_model)
+    if not dispersion:
+        return calculators.mace_mp(
+            model, device, default_dtype, return_raw_model=raw_only, **kwargs
+        )
+    require_choice("damping", damping, ("bj",))
+    require_choice("default_dtype", default_dtype, ("float32", "float64"))
+    for name, value in TORCH_DFTD.items():
+        if kwargs.pop(name, value) != value:
+            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
+    raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
+    fused = MACED3(
+        check_model(raw).to(getattr(torch, default_dtype)),
+        dispersion_xc,
+        cutoff=dispersion_cutoff,
+        cn_cutoff=kwargs.pop("cnthr", None),
+        preset="mace_mp",
+        reference="2010",
+    )
+    if raw_only:
+        return fused
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return calculators.MACECalculator(
+        models=fused, device=device, default_dtype=default_dtype, **kwargs
+    )

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Compiles the kernels without torch, and runs them under the address and undefined-behaviour sanitizers.
+# Not under that for threads: libgomp is not built for it, so that every parallel region would be reported.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+# The tile loops have no pointers to locals, and checking these takes a minute of compilation for each.
+compile() {
+  local scopes=()
+  [[ $1 != *_avx* && $1 != *_baseline* ]] || scopes=(-fno-sanitize-address-use-after-scope)
+  g++ "${flags[@]}" "${scopes[@]}" -c "$1" -o "$build/$(basename "$1").o"
+}
+flags=(-std=c++17 -O1 -g1 -fopenmp -fno-math-errno -fno-omit-frame-pointer -Wno-psabi -Icsrc
+  -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all)
+mapfile -t sources < <(grep -L '#include <\(ATen\|torch\|c10\)/' csrc/*.cpp; echo tests/helpers/sanitize/main.cpp)
+jobs=()
+for file in "${sources[@]}"; do
+  while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n; done
+  compile "$file" &
+  jobs+=($!)
+done
+for job in "${jobs[@]}"; do wait "$job"; done
+mvec=()
+[[ $(uname -m) != x86_64 ]] || mvec=(-lmvec)
+g++ "${flags[@]}" "$build"/*.o -o "$build/kernels" "${mvec[@]}"
+"$build/kernels"

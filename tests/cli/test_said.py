@@ -1,0 +1,277 @@
+"""What a file plainly says and a reader of ASE skips is refused; what it does not say is not."""
+
+from __future__ import annotations
+
+import json
+
+import ase.io
+import numpy as np
+import oracle
+import pytest
+from ase.build import bulk
+
+from d3torch.cli import main
+from d3torch.cli.reading import read_frames
+from d3torch.units import BOHR
+
+SALT = "2\n{}\nNa 0 0 0\nCl 2.8 0 0\n"
+
+COORD = "$coord\n 0 0 0 mg\n 3.98 3.98 3.98 o\n{}$end\n"
+
+CUBIC = "5 0 0 0 5 0 0 0 5"
+
+CIF = """data_salt
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+{}
+"""
+
+SITE = "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+
+TYPED = SITE + "_atom_site_type_symbol\n_atom_site_occupancy\n"
+
+CRYST1 = "CRYST1{0:9.3f}{0:9.3f}{0:9.3f}  90.00  90.00  90.00 P 1\n"
+
+ATOM = "ATOM  {:5d} {:<4s} {:<3s}     1    {:8.3f}{:8.3f}{:8.3f}{:6.2f}  0.00          {:>2s}\n"
+
+SALT_PDB = ATOM.format(1, "NA", "NA", 0, 0, 0, 1, "NA") + ATOM.format(2, "X", "X", 3, 0, 0, 1, "CL")
+
+GRO = """x
+ 2
+    1A  {:>7s}    1   0.000   0.000   0.000
+    2B  {:>7s}    2   0.280   0.000   0.000
+"""
+
+RES = "TITL x\nCELL 1 4 4 4 90 90 90\nLATT {}\nSFAC Na Cl\nNa 1 0 0 0 1.0\nCl 2 .5 .5 .5 1.0\nEND\n"
+
+CONFIG = "x\n 0 1 2\n 5 0 0\n 0 5 0\n 0 0 5\n{} 1\n 0 0 0\n{} 2\n 2.5 0 0\n"
+
+HSD = """Geometry = {{
+  TypeNames = {{ "Na" "Cl" }}
+  TypesAndCoordinates [Angstrom] = {{
+  1 0 0 0
+  2 2.8 0 0
+  }}
+  Periodic = {}
+  LatticeVectors [Angstrom] = {{
+  5.6 0 0
+  0 5.6 0
+  0 0 5.6
+  }}
+}}
+"""
+
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS {bounds}
+0 6
+0 6
+0 6
+ITEM: ATOMS id type x y z{column}
+1 2 0 0 0{first}
+2 1 3 3 3{second}
+"""
+
+DATA = """LAMMPS data file via write_data, units = {units}
+
+2 atoms
+2 atom types
+0 6 xlo xhi
+0 6 ylo yhi
+0 6 zlo zhi
+
+{masses}Atoms # atomic
+
+1 1 0 0 0
+2 2 3 3 3
+"""
+
+
+def dump(bounds="pp pp pp", column="", first="", second=""):
+    return DUMP.format(bounds=bounds, column=column, first=first, second=second)
+
+
+def data(units="metal", masses=()):
+    rows = "".join(f"{kind} {mass}\n" for kind, mass in enumerate(masses, 1))
+    return DATA.format(units=units, masses=f"Masses\n\n{rows}\n" if masses else "")
+
+
+def problems(tmp_path, name, text, form=None, elements=None):
+    """The frames of a file with this text."""
+    path = tmp_path / name
+    path.write_text(text)
+    return list(read_frames(str(path), form, elements))
+
+
+REFUSED = {
+    "Turbomole with a lattice": ("coord", COORD.format("$periodic 3\n$lattice angs\n 0 2 2\n")),
+    "Turbomole with a cell": ("coord", COORD.format("$cell\n 8 8 8 90 90 90\n")),
+    "Turbomole, one direction": ("coord", COORD.format("$periodic 1\n$cell\n 8.0\n")),
+    "Turbomole, lattice only": ("coord", COORD.format("$lattice\n 8 0 0\n 0 8 0\n 0 0 8\n")),
+    "lattice in lower case": ("a.xyz", SALT.format(f'lattice="{CUBIC}"')),
+    "lattice in upper case": ("a.xyz", SALT.format(f'LATTICE="{CUBIC}"')),
+    "lattice misspelt": ("a.xyz", SALT.format(f'Latice="{CUBIC}"')),
+    "cell vectors": ("a.xyz", SALT.format(f'lattice_vectors="{CUBIC}"')),
+    "cell": ("a.xyz", SALT.format('cell="5.6 5.6 5.6"')),
+    "nested cell": ("a.xyz", SALT.format("unit_cell=[[5,0,0],[0,5,0],[0,0,5]]")),
+    "i-PI": ("a.xyz", SALT.format("# CELL(abcABC):  35.2 35.2 35.2 90.0 90.0 90.0 Step: 0")),
+    "box in words": ("a.xyz", SALT.format("box 10.0 10.0 10.0")),
+    "one length": ("a.xyz", SALT.format("box=20.0")),
+    "a, b, c": ("a.xyz", SALT.format("a=5.4, b=5.4, c=5.4")),
+    "periodic": ("a.xyz", SALT.format("periodic=yes")),
+    "pbc in upper case": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" PBC="T T F"')),
+    "properties in lower case": ("a.xyz", SALT.format("properties=species:S:1:force:R:3:pos:R:3")),
+    "plain xyz": ("a.xyz", SALT.format(f'Lattice="{CUBIC}"'), "xyz"),
+    "FHI-aims in capitals": ("geometry.in", "Lattice_Vector 5 0 0\natom 0 0 0 Na\n"),
+    "DFTB+ in lower case": ("dftb.hsd", HSD.format("yes")),
+    "two models, one CRYST1": ("a.pdb", CRYST1.format(6) + (SALT_PDB + "ENDMDL\n") * 2),
+    "half an atom": ("a.pdb", SALT_PDB.replace("  1.00", "  0.50", 1)),
+    "dummy cell": ("a.pdb", CRYST1.format(1) + SALT_PDB + "END\n"),
+    "PDB without elements": ("a.pdb", ATOM.format(1, "CA", "ALA", 0, 0, 0, 1, "")),
+    "GROMACS, NA is not N": ("a.gro", GRO.format("NA", "CL") + " 0.6 0.6 0.6\n"),
+    "DL_POLY, CL is not C": ("CONFIG", CONFIG.format("NA", "CL")),
+    "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
+    "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
+    "CIF, CL1 is not C": ("a.cif", CIF.format(SITE + "NA1 0 0 0\nCL1 .5 .5 .5")),
+    "SHELX, centred": ("a.res", RES.format("1")),
+    "SHELX with symmetry": ("a.res", RES.format("-1\nSYMM -X,-Y,Z")),
+    "NWChem, slab": (
+        "a.nwi",
+        "geometry units angstrom nocenter noautosym noautoz\n  system surface units angstrom\n"
+        "    lat_a 5.0\n    lat_b 5.0\n    gamma 60.0\n  end\n"
+        "  Na 0.0 0.0 0.0\n  Cl 0.5 0.5 3.0\nend\n\ntask dft energy\n",
+    ),
+    "dump, types only": ("a.dump", dump()),
+    "data, types only": ("a.data", data(), "lammps-data"),
+    "data, united atoms": ("a.data", data(masses=(22.99, 15.03)), "lammps-data"),
+    "data in sigma": ("a.data", data(units="lj"), "lammps-data", ["Na", "Cl"]),
+    "dump in sigma": (
+        "a.dump",
+        dump().replace("ITEM: N", "ITEM: UNITS\nlj\nITEM: N"),
+        None,
+        ["Na"],
+    ),
+    "other elements": ("a.dump", dump("pp pp pp", " element", " Na", " Cl"), None, ["Na", "Cl"]),
+    "too few elements": ("a.dump", dump(), None, ["Na"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_reader_loses_is_refused_in_a_sentence(tmp_path, name):
+    frames = problems(tmp_path, *REFUSED[name])
+    assert frames[-1].problem is not None
+    assert frames[-1].problem.startswith("expected ")
+    assert len(frames[-1].problem.splitlines()) == 1
+
+
+TAKEN = {
+    "no comment": ("a.xyz", SALT.format(""), "none"),
+    "words": ("a.xyz", SALT.format("i = 1, time = 0.5, E = -1.0, frame 1 2 3"), "none"),
+    "labels": ("a.xyz", SALT.format('REF_energy=-1 virials="1 2 3 4 5 6 7 8 9"'), "none"),
+    "supercell": ("a.xyz", SALT.format('supercell="2 2 2" cell=3 excellent 1 2 3'), "none"),
+    "zeros": ("a.xyz", SALT.format('cell="0 0 0" pbc="F F F"'), "none"),
+    "a box that is none": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" pbc="F F F"'), "none"),
+    "slab": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" pbc="T T F"'), "T T F"),
+    "crystal": ("a.xyz", SALT.format(f'Lattice="{CUBIC}"'), "T T T"),
+    "ADF": ("a.xyz", SALT.format("") + "VEC1 5 0 0\nVEC2 0 5 0\nVEC3 0 0 5\n", "T T T"),
+    "Turbomole, molecule": ("coord", COORD.format("$periodic 0\n"), "none"),
+    "DFTB+": ("dftb.hsd", HSD.format("Yes"), "T T T"),
+    "PDB": ("a.pdb", CRYST1.format(6) + SALT_PDB + "ENDMDL\nEND\n", "T T T"),
+    "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
+    "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
+    "DL_POLY": ("CONFIG", CONFIG.format("Na+", "Cl-"), "T T T"),
+    "CIF with deuterium": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 1\nB .5 .5 .5 D 1"), "T T T"),
+    "CIF with labels": ("a.cif", CIF.format(SITE + "Na1 0 0 0\nCl1 .5 .5 .5"), "T T T"),
+    "SHELX of AIRSS": ("a.res", RES.format("-1"), "T T T"),
+    "dump, slab": ("a.dump", dump("pp pp ff", " element", " Na", " Cl"), "T T F"),
+    "dump of a molecule": ("a.dump", dump("ff ff ff", " element", " Na", " Cl"), "none"),
+    "dump with masses": ("a.dump", dump("pp pp pp", " mass", " 22.99", " 35.45"), "T T T"),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_is_read_in_full_is_told(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    file, text, pbc = TAKEN[name]
+    (tmp_path / file).write_text(text)
+    arguments = ["energy", file, "--cutoff", "9", "--cn-cutoff", "8"]
+    assert main(arguments) == 0
+    row = capsys.readouterr().out.splitlines()[2]
+    assert f"  {pbc}  " in row
+    assert main([*arguments, "--json"]) == 0
+    (frame,) = json.loads(capsys.readouterr().out)["frames"]
+    assert any(frame["pbc"]) == (pbc != "none")
+    assert frame["cell"] is not None or pbc == "none"
+
+
+def energy(capsys, *args):
+    assert main(["energy", *args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["frames"][0]
+
+
+def test_types_become_elements(tmp_path, monkeypatch, capsys):
+    """The same crystal by types, by masses and by elements."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "types.dump").write_text(dump())
+    (tmp_path / "elements.dump").write_text(dump("pp pp pp", " element", " Na", " Cl"))
+    (tmp_path / "types.data").write_text(data())
+    (tmp_path / "masses.data").write_text(data(masses=(22.99, 35.45)))
+    (tmp_path / "heavy.data").write_text(data(masses=(22.99, 36.97)))
+    form = ["--format", "lammps-data"]
+    found = [
+        energy(capsys, "types.dump", "--elements", "Cl", "Na"),
+        energy(capsys, "elements.dump"),
+        energy(capsys, "elements.dump", "--elements", "Cl", "Na"),
+        energy(capsys, "types.data", "--elements", "Na", "Cl", *form),
+        energy(capsys, "masses.data", *form),
+        energy(capsys, "heavy.data", "--elements", "Na", "Cl", *form),
+    ]
+    assert {frame["formula"] for frame in found} == {"ClNa"}
+    assert [frame["energy"] for frame in found] == pytest.approx([found[1]["energy"]] * 6)
+
+
+def test_elements_where_the_file_has_no_types(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.xyz").write_text(SALT.format(""))
+    assert main(["energy", "a.xyz", "--elements", "Na", "Cl"]) == 1
+    words = "expected --elements for a LAMMPS file with types, got one of format extxyz"
+    assert capsys.readouterr().err == f"d3torch: a.xyz: {words}\n"
+
+
+@pytest.mark.parametrize(
+    ("crystal", "lost"),
+    [
+        (bulk("MgO", "rocksalt", a=4.212), "coord"),
+        (bulk("NaCl", "rocksalt", a=5.64), "salt.xyz"),
+    ],
+)
+def test_the_lattice_makes_the_energy(tmp_path, monkeypatch, capsys, crystal, lost):
+    """Read in full it is that of simple-dftd3; as a molecule it would be 20 times less or more."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("whole.xyz", crystal, format="extxyz")
+    if lost == "coord":
+        ase.io.write("coord", crystal, format="turbomole")
+        rows = "".join(f" {x} {y} {z}\n" for x, y, z in crystal.cell)
+        text = (
+            (tmp_path / "coord")
+            .read_text()
+            .replace("$end", f"$periodic 3\n$lattice angs\n{rows}$end")
+        )
+    else:
+        text = (tmp_path / "whole.xyz").read_text().replace("Lattice", "lattice")
+    (tmp_path / lost).write_text(text)
+    geometry = crystal.numbers, crystal.positions, crystal.cell.array, crystal.pbc
+    cutoffs = (60 * BOHR, 40 * BOHR)
+    expected = oracle.dispersion(*geometry, "pbe", *cutoffs).energy
+    assert energy(capsys, "whole.xyz")["energy"] == pytest.approx(expected, abs=1e-7)
+    molecule = oracle.dispersion(*geometry[:2], np.zeros((3, 3)), [False] * 3, "pbe", *cutoffs)
+    assert 20 * abs(molecule.energy) < abs(expected)
+    assert main(["energy", lost]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1

