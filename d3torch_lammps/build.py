@@ -29,6 +29,7 @@ SOURCES = (
     "lattice_baseline.cpp",
     "lattice_avx2.cpp",
     "lattice_avx512.cpp",
+    "lammps/exclusions.cpp",
     "lammps/parameters.cpp",
     "lammps/pair_d3torch.cpp",
     "lammps/pair_settings.cpp",

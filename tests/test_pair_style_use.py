@@ -205,15 +205,6 @@ def test_two_dimensions_are_refused(tmp_path: Path) -> None:
     assert "pair_style d3torch: expected dimension 3, got 2" in out.stdout
 
 
-def test_exclusions_are_said_not_to_count(tmp_path: Path) -> None:
-    atoms = _crystal()
-    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0) + "neigh_modify exclude type 1 1\n"
-    out = lammps(script + 'run 0\nprint "e $(pe:%.15g)"\n', tmp_path).stdout
-    assert "counts the pairs that neigh_modify exclude leaves out" in out
-    atoms.calc = D3Calculator("pbe", cutoff=9.0, cn_cutoff=7.0)
-    assert value("e", out)[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
-
-
 # ---- building ----
 
 WRONG = """
