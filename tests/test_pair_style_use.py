@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import lammps_runs
@@ -203,85 +201,3 @@ def test_two_dimensions_are_refused(tmp_path: Path) -> None:
     script += "create_atoms 1 single 1 1 0\n" + GOOD + "pair_coeff * * Ar\nrun 0\n"
     out = lammps(script, tmp_path, check=False)
     assert "pair_style d3torch: expected dimension 3, got 2" in out.stdout
-
-
-# ---- building ----
-
-WRONG = """
-#include <cstdlib>
-extern "C" void _ZN9LAMMPS_NS11PairD3TorchC1EPNS_6LAMMPSE() { std::abort(); }
-extern "C" void _ZNK9LAMMPS_NS11PairD3Torch20laid_out_as_compiledEv() { std::abort(); }
-"""
-
-
-@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
-def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    """A plugin of another version: its entry alone, for the class must not come to be used."""
-    from d3torch_lammps import build, tables
-
-    tables.write_header(tmp_path)
-    (tmp_path / "wrong.cpp").write_text(WRONG)
-    command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w"]
-    command += ["-DD3TORCH_LAMMPS_VERSION=20200101", f"-I{tmp_path}"]
-    command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()[0]}"]
-    command += [str(build.sources_folder() / "lammps" / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
-    subprocess.run([*command, "-o", str(tmp_path / "wrong.so")], check=True)
-    script = "plugin unload pair d3torch\nplugin load ./wrong.so\nunits metal\n" + GOOD
-    out = lammps(script, tmp_path, check=False)
-    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
-    assert out.returncode != 0
-    assert len(errors) == 1
-    assert "expected the LAMMPS version 20200101 that it was built for, got 2025" in errors[0]
-
-
-@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
-def test_another_update_of_the_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    """Headers with one member more, as updates 2 and 4 of 22 July 2025 differ."""
-    from d3torch_lammps import build
-
-    wheel = build.wheel_headers()
-    shutil.copytree(wheel, tmp_path / "headers")
-    text = (wheel / "pair.h").read_text()
-    assert text.count("double cutforce;") == 1
-    text = text.replace("double cutforce;", "int more; double cutforce;")
-    (tmp_path / "headers" / "pair.h").write_text(text)
-    version, defines = build.lammps_version(wheel), build.lammps_defines(wheel)
-    target = build.Target(tmp_path / "headers", build.wheel_mpi(), version, defines)
-    build.build(target, tmp_path / "other.so", jobs=2, extra=("-O0",))
-    script = "plugin unload pair d3torch\nplugin load ./other.so\nunits metal\n" + GOOD
-    out = lammps(script, tmp_path, check=False)
-    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
-    assert out.returncode != 0
-    assert len(errors) == 1
-    assert "expected the update of this LAMMPS version that it was built for" in errors[0]
-
-
-def test_missing_headers_are_refused_in_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from d3torch_lammps import build
-
-    assert build.main(["--headers", str(tmp_path)]) == 1
-    text = capsys.readouterr().err
-    assert "was not built: expected a folder with pair.h of LAMMPS, got" in text
-    assert text.count("\n") == 1
-
-
-def test_plugin_that_is_not_built_is_said_aloud(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import d3torch_lammps
-
-    monkeypatch.setattr(d3torch_lammps, "PLUGIN", tmp_path / "none")
-    assert Path(d3torch_lammps.plugin_folder()).is_dir()
-    text = capsys.readouterr().err
-    assert "pair_style d3torch is not built; build it with: " in text
-    assert text.count("\n") == 1
-
-
-@pytest.mark.parametrize("line", ['#define LAMMPS_VERSION "4 Jul 2026"\n'])
-def test_version_of_a_source_tree(line: str, tmp_path: Path) -> None:
-    from d3torch_lammps import build
-
-    (tmp_path / "version.h").write_text(line)
-    assert build.lammps_version(tmp_path) == 20260704
