@@ -112,6 +112,19 @@ def test_restart_keeps_settings_and_elements(tmp_path: Path) -> None:
     assert value("e", again)[0] == pytest.approx(value("e", first)[0], rel=1e-13)
 
 
+@pytest.mark.parametrize("name", ["PBE-D3(BJ)", "pbe-d3bj", "PBE-D3", "PBE0_D3BJ", "b2gp-plyp-d3"])
+def test_functional_may_carry_the_suffix_of_d3(name: str, tmp_path: Path) -> None:
+    """As people write it; a restart file keeps the name as it was given."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0, xc=name)
+    first = lammps(script + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n', tmp_path).stdout
+    again = lammps('read_restart r\nrun 0\nprint "e $(pe:%.17g)"\n', tmp_path).stdout
+    plain = name.lower().replace("(bj)", "bj").removesuffix("bj").removesuffix("d3").strip("-_")
+    atoms.calc = D3Calculator(plain, cutoff=9.0, cn_cutoff=7.0)
+    assert value("e", first)[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert value("e", again)[0] == pytest.approx(value("e", first)[0], rel=1e-13)
+
+
 def test_restart_of_a_hybrid_keeps_settings(tmp_path: Path) -> None:
     first = lammps(
         start(_crystal(), tmp_path) + LJ + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n',
@@ -150,6 +163,17 @@ REFUSALS = [
     ("pair_style d3torch bj pbe nine 7\n", "expected the cutoff to be a number, got nine"),
     ("pair_style d3torch bj pbe -9 7\n", "expected a positive cutoff, got -9"),
     ("pair_style d3torch bj pbe 9 0\n", "expected a positive cutoff of CN, got 0"),
+    (
+        "pair_style d3torch bj pbe 9000 12\n",
+        "expected a cutoff of at most 1000 angstrom, got 9000: lengths here are in angstrom; "
+        "is that a number in bohr^2?",
+    ),
+    (
+        "pair_style d3torch bj pbe 9 1600\n",
+        "expected a cutoff of CN of at most 1000 angstrom, got 1600: lengths here are in angstrom",
+    ),
+    ("pair_style d3torch bj PBE-D3(0) 9 7\n", "expected a functional with Becke-Johnson"),
+    ("pair_style d3torch bj d3bj 9 7\n", "expected a functional with Becke-Johnson parameters"),
     ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
     ("pair_style d3torch bj pbe 9 7 tail yes\n", "expected the keyword width or reference, got"),

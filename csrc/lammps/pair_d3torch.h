@@ -52,6 +52,7 @@ class PairD3Torch : public Pair {
   [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
   double number(const char* name, const char* text) const;
   void read_keywords(int, char**);
+  void check_cutoff(const std::string& name, double given) const;
   void apply_settings();
   void set_elements(int, char**);
   void allocate();
