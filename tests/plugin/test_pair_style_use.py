@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import lammps_runs
@@ -114,6 +112,19 @@ def test_restart_keeps_settings_and_elements(tmp_path: Path) -> None:
     assert value("e", again)[0] == pytest.approx(value("e", first)[0], rel=1e-13)
 
 
+@pytest.mark.parametrize("name", ["PBE-D3(BJ)", "pbe-d3bj", "PBE-D3", "PBE0_D3BJ", "b2gp-plyp-d3"])
+def test_functional_may_carry_the_suffix_of_d3(name: str, tmp_path: Path) -> None:
+    """As people write it; a restart file keeps the name as it was given."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0, xc=name)
+    first = lammps(script + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n', tmp_path).stdout
+    again = lammps('read_restart r\nrun 0\nprint "e $(pe:%.17g)"\n', tmp_path).stdout
+    plain = name.lower().replace("(bj)", "bj").removesuffix("bj").removesuffix("d3").strip("-_")
+    atoms.calc = D3Calculator(plain, cutoff=9.0, cn_cutoff=7.0)
+    assert value("e", first)[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert value("e", again)[0] == pytest.approx(value("e", first)[0], rel=1e-13)
+
+
 def test_restart_of_a_hybrid_keeps_settings(tmp_path: Path) -> None:
     first = lammps(
         start(_crystal(), tmp_path) + LJ + 'run 0\nprint "e $(pe:%.17g)"\nwrite_restart r\n',
@@ -152,6 +163,17 @@ REFUSALS = [
     ("pair_style d3torch bj pbe nine 7\n", "expected the cutoff to be a number, got nine"),
     ("pair_style d3torch bj pbe -9 7\n", "expected a positive cutoff, got -9"),
     ("pair_style d3torch bj pbe 9 0\n", "expected a positive cutoff of CN, got 0"),
+    (
+        "pair_style d3torch bj pbe 9000 12\n",
+        "expected a cutoff of at most 1000 angstrom, got 9000: lengths here are in angstrom; "
+        "is that a number in bohr^2?",
+    ),
+    (
+        "pair_style d3torch bj pbe 9 1600\n",
+        "expected a cutoff of CN of at most 1000 angstrom, got 1600: lengths here are in angstrom",
+    ),
+    ("pair_style d3torch bj PBE-D3(0) 9 7\n", "expected a functional with Becke-Johnson"),
+    ("pair_style d3torch bj d3bj 9 7\n", "expected a functional with Becke-Johnson parameters"),
     ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
     ("pair_style d3torch bj pbe 9 7 tail yes\n", "expected the keyword width or reference, got"),
@@ -203,94 +225,3 @@ def test_two_dimensions_are_refused(tmp_path: Path) -> None:
     script += "create_atoms 1 single 1 1 0\n" + GOOD + "pair_coeff * * Ar\nrun 0\n"
     out = lammps(script, tmp_path, check=False)
     assert "pair_style d3torch: expected dimension 3, got 2" in out.stdout
-
-
-def test_exclusions_are_said_not_to_count(tmp_path: Path) -> None:
-    atoms = _crystal()
-    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0) + "neigh_modify exclude type 1 1\n"
-    out = lammps(script + 'run 0\nprint "e $(pe:%.15g)"\n', tmp_path).stdout
-    assert "counts the pairs that neigh_modify exclude leaves out" in out
-    atoms.calc = D3Calculator("pbe", cutoff=9.0, cn_cutoff=7.0)
-    assert value("e", out)[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
-
-
-# ---- building ----
-
-WRONG = """
-#include <cstdlib>
-extern "C" void _ZN9LAMMPS_NS11PairD3TorchC1EPNS_6LAMMPSE() { std::abort(); }
-extern "C" void _ZNK9LAMMPS_NS11PairD3Torch20laid_out_as_compiledEv() { std::abort(); }
-"""
-
-
-@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
-def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    """A plugin of another version: its entry alone, for the class must not come to be used."""
-    from d3torch_lammps import build, tables
-
-    tables.write_header(tmp_path)
-    (tmp_path / "wrong.cpp").write_text(WRONG)
-    command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w"]
-    command += ["-DD3TORCH_LAMMPS_VERSION=20200101", f"-I{tmp_path}"]
-    command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()[0]}"]
-    command += [str(build.sources_folder() / "lammps" / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
-    subprocess.run([*command, "-o", str(tmp_path / "wrong.so")], check=True)
-    script = "plugin unload pair d3torch\nplugin load ./wrong.so\nunits metal\n" + GOOD
-    out = lammps(script, tmp_path, check=False)
-    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
-    assert out.returncode != 0
-    assert len(errors) == 1
-    assert "expected the LAMMPS version 20200101 that it was built for, got 2025" in errors[0]
-
-
-@pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
-def test_another_update_of_the_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    """Headers with one member more, as updates 2 and 4 of 22 July 2025 differ."""
-    from d3torch_lammps import build
-
-    wheel = build.wheel_headers()
-    shutil.copytree(wheel, tmp_path / "headers")
-    text = (wheel / "pair.h").read_text()
-    assert text.count("double cutforce;") == 1
-    text = text.replace("double cutforce;", "int more; double cutforce;")
-    (tmp_path / "headers" / "pair.h").write_text(text)
-    version, defines = build.lammps_version(wheel), build.lammps_defines(wheel)
-    target = build.Target(tmp_path / "headers", build.wheel_mpi(), version, defines)
-    build.build(target, tmp_path / "other.so", jobs=2, extra=("-O0",))
-    script = "plugin unload pair d3torch\nplugin load ./other.so\nunits metal\n" + GOOD
-    out = lammps(script, tmp_path, check=False)
-    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
-    assert out.returncode != 0
-    assert len(errors) == 1
-    assert "expected the update of this LAMMPS version that it was built for" in errors[0]
-
-
-def test_missing_headers_are_refused_in_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from d3torch_lammps import build
-
-    assert build.main(["--headers", str(tmp_path)]) == 1
-    text = capsys.readouterr().err
-    assert "was not built: expected a folder with pair.h of LAMMPS, got" in text
-    assert text.count("\n") == 1
-
-
-def test_plugin_that_is_not_built_is_said_aloud(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import d3torch_lammps
-
-    monkeypatch.setattr(d3torch_lammps, "PLUGIN", tmp_path / "none")
-    assert Path(d3torch_lammps.plugin_folder()).is_dir()
-    text = capsys.readouterr().err
-    assert "pair_style d3torch is not built; build it with: " in text
-    assert text.count("\n") == 1
-
-
-@pytest.mark.parametrize("line", ['#define LAMMPS_VERSION "4 Jul 2026"\n'])
-def test_version_of_a_source_tree(line: str, tmp_path: Path) -> None:
-    from d3torch_lammps import build
-
-    (tmp_path / "version.h").write_text(line)
-    assert build.lammps_version(tmp_path) == 20260704

