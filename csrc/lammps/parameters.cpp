@@ -42,24 +42,6 @@ double c6(const data::Generation& g, int row, int column) {
   return g.c6[size_t(row) * (row + 1) / 2 + column] / data::c6_unit;
 }
 
-const data::Functional* functional(const std::string& wanted) {
-  for (const data::Functional& f : data::functionals)
-    if (wanted == f.key) return &f;
-  return nullptr;
-}
-
-// The functional of a name as it is, or without the "-D3(BJ)" or "-D3" at its end.
-const data::Functional* functional_of_name(const std::string& name) {
-  const std::string wanted = key(name);
-  if (const data::Functional* f = functional(wanted)) return f;
-  for (const std::string suffix : {"d3bj", "d3"}) {
-    if (wanted.size() < suffix.size()) continue;
-    const size_t end = wanted.size() - suffix.size();
-    if (wanted.substr(end) == suffix) return functional(wanted.substr(0, end));
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 HostUnits metal_units() { return {data::bohr, data::hartree}; }
@@ -70,9 +52,13 @@ HostUnits real_units() {
 }
 
 bool find_functional(const std::string& name, double* damping) {
-  const data::Functional* f = functional_of_name(name);
-  if (f) std::copy(std::begin(f->damping), std::end(f->damping), damping);
-  return f != nullptr;
+  const std::string wanted = key(name);
+  for (const data::Functional& f : data::functionals) {
+    if (wanted != f.key) continue;
+    std::copy(std::begin(f.damping), std::end(f.damping), damping);
+    return true;
+  }
+  return false;
 }
 
 int atomic_number(const std::string& symbol) {

@@ -173,6 +173,7 @@ REFUSALS = [
         "expected a cutoff of CN of at most 1000 angstrom, got 1600: lengths here are in angstrom",
     ),
     ("pair_style d3torch bj PBE-D3(0) 9 7\n", "expected a functional with Becke-Johnson"),
+    ("pair_style d3torch bj wB97X-D3 9 7\n", "expected a functional with Becke-Johnson parameters"),
     ("pair_style d3torch bj d3bj 9 7\n", "expected a functional with Becke-Johnson parameters"),
     ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),

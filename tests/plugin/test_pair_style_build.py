@@ -18,6 +18,8 @@ from d3torch_lammps import build
 if why := lammps_runs.missing():
     pytest.skip(why, allow_module_level=True)
 
+ROOT = Path(__file__).parents[2]
+
 GOOD = "pair_style d3torch bj pbe 9 7\n"
 
 WRONG = """
@@ -157,7 +159,7 @@ def unbuilt(tmp_path: Path) -> dict[str, str]:
     package = tmp_path / "path" / "d3torch_lammps"
     package.mkdir(parents=True)
     shutil.copy(Path(d3torch_lammps.__file__), package)
-    path = os.pathsep.join([str(package.parent), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([str(package.parent), str(ROOT)])
     kept = {k: v for k, v in os.environ.items() if k != "LAMMPS_PLUGIN_PATH"}
     return {**kept, "PYTHONPATH": path}
 
