@@ -48,8 +48,8 @@ class D3BJ(nn.Module):
         elements: symbols or atomic numbers; ``species`` index this sequence, in its order.
         xc: functional, such as ``"pbe"``; see :func:`d3torch.functionals`.
         damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
-        cutoff: two-body cutoff in the length unit; default 60 bohr.
-        cn_cutoff: cutoff of the coordination number; default 40 bohr.
+        cutoff: two-body cutoff in the length unit; default 60 bohr, at most 1000 A.
+        cn_cutoff: cutoff of the coordination number; default 40 bohr, at most 1000 A.
         width: width of the smooth switch to zero at the cutoff; 0 cuts off hard.
         tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
@@ -101,6 +101,7 @@ class D3BJ(nn.Module):
             default[0] * unit.length if cutoff is None else cutoff,
             default[1] * unit.length if cn_cutoff is None else cn_cutoff,
             width,
+            unit,
         )
         self.tail = require_bool("tail", tail)
         self.backend = require_choice("backend", backend, BACKENDS)
