@@ -2,6 +2,8 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <omp.h>
+#include <pthread.h>
 #include <torch/library.h>
 
 #include <tuple>
@@ -12,6 +14,11 @@
 namespace {
 
 using namespace d3;
+
+// A process keeps its threads waiting for the next parallel loop; a forked one has none of them, and
+// would wait for them for ever. They are let go before a fork, and come back when they are needed.
+[[maybe_unused]] const int without_threads =
+    pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
 
 // ---- values: indices are checked where they are read, so that no kernel leaves its arrays ----
 
