@@ -86,7 +86,7 @@ struct CnDoubleBackward : Function<CnDoubleBackward> {
 };
 
 Tensors2 cn_double_backward(T tangent, T grad_cn, T vectors, T pairs, T species, T rcov, double cutoff) {
-  auto out = CnDoubleBackward::apply(tangent, grad_cn, vectors, pairs, species, rcov, cutoff);
+  auto out = apply<CnDoubleBackward>(tangent, grad_cn, vectors, pairs, species, rcov, cutoff);
   return {out[0], out[1]};
 }
 
@@ -106,7 +106,7 @@ struct CnBackward : Function<CnBackward> {
 };
 
 Tensor cn_backward(T grad_cn, T vectors, T pairs, T species, T rcov, double cutoff) {
-  return CnBackward::apply(grad_cn, vectors, pairs, species, rcov, cutoff);
+  return apply<CnBackward>(grad_cn, vectors, pairs, species, rcov, cutoff);
 }
 
 struct Cn : Function<Cn> {
@@ -123,7 +123,9 @@ struct Cn : Function<Cn> {
   }
 };
 
-Tensor cn(T vectors, T pairs, T species, T rcov, double cutoff) { return Cn::apply(vectors, pairs, species, rcov, cutoff); }
+Tensor cn(T vectors, T pairs, T species, T rcov, double cutoff) {
+  return apply<Cn>(vectors, pairs, species, rcov, cutoff);
+}
 
 // ---- energy ----
 
@@ -140,7 +142,7 @@ struct EnergyDoubleBackward : Function<EnergyDoubleBackward> {
 
 Tensors4 energy_double_backward(T t_vectors, T t_cn, T t_damping, T grad, T vectors, T cn, T damping, T pairs, T species,
                                 T r4r2, T cn_ref, T c6_ref, double cutoff, double width) {
-  auto out = EnergyDoubleBackward::apply(t_vectors, t_cn, t_damping, grad, vectors, cn, damping, pairs, species, r4r2,
+  auto out = apply<EnergyDoubleBackward>(t_vectors, t_cn, t_damping, grad, vectors, cn, damping, pairs, species, r4r2,
                                          cn_ref, c6_ref, cutoff, width);
   return {out[0], out[1], out[2], out[3]};
 }
@@ -170,7 +172,7 @@ struct EnergyBackward : Function<EnergyBackward> {
 
 Tensors3 energy_backward(T grad, T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref, double cutoff,
                          double width) {
-  auto out = EnergyBackward::apply(grad, vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  auto out = apply<EnergyBackward>(grad, vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
   return {out[0], out[1], out[2]};
 }
 
@@ -195,7 +197,7 @@ struct Energy : Function<Energy> {
 };
 
 Tensor energy(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref, double cutoff, double width) {
-  return Energy::apply(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  return apply<Energy>(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
 }
 
 // For hosts that apply the chain rule themselves: what it returns carries no graph, and it says so.
@@ -214,7 +216,7 @@ struct EnergyByCentre : Function<EnergyByCentre> {
 
 Tensors3 energy_by_centre(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref, double cutoff,
                           double width) {
-  auto out = EnergyByCentre::apply(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+  auto out = apply<EnergyByCentre>(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
   return {out[0], out[1], out[2]};
 }
 

@@ -1,7 +1,10 @@
 // Refusals of wrong shapes, dtypes and devices, in one sentence each; on every call, Meta tensors included.
 #pragma once
+#include <ATen/FuncTorchTLS.h>
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>
+
+#include <utility>
 
 namespace d3 {
 
@@ -56,7 +59,35 @@ inline void refuse_grad(const at::Tensor& t, const char* name) {
 
 // The chain ends here: backward of a double backward would be a third derivative.
 [[noreturn]] inline void refuse_third_order() {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "d3torch: third derivatives are not implemented by the kernels: use backend=\"eager\".");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false, "d3torch: third derivatives are not implemented by the kernels, nor is ",
+      "torch.autograd.functional.hvp: use backend=\"eager\", or vhp in place of hvp.");
+}
+
+// Whether a transform of torch.func is active that the autograd of C++ does not take part in.
+inline bool in_transform() {
+  const auto& transforms = at::functorch::functorchTLSAccessor();
+  if (!transforms) return false;
+  try {
+    transforms->checkSupportsCppAutogradFunction();
+    return false;
+  } catch (const c10::Error&) {
+    return true;
+  }
+}
+
+template <class X> bool has_tangent(const X&) { return false; }
+inline bool has_tangent(const at::Tensor& t) { return t.defined() && t._fw_grad(0).defined(); }
+
+// Applies an autograd function, unless derivatives are asked for in a way that it does not know.
+template <class F, class... Args> auto apply(Args&&... args) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      !in_transform(), "d3torch: transforms of torch.func are not implemented by the kernels: ",
+      "use backend=\"eager\", or torch.autograd.functional.");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      !(has_tangent(args) || ...), "d3torch: forward mode is not implemented by the kernels: ",
+      "use backend=\"eager\", or torch.autograd.functional.jvp.");
+  return F::apply(std::forward<Args>(args)...);
 }
 
 }  // namespace d3

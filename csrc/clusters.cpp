@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -109,6 +110,37 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic, const std
   }
   invert(frame);
   return true;
+}
+
+Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
+                const std::array<bool, 3>& periodic) {
+  Frame frame;
+  make_frame(cell, periodic, {}, frame);
+  Partner found{i, {0, 0, 0}};
+  double least = std::numeric_limits<double>::infinity();
+  for (const Point& p : atoms) {
+    Vec3 apart;
+    for (int k = 0; k < 3; ++k) apart[k] = p.x[k] - atoms[i].x[k];
+    const Vec3 f = frame.fractional(apart);
+    Shift nearest;
+    for (int k = 0; k < 3; ++k) nearest[k] = periodic[k] ? -int(std::round(f[k])) : 0;
+    for (int n = 0; n < 27; ++n) {
+      const int step[3] = {n / 9 - 1, n / 3 % 3 - 1, n % 3 - 1};
+      Partner image{p.atom, nearest};
+      Vec3 x = apart;
+      bool outside = false;
+      for (int k = 0; k < 3; ++k) {
+        image.image[k] += step[k];
+        outside = outside || (step[k] && !periodic[k]);
+        for (int d = 0; d < 3 && periodic[k]; ++d) x[d] += image.image[k] * cell[k][d];
+      }
+      const bool itself = p.atom == i && image.image == Shift{0, 0, 0};
+      if (outside || itself || !(inner(x, x) < least)) continue;
+      least = inner(x, x);
+      found = image;
+    }
+  }
+  return found;
 }
 
 void ClusterSet::build(const std::vector<Point>& atoms, int lanes) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lattice.h"
+#include "watch.h"
 
 namespace d3 {
 
@@ -41,6 +42,16 @@ struct Frame {
 // False if the vectors along the periodic axes do not span a volume.
 bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic, const std::vector<Point>& atoms, Frame& frame);
 
+struct Partner {
+  int atom;
+  Shift image;
+};
+
+// The atom, or image of one, that comes closest to atom i, by looking at all: for messages alone.
+// Images count from the positions as they are given.
+Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
+                const std::array<bool, 3>& periodic);
+
 class ClusterSet {
  public:
   std::vector<Point> points;  // grouped by cluster
@@ -67,7 +78,10 @@ class Neighbourhood {
   };
 
   // Calls found(cluster, vector from the centre of `box` to its centre, shift) for all within the cutoff.
-  template <class F> void visit(const Cluster& box, double cutoff, Find find, Scratch& scratch, F&& found) const;
+  // Stops early when the watch says so.
+  template <class F>
+  void visit(const Cluster& box, double cutoff, Find find, Scratch& scratch, Watch* watch,
+             F&& found) const;
 
  private:
   void sort_into_bins();
@@ -88,14 +102,16 @@ class Neighbourhood {
 };
 
 template <class F>
-void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch& scratch, F&& found) const {
+void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch& scratch,
+                          Watch* watch, F&& found) const {
   auto& [s0, s1, s2] = scratch.segments;
   std::vector<int>& hits = scratch.hits;
   hits.resize(std::max(hits.size(), set_.clusters.size() + 16));
   segments(0, box, cutoff, true, s0), segments(1, box, cutoff, true, s1), segments(2, box, cutoff, false, s2);
   const float half[3] = {float(box.half[0]), float(box.half[1]), float(box.half[2])};
   const Boxes boxes{{columns_[0].data(), columns_[1].data(), columns_[2].data(), columns_[3].data(), columns_[4].data(), columns_[5].data()}};
-  for (const Segment& a : s0)
+  for (const Segment& a : s0) {
+    if (stopped(watch)) return;
     for (const Segment& b : s1)
       for (const Segment& c : s2) {
         const int row = (a.first * bins_[1] + b.first) * bins_[2];
@@ -110,6 +126,7 @@ void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch&
           found(hits[k], Vec3{centre[0] + shift[0], centre[1] + shift[1], centre[2] + shift[2]}, image);
         }
       }
+  }
 }
 
 }  // namespace d3

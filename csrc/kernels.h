@@ -6,6 +6,8 @@
 
 namespace d3 {
 
+class Watch;  // see watch.h; null where nobody asks for the work to stop
+
 template <class T> struct PairList {
   const T* vectors;          // (n_pairs, 3)
   const int64_t* centre;     // (n_pairs)
@@ -27,6 +29,7 @@ template <class T> struct CountingInput {
   int n_species;
   T cutoff;
   int threads;
+  Watch* watch = nullptr;
 };
 
 template <class T> struct EnergyInput {
@@ -36,6 +39,7 @@ template <class T> struct EnergyInput {
   Tables<T> tables;
   T cutoff, width;
   int threads;
+  Watch* watch = nullptr;
 };
 
 // Directions for second derivatives, of the shapes of vectors, cn and damping.
@@ -50,20 +54,24 @@ template <class T> struct EnergyGradients {
 // Index of the first pair that names an atom outside [0, n_atoms), or -1.
 int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs, int64_t n_atoms, int threads);
 
+// The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when the
+// watch stopped them, their results mean nothing.
 template <class T> struct Counting {
-  static void forward(const CountingInput<T>& in, T* cn);
-  static void backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);
-  static void double_backward(const CountingInput<T>& in, const T* grad_cn, const T* tangent_vectors, T* grad_grad_cn,
-                              T* grad_vectors);
+  static int64_t forward(const CountingInput<T>& in, T* cn);
+  static int64_t backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);
+  static int64_t double_backward(const CountingInput<T>& in, const T* grad_cn,
+                                 const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors);
 };
 
 template <class T> struct Energy {
-  static void forward(const EnergyInput<T>& in, T* energy);
+  static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
-  static void by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors);
-  static void backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out);
-  static void double_backward(const EnergyInput<T>& in, const T* grad_energy, EnergyTangents<T> tangents,
-                              T* grad_grad_energy, EnergyGradients<T> out);
+  static int64_t by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors);
+  static int64_t backward(const EnergyInput<T>& in, const T* grad_energy,
+                          EnergyGradients<T> out);
+  static int64_t double_backward(const EnergyInput<T>& in, const T* grad_energy,
+                                 EnergyTangents<T> tangents, T* grad_grad_energy,
+                                 EnergyGradients<T> out);
 };
 
 }  // namespace d3

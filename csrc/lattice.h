@@ -29,6 +29,7 @@ template <class T> struct LatticeInput {
   InstructionSet instruction_set;
   bool gradients;  // else energies and CN alone
   bool learn;      // with gradients: those of the damping parameters too
+  Watch* watch = nullptr;
 };
 
 // Directions of the shapes of positions, cell and damping: with them every output is the derivative along them.
@@ -47,12 +48,28 @@ template <class T> struct LatticeOutput {
   T* damping;   // (n_systems, 4) dE/d(s6 s8 a1 a2)
 };
 
-// What went wrong, for a message; `kind` 0 is success.
+// What went wrong, for a message; `kind` 0 is success. Atoms count from the first of the system.
 struct LatticeError {
-  enum Kind { none, not_finite, too_far, same_spot, singular_cell, tail_needs_volume };
+  enum Kind {
+    none,
+    not_finite,
+    too_far,
+    same_spot,
+    singular_cell,
+    tail_needs_volume,
+    too_much,
+    stopped  // by the watch
+  };
   Kind kind = none;
   int64_t system = 0, atom = 0;
+  int64_t other = 0;         // on the spot of `atom`: this atom, or its image
+  int image[3] = {0, 0, 0};  // in this cell
+  double neighbours = 0;     // of an atom, roughly, where they are too many
 };
+
+// What a thread keeps of the neighbours of a few atoms, at 8 bytes a neighbour, fits into 4 GB; and
+// the pairs of a system are some days of work for a core.
+constexpr double most_neighbours = 5e8, most_pairs = 1e14;
 
 template <class T> struct Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out);

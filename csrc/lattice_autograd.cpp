@@ -97,7 +97,7 @@ struct DispersionBackward : Function<DispersionBackward> {
 
 Tensors3 backward_autograd(T grad_energy, T gradient, T by_cell, T by_damping, T positions, T cell, T pbc, T species, T offsets,
                            T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  auto out = DispersionBackward::apply(grad_energy, gradient, by_cell, by_damping, positions, cell, pbc, species, offsets, damping,
+  auto out = apply<DispersionBackward>(grad_energy, gradient, by_cell, by_damping, positions, cell, pbc, species, offsets, damping,
                                        rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail);
   return {out[0], out[1], out[2]};
 }
@@ -126,7 +126,7 @@ Tensor dispersion(T positions, T cell, T pbc, T species, T offsets, T damping, T
   refuse_grad(rcov, "rcov"), refuse_grad(r4r2, "r4r2"), refuse_grad(cn_ref, "cn_ref"), refuse_grad(c6_ref, "c6_ref");
   const bool gradients =
       at::GradMode::is_enabled() && (positions.requires_grad() || cell.requires_grad() || damping.requires_grad());
-  return Dispersion::apply(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail,
+  return apply<Dispersion>(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail,
                            gradients);
 }
 
@@ -143,7 +143,7 @@ struct Tangent : Function<Tangent> {
 
 Tensors8 tangent_autograd(T t_positions, T t_cell, T t_damping, T positions, T cell, T pbc, T species, T offsets, T damping, T rcov,
                           T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  auto o = Tangent::apply(t_positions, t_cell, t_damping, positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref,
+  auto o = apply<Tangent>(t_positions, t_cell, t_damping, positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref,
                           cutoff, cn_cutoff, width, tail);
   return {o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]};
 }
@@ -166,7 +166,7 @@ struct Evaluate : Function<Evaluate> {
 
 Tensors8 evaluate_autograd(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref,
                            double cutoff, double cn_cutoff, double width, bool tail, bool gradients, bool learn, c10::string_view instruction_set) {
-  auto o = Evaluate::apply(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail,
+  auto o = apply<Evaluate>(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail,
                            gradients, learn, instruction_set);
   return {o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]};
 }

@@ -28,10 +28,13 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
+    const double around = neighbours_of_one();
+    if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
     this->allocate(threads);
     tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
     const int same = this->sweep(in_.cn_cutoff, threads, &Evaluation::count);
     if (same >= 0) return {LatticeError::same_spot, system, same};
+    if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();
     this->sweep(in_.cutoff, threads, &Evaluation::energy);
     if (in_.tail) add_tail();
@@ -39,11 +42,31 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
       this->for_lanes([this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
       this->sweep(in_.cn_cutoff, threads, &Evaluation::count_gradient);
     }
+    if (this->stopping()) return {LatticeError::stopped, system};
     write(out);
     return error;
   }
 
  private:
+  // Neighbours of an atom within the cutoff, roughly: those of a homogeneous system in a box of
+  // twice the cutoff.
+  double neighbours_of_one() const {
+    const double reach = 2 * std::max(in_.cutoff, in_.cn_cutoff);
+    double neighbours = n_;
+    for (int k = 0; k < 3; ++k) {
+      const Cell& r = this->reciprocal_;
+      const double height = 1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
+      neighbours *= this->periodic_[k] ? reach / height : std::min(reach / height, 1.0);
+    }
+    return neighbours;
+  }
+
+  static LatticeError too_much(int64_t system, double neighbours) {
+    LatticeError error{LatticeError::too_much, system};
+    error.neighbours = neighbours;
+    return error;
+  }
+
   // See tail.h.
   void add_tail() {
     const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
@@ -147,7 +170,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
     Molecule<T> molecule(in, set.dense);
 #pragma omp for schedule(dynamic, 4)
     for (int64_t b = 0; b < in.n_systems; ++b) {
-      if (work(in, b) > small && !dense(b)) continue;
+      if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;
       const LatticeError e = dense(b) ? molecule.run(b, out) : evaluation.run(b, 1, out);
       if (e.kind) {
 #pragma omp critical(d3_lattice_error)
@@ -155,10 +178,29 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
       }
     }
   }
-  if (large.empty()) return error;
+  if (large.empty() || stopped(in.watch)) return error;
   Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
   for (int64_t b : large) note(evaluation.run(b, threads, out));
   return error;
+}
+
+// Finds out, slowly, who is on the spot of the atom that the error names.
+template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e) {
+  const int64_t first = in.offsets[e.system], n = in.offsets[e.system + 1] - first;
+  std::vector<Point> atoms;
+  for (int64_t i = first; i < first + n; ++i) {
+    const T* x = in.positions + 3 * i;
+    atoms.push_back({{double(x[0]), double(x[1]), double(x[2])}, int(i - first), 0, {0, 0, 0}});
+  }
+  Cell cell{};
+  std::array<bool, 3> periodic;
+  for (int k = 0; k < 3; ++k) {
+    periodic[k] = in.pbc[3 * e.system + k];
+    for (int d = 0; d < 3 && periodic[k]; ++d) cell[k][d] = in.cell[9 * e.system + 3 * k + d];
+  }
+  const Partner partner = closest(int(e.atom), atoms, cell, periodic);
+  e.other = partner.atom;
+  std::copy_n(partner.image.begin(), 3, e.image);
 }
 
 }  // namespace
@@ -189,8 +231,11 @@ bool supported(InstructionSet set) {
 template <class T>
 LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out) {
   const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
-  if (tangents) return run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
-  return run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
+  LatticeError error;
+  if (tangents) error = run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
+  else error = run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
+  if (error.kind == LatticeError::same_spot) find_partner(in, error);
+  return error;
 }
 
 template KernelSet<float> kernels_for(InstructionSet);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "lattice_args.h"
+#include "signals_args.h"
 
 namespace {
 
@@ -29,15 +30,40 @@ void check_offsets(const int64_t* offsets, int64_t n_systems, int64_t n_atoms) {
   TORCH_CHECK_VALUE(rising, "d3torch: expected offsets that rise from 0 to the number of atoms, ", n_atoms, ".");
 }
 
-void check_error(const LatticeError& e) {
-  const char* sentences[] = {"", "expected finite positions, got NaN or infinity",
-                             "expected positions within 1e9 of the origin and 1e9 cells of it, got one beyond",
-                             "expected atoms at distinct positions, got two on one spot",
-                             "expected linearly independent lattice vectors for the periodic axes, got a singular cell",
-                             "expected three periodic directions for the tail correction, got fewer"};
-  const bool of_atom = e.kind <= LatticeError::same_spot;
-  TORCH_CHECK_VALUE(!e.kind, "d3torch: ", sentences[e.kind], of_atom ? " for atom " + std::to_string(e.atom) : "", " in system ",
-                    e.system, ".");
+std::string in_cell(const LatticeError& e) {
+  return c10::str(" in cell [", e.image[0], ", ", e.image[1], ", ", e.image[2], "]");
+}
+
+std::string same_spot(const LatticeError& e) {
+  const bool image = e.image[0] || e.image[1] || e.image[2];
+  const auto other = e.other == e.atom ? "an image of its own" : c10::str("atom ", e.other);
+  return c10::str("expected atoms at distinct positions, got atom ", e.atom, " and ", other,
+                  image ? in_cell(e) : "", " on one spot");
+}
+
+// Atoms count from the first of their system, which is named where there are several.
+std::string sentence(const LatticeError& e) {
+  const std::string atom = c10::str(" for atom ", e.atom);
+  switch (e.kind) {
+    case LatticeError::not_finite: return "expected finite positions, got NaN or infinity" + atom;
+    case LatticeError::too_far:
+      return "expected positions within 1e9 of the origin and 1e9 cells of it, got one beyond" + atom;
+    case LatticeError::same_spot: return same_spot(e);
+    case LatticeError::singular_cell:
+      return "expected linearly independent lattice vectors for the periodic axes, got a singular cell";
+    case LatticeError::tail_needs_volume:
+      return "expected three periodic directions for the tail correction, got fewer";
+    default:
+      return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ", most_pairs,
+                      " pairs within the cutoffs, got some ", e.neighbours,
+                      " of each atom: is a cutoff a square, or in another unit");
+  }
+}
+
+void check_error(const LatticeError& e, int64_t n_systems) {
+  if (!e.kind) return;
+  const std::string system = n_systems > 1 ? c10::str(" in system ", e.system) : "";
+  TORCH_CHECK_VALUE(false, "d3torch: ", sentence(e), system, ".");
 }
 
 // The input of a CPU kernel.
@@ -50,6 +76,18 @@ template <class X> LatticeInput<X> checked(const LatticeHold& hold, bool gradien
   return in;
 }
 
+// Runs the engine on checked input.
+template <class X>
+void run(const LatticeHold& hold, bool gradients, bool learn, InstructionSet set,
+         const LatticeTangents<X>* tangents, Tensors8& out) {
+  LatticeInput<X> in = checked<X>(hold, gradients, learn, set);
+  Signals signals;
+  in.watch = signals.watch();
+  const LatticeError error = Lattice<X>::evaluate(in, tangents, output_of<X>(out));
+  signals.rethrow();
+  check_error(error, in.n_systems);
+}
+
 Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff,
                       double cn_cutoff, double width, bool tail, bool gradients, bool learn, c10::string_view instruction_set) {
   const LatticeArgs args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
@@ -58,7 +96,7 @@ Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T dampin
   const LatticeHold hold(args);
   Tensors8 out = allocate(args);
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_evaluate", [&] {
-    check_error(Lattice<scalar_t>::evaluate(checked<scalar_t>(hold, gradients || learn, learn, set), nullptr, output_of<scalar_t>(out)));
+    run<scalar_t>(hold, gradients || learn, learn, set, nullptr, out);
   });
   return out;
 }
@@ -73,7 +111,7 @@ Tensors8 tangent_cpu(T t_positions, T t_cell, T t_damping, T positions, T cell, 
   Tensors8 out = allocate(args);
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_tangent", [&] {
     const LatticeTangents<scalar_t> tangents{tp.const_data_ptr<scalar_t>(), tc.const_data_ptr<scalar_t>(), td.const_data_ptr<scalar_t>()};
-    check_error(Lattice<scalar_t>::evaluate(checked<scalar_t>(hold, true, true, InstructionSet::best), &tangents, output_of<scalar_t>(out)));
+    run<scalar_t>(hold, true, true, InstructionSet::best, &tangents, out);
   });
   return out;
 }

@@ -19,7 +19,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
  protected:
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_;
-  using Sweep = bool (Sweeps::*)(int, const Vec3&, Workspace<T, S>&);  // false: an atom sits on another
+  // Of one cluster. Returns the first atom of it that sits on another, or n_.
+  using Sweep = int (Sweeps::*)(int, const Vec3&, Workspace<T, S>&);
 
   Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents), find_(find), kernels_(kernels) {}
@@ -32,17 +33,20 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     gather_bunches();
   }
 
-  // The first atom that sits on another, or -1.
+  bool stopping() const { return stopped(in_.watch); }
+
+  // The first atom that sits on another, or -1. Leaves what it has not done when the watch stops it.
   int sweep(double cutoff, int threads, Sweep body) {
     const int n = int(bunches_.size());
     int bad = n_;
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(min : bad) if (threads > 1)
     for (int b = 0; b < n; ++b) {
+      if (stopping()) continue;
       const Bunch& bunch = bunches_[b];
       Workspace<T, S>& workspace = workspaces_[threads > 1 ? omp_get_thread_num() : 0];
       find_tiles(bunch.box, cutoff, workspace);
       for (int c = bunch.first; c < bunch.last; ++c)
-        if (!(this->*body)(c, bunch.box.centre, workspace)) bad = std::min(bad, centres_->points[centres_->clusters[c].first].atom);
+        bad = std::min(bad, (this->*body)(c, bunch.box.centre, workspace));
     }
     return bad == n_ ? -1 : bad;
   }
@@ -52,12 +56,13 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     tiles.resize(std::max(tiles.size(), present_.size()));
     for (size_t slot = 0; slot < present_.size(); ++slot) tiles[slot].clear();
     const std::vector<Cluster>& clusters = this->neighbours().clusters;
-    this->neighbours_.visit(box, cutoff, find_, workspace.search, [&](int cluster, const Vec3& offset, const Shift& shift) {
+    const auto found = [&](int cluster, const Vec3& offset, const Shift& shift) {
       Tile<S> tile{cluster, {offset[0], offset[1], offset[2]}};
       if constexpr (dual)
         for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
       tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, 1e-4 * cutoff);
-    });
+    };
+    this->neighbours_.visit(box, cutoff, find_, workspace.search, in_.watch, found);
   }
 
   Shell<T> shell(T cutoff) const {
@@ -85,19 +90,19 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return workspace.groups.data();
   }
 
-  bool count(int c, const Vec3& origin, Workspace<T, S>& workspace) {
+  int count(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
-    bool alone = true;
-    for (int k = 0; k < cluster.count; ++k) {
+    int bad = n_;
+    for (int k = 0; k < cluster.count && !stopping(); ++k) {
       CountSums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
       cn_[atom] = sums.cn;
-      alone = alone && !(sums.coincident > 1);
+      if (sums.coincident > 1) bad = std::min(bad, atom);
     }
-    return alone;
+    return bad;
   }
 
   // Weights of every atom and their derivatives by its CN, n_refs each.
@@ -128,14 +133,14 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
   }
 
-  bool energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
+  int energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const EnergyMode mode = in_.learn ? EnergyMode::learn : in_.gradients ? EnergyMode::gradient : EnergyMode::energy;
     const int n = int(present_.size());
     const Group<T, S>* groups = group(cluster, workspace, true);
     workspace.rows.resize(n);
     Centre<S> middle;
-    for (int k = 0; k < cluster.count; ++k) {
+    for (int k = 0; k < cluster.count && !stopping(); ++k) {
       EnergySums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       for (int slot = 0; slot < n; ++slot) {
@@ -145,7 +150,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle, {in_.cutoff, in_.width}, shell(in_.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
-    return true;
+    return n_;
   }
 
   // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
@@ -157,11 +162,11 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
   }
 
-  bool count_gradient(int c, const Vec3& origin, Workspace<T, S>& workspace) {
+  int count_gradient(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
-    for (int k = 0; k < cluster.count; ++k) {
+    for (int k = 0; k < cluster.count && !stopping(); ++k) {
       EnergySums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       middle.dcn = narrow<S>(dcn_[atom]);
@@ -169,7 +174,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
       add_virial(c, atom, A(0.5), sums);
     }
-    return true;
+    return n_;
   }
 
   void add_virial(int c, int atom, A factor, const EnergySums<A>& sums) {

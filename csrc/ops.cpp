@@ -2,30 +2,47 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <omp.h>
+#include <pthread.h>
 #include <torch/library.h>
 
 #include <tuple>
 
 #include "kernels.h"
 #include "pair_args.h"
+#include "signals_args.h"
 
 namespace {
 
 using namespace d3;
 
+// A process keeps its threads waiting for the next parallel loop; a forked one has none of them, and
+// would wait for them for ever. They are let go before a fork, and come back when they are needed.
+[[maybe_unused]] const int without_threads =
+    pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
+
 // ---- values: indices are checked where they are read, so that no kernel leaves its arrays ----
 
 int threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
 
-// The input of a CPU kernel.
-template <class T, class Hold> auto checked(const Hold& hold) {
+// Runs a CPU kernel on checked input. The kernel returns the first pair of length 0, or -1.
+template <class T, class Hold, class F> void run(const Hold& hold, F&& kernel) {
   auto in = hold.template input<T>(threads());
   const d3::PairList<T>& list = in.list;
   check_species(list.species, list.n_atoms, hold.n_species());
-  const int64_t bad = d3::first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms, threads());
-  TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms, ") in pairs, got (", list.centre[bad], ", ",
-                    list.neighbour[bad], ") for pair ", bad, ".");
-  return in;
+  const auto pair = [&](int64_t p) {
+    return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
+  };
+  int64_t bad = d3::first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms,
+                                   threads());
+  TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms,
+                    ") in pairs, got ", pair(bad), " for pair ", bad, ".");
+  Signals signals;
+  in.watch = signals.watch();
+  bad = kernel(in);
+  signals.rethrow();
+  TORCH_CHECK_VALUE(bad < 0, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
+                    pair(bad), " with a vector of length 0.");
 }
 
 // ---- coordination number ----
@@ -34,7 +51,9 @@ Tensor cn_cpu(const Tensor& vectors, const Tensor& pairs, const Tensor& species,
   const CountingHold hold(vectors, pairs, species, rcov, cutoff);
   Tensor cn = empty_per_atom(vectors, species);
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "coordination_number", [&] {
-    d3::Counting<scalar_t>::forward(checked<scalar_t>(hold), cn.mutable_data_ptr<scalar_t>());
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Counting<scalar_t>::forward(in, cn.mutable_data_ptr<scalar_t>());
+    });
   });
   return cn;
 }
@@ -45,7 +64,10 @@ Tensor cn_backward_cpu(const Tensor& grad_cn, const Tensor& vectors, const Tenso
   Tensor out = cn_backward_meta(grad_cn, vectors, pairs, species, rcov, cutoff);
   const Tensor grad = grad_cn.contiguous();
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "coordination_number_backward", [&] {
-    d3::Counting<scalar_t>::backward(checked<scalar_t>(hold), grad.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>());
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Counting<scalar_t>::backward(in, grad.const_data_ptr<scalar_t>(),
+                                              out.mutable_data_ptr<scalar_t>());
+    });
   });
   return out;
 }
@@ -56,9 +78,11 @@ Tensors2 cn_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& gra
   auto [grad_grad_cn, grad_vectors] = cn_double_backward_meta(tangent_vectors, grad_cn, vectors, pairs, species, rcov, cutoff);
   const Tensor tangent = tangent_vectors.contiguous(), grad = grad_cn.contiguous();
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "coordination_number_double_backward", [&] {
-    d3::Counting<scalar_t>::double_backward(checked<scalar_t>(hold), grad.const_data_ptr<scalar_t>(),
-                                            tangent.const_data_ptr<scalar_t>(), grad_grad_cn.mutable_data_ptr<scalar_t>(),
-                                            grad_vectors.mutable_data_ptr<scalar_t>());
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Counting<scalar_t>::double_backward(
+          in, grad.const_data_ptr<scalar_t>(), tangent.const_data_ptr<scalar_t>(),
+          grad_grad_cn.mutable_data_ptr<scalar_t>(), grad_vectors.mutable_data_ptr<scalar_t>());
+    });
   });
   return {grad_grad_cn, grad_vectors};
 }
@@ -70,7 +94,9 @@ Tensor energy_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping
   const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
   Tensor energy = empty_contiguous(cn);
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy", [&] {
-    d3::Energy<scalar_t>::forward(checked<scalar_t>(hold), energy.mutable_data_ptr<scalar_t>());
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Energy<scalar_t>::forward(in, energy.mutable_data_ptr<scalar_t>());
+    });
   });
   return energy;
 }
@@ -82,8 +108,11 @@ Tensors3 energy_by_centre_cpu(const Tensor& vectors, const Tensor& cn, const Ten
   Tensors3 out{empty_contiguous(cn), empty_contiguous(cn), empty_contiguous(vectors)};
   auto& [energy, by_cn, by_vectors] = out;
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
-    d3::Energy<scalar_t>::by_centre(checked<scalar_t>(hold), energy.mutable_data_ptr<scalar_t>(),
-                                    by_cn.mutable_data_ptr<scalar_t>(), by_vectors.mutable_data_ptr<scalar_t>());
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Energy<scalar_t>::by_centre(in, energy.mutable_data_ptr<scalar_t>(),
+                                             by_cn.mutable_data_ptr<scalar_t>(),
+                                             by_vectors.mutable_data_ptr<scalar_t>());
+    });
   });
   return out;
 }
@@ -100,8 +129,10 @@ Tensors3 energy_backward_cpu(const Tensor& grad_energy, const Tensor& vectors, c
   Tensors3 out{empty_contiguous(vectors), empty_contiguous(cn), empty_contiguous(damping)};
   const Tensor grad = grad_energy.contiguous();
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_backward", [&] {
-    d3::Energy<scalar_t>::backward(checked<scalar_t>(hold), grad.const_data_ptr<scalar_t>(),
-                                   std::apply(gradients<scalar_t>, out));
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Energy<scalar_t>::backward(in, grad.const_data_ptr<scalar_t>(),
+                                            std::apply(gradients<scalar_t>, out));
+    });
   });
   return out;
 }
@@ -119,9 +150,12 @@ Tensors4 energy_double_backward_cpu(const Tensor& tangent_vectors, const Tensor&
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_double_backward", [&] {
     const d3::EnergyTangents<scalar_t> tangents{t_vectors.const_data_ptr<scalar_t>(), t_cn.const_data_ptr<scalar_t>(),
                                                 t_damping.const_data_ptr<scalar_t>()};
-    d3::Energy<scalar_t>::double_backward(checked<scalar_t>(hold), grad.const_data_ptr<scalar_t>(), tangents,
-                                          grad_grad_energy.mutable_data_ptr<scalar_t>(),
-                                          gradients<scalar_t>(grad_vectors, grad_cn, grad_damping));
+    run<scalar_t>(hold, [&](const auto& in) {
+      return d3::Energy<scalar_t>::double_backward(
+          in, grad.const_data_ptr<scalar_t>(), tangents,
+          grad_grad_energy.mutable_data_ptr<scalar_t>(),
+          gradients<scalar_t>(grad_vectors, grad_cn, grad_damping));
+    });
   });
   return out;
 }
@@ -134,6 +168,7 @@ Tensors4 energy_double_backward_cpu(const Tensor& tangent_vectors, const Tensor&
   "float cutoff, float width"
 
 TORCH_LIBRARY(d3torch, m) {
+  m.def("check_signals() -> ()");  // see signals_args.h
   m.def("coordination_number(" D3_COUNTING ") -> Tensor");
   m.def("coordination_number_backward(Tensor grad_cn, " D3_COUNTING ") -> Tensor");
   m.def("coordination_number_double_backward(Tensor tangent_vectors, Tensor grad_cn, " D3_COUNTING ") -> (Tensor, Tensor)");

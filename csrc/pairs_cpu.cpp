@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
 
 #include "kernels.h"
 #include "pair_inputs.h"
+#include "watch.h"
 
 namespace d3 {
 namespace {
@@ -57,14 +59,31 @@ class ChunkSums {
   std::unique_ptr<double, Free> data_;
 };
 
+constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pairs
+
+// Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
+// work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
+template <class F>
+int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
+  constexpr int64_t block = 1 << 16;  // pairs: about a millisecond
+  int64_t bad = none;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
+  for (int64_t c = 0; c < chunks.count(); ++c)
+    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += block)
+      bad = std::min(bad, body(c, p, std::min(p + block, chunks.end(c))));
+  return bad == none ? -1 : bad;
+}
+
 // ---- coordination number ----
 
-// Adds the counts (when `cn`) and writes grad_vectors (when given) of one chunk.
+// Adds the counts (when `cn`) and writes grad_vectors (when given) of a block of pairs; returns the
+// first of length 0, or `none`.
 template <class V, class T>
-void count_chunk(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end, double* cn,
-                 const T* grad_cn, T* grad_vectors) {
+int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end, double* cn,
+                    const T* grad_cn, T* grad_vectors) {
   using X = typename V::X;
   const PairList<T>& list = in.list;
+  int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
     const int64_t i = list.centre[p];
     const Vector3<X> r = vector_at(vectors, p);
@@ -73,22 +92,25 @@ void count_chunk(const CountingInput<T>& in, const V& vectors, int64_t begin, in
       if (grad_vectors) std::fill_n(grad_vectors + 3 * p, 3, T(0));
       continue;
     }
+    if (value(r2) == T(0)) bad = std::min(bad, p);
     const T rc = in.rcov[list.species[i]] + in.rcov[list.species[list.neighbour[p]]];
     const Counted<X> f = counting(r2, rc);
     if (cn) cn[i] += output(f.value);
     if (grad_vectors) store(X(grad_cn[i]) * f.slope_over_r, r, grad_vectors + 3 * p);
   }
+  return bad;
 }
 
 template <class V, class T>
-void count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn, T* grad_vectors) {
+int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn, T* grad_vectors) {
   const int threads = useful_threads(in.list.n_pairs, in.list.n_atoms, in.threads);
   const Chunks chunks(in.list.n_pairs, in.list.n_atoms);
   ChunkSums sums(cn ? chunks.count() : 0, in.list.n_atoms);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t c = 0; c < chunks.count(); ++c)
-    count_chunk(in, vectors, chunks.begin(c), chunks.end(c), cn ? sums.chunk(c) : nullptr, grad_cn, grad_vectors);
+  const int64_t bad = for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+    return count_block(in, vectors, begin, end, cn ? sums.chunk(c) : nullptr, grad_cn, grad_vectors);
+  });
   if (cn) sums.reduce(cn, threads);
+  return bad;
 }
 
 // ---- energy ----
@@ -158,12 +180,14 @@ template <class T, class V, class X> struct EnergyTask {
   T* grad_vectors;
 };
 
+// Adds and writes what is wanted of a block of pairs; returns the first of length 0, or `none`.
 template <class T, class V, class X>
-void energy_chunk(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy, double* grad_cn,
-                  double* grad_damping) {
+int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy, double* grad_cn,
+                     double* grad_damping) {
   const PairList<T>& list = task.in.list;
   const int n_refs = task.in.tables.n_refs;
   const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
+  int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
     const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i], s_j = list.species[j];
     const Vector3<X> r = vector_at(task.vectors, p);
@@ -172,6 +196,7 @@ void energy_chunk(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, d
       if (task.grad_vectors) std::fill_n(task.grad_vectors + 3 * p, 3, T(0));
       continue;
     }
+    if (value(r2) == T(0)) bad = std::min(bad, p);
     const RationalDamping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
     const Damped<X> g = switched(constants, r2, cutoff);
     const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
@@ -187,14 +212,15 @@ void energy_chunk(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, d
     grad_damping[2] += output(half * c6 * g.by_r0 * constants.root);
     grad_damping[3] += output(half * c6 * g.by_r0);
   }
+  return bad;
 }
 
 enum class Wanted { energies, own_slopes, all_slopes };  // own: of E_i by the CN of its centre i alone
 
 // Energies when `energy`, slopes when wanted; on dual inputs their tangents.
 template <class T, class V, class C, class D>
-void energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn, const D& damping, T* energy,
-                const T* grad_energy, EnergyGradients<T> out) {
+int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn, const D& damping, T* energy,
+                   const T* grad_energy, EnergyGradients<T> out) {
   using X = typename V::X;
   const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
   const AtomRows<X> rows(in, cn, slopes);
@@ -205,13 +231,23 @@ void energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const
   const int threads = useful_threads(in.list.n_pairs, n, in.threads);
   ChunkSums energies(energy ? chunks.count() : 0, n), grad_cn(slopes ? chunks.count() : 0, n);
   ChunkSums grad_damping(shared ? chunks.count() : 0, 4);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t c = 0; c < chunks.count(); ++c)
-    energy_chunk(task, chunks.begin(c), chunks.end(c), energy ? energies.chunk(c) : nullptr,
-                 slopes ? grad_cn.chunk(c) : nullptr, shared ? grad_damping.chunk(c) : nullptr);
+  const int64_t bad = for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+    return energy_block(task, begin, end, energy ? energies.chunk(c) : nullptr,
+                        slopes ? grad_cn.chunk(c) : nullptr,
+                        shared ? grad_damping.chunk(c) : nullptr);
+  });
   if (energy) energies.reduce(energy, threads);
   if (slopes) grad_cn.reduce(out.cn, threads);
   if (shared) grad_damping.reduce(out.damping, 1);
+  return bad;
+}
+
+// Plain inputs.
+template <class T>
+int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
+                     EnergyGradients<T> out) {
+  return energy_all<T>(wanted, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping},
+                       energy, grad_energy, out);
 }
 
 }  // namespace
@@ -225,40 +261,44 @@ int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t 
   return bad == n_pairs ? -1 : bad;
 }
 
-template <class T> void Counting<T>::forward(const CountingInput<T>& in, T* cn) {
-  count_all<Plain<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
-}
-
-template <class T> void Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
-  count_all<Plain<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
+template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
+  return count_all<Plain<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
 }
 
 template <class T>
-void Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn, const T* tangent_vectors,
-                                  T* grad_grad_cn, T* grad_vectors) {
-  count_all<Directed<T>, T>(in, {in.list.vectors, tangent_vectors}, grad_grad_cn, grad_cn, grad_vectors);
-}
-
-template <class T> void Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
-  energy_all<T>(Wanted::energies, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, energy, nullptr, {});
-}
-
-template <class T> void Energy<T>::by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors) {
-  energy_all<T>(Wanted::own_slopes, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, energy, nullptr,
-                {by_vectors, by_cn, nullptr});
+int64_t Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
+  return count_all<Plain<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
 }
 
 template <class T>
-void Energy<T>::backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out) {
-  energy_all<T>(Wanted::all_slopes, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping}, nullptr,
-                grad_energy, out);
+int64_t Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn,
+                                     const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
+  const Directed<T> vectors{in.list.vectors, tangent_vectors};
+  return count_all<Directed<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
+}
+
+template <class T> int64_t Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
+  return energy_plain<T>(Wanted::energies, in, energy, nullptr, {});
 }
 
 template <class T>
-void Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy, EnergyTangents<T> tangents,
-                                T* grad_grad_energy, EnergyGradients<T> out) {
-  energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors}, Directed<T>{in.cn, tangents.cn},
-                Directed<T>{in.damping, tangents.damping}, grad_grad_energy, grad_energy, out);
+int64_t Energy<T>::by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors) {
+  return energy_plain<T>(Wanted::own_slopes, in, energy, nullptr, {by_vectors, by_cn, nullptr});
+}
+
+template <class T>
+int64_t Energy<T>::backward(const EnergyInput<T>& in, const T* grad_energy,
+                            EnergyGradients<T> out) {
+  return energy_plain<T>(Wanted::all_slopes, in, nullptr, grad_energy, out);
+}
+
+template <class T>
+int64_t Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy,
+                                   EnergyTangents<T> tangents, T* grad_grad_energy,
+                                   EnergyGradients<T> out) {
+  return energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors},
+                       Directed<T>{in.cn, tangents.cn}, Directed<T>{in.damping, tangents.damping},
+                       grad_grad_energy, grad_energy, out);
 }
 
 template struct Counting<float>;

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 
+_LIBRARIES: list[torch.library.Library] = []
+"""Kept: torch takes back what is registered by a library that is collected."""
+
 
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
@@ -45,3 +48,12 @@ def load() -> None:
         )
     check_torch(TORCH_VERSION, torch.__version__)
     torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    _hear_signals()
+
+
+def _hear_signals() -> None:
+    """Let long kernels notice Ctrl-C: they call this op, and the interpreter its handlers."""
+    library = torch.library.Library("d3torch", "IMPL")  # type: ignore[no-untyped-call]
+    kernel = ("check_signals", lambda: None, "CompositeExplicitAutograd")
+    library.impl(*kernel)  # type: ignore[no-untyped-call]
+    _LIBRARIES.append(library)

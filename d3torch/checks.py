@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from numbers import Real
 
+from .units import BOHR, Units
+
+FARTHEST_REACH = 1000.0 / BOHR
+"""Longest cutoff, bohr: 1000 A.
+
+Beyond it dispersion is worth some 1e-8 eV an atom, and an atom of a crystal has 1e8 neighbours.
+"""
+
 
 def require_bool(name: str, value: object) -> bool:
     """The value, if it is a bool.
@@ -44,14 +52,35 @@ def require_positive(name: str, value: object) -> float:
     return number
 
 
-def require_cutoffs(cutoff: object, cn_cutoff: object, width: object) -> tuple[float, float, float]:
-    """The two cutoffs and the switching width as floats.
+def require_reach(name: str, value: object, unit: Units) -> float:
+    """The value as a cutoff in the length unit of the module.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: unless it is positive and at most ``FARTHEST_REACH``.
+    """
+    number = require_positive(name, value)
+    longest = FARTHEST_REACH * unit.length
+    if number > longest:
+        root = math.sqrt(number) * unit.length
+        raise ValueError(
+            f"expected {name} of at most {longest:.6g} (1000 A), got {number:.6g}: "
+            f"if that is a square in bohr^2, as other packages take it, give {root:.6g}"
+        )
+    return number
+
+
+def require_cutoffs(
+    cutoff: object, cn_cutoff: object, width: object, unit: Units
+) -> tuple[float, float, float]:
+    """The two cutoffs and the switching width as floats, in the length unit of the module.
 
     Raises:
         TypeError: if one is not a number.
-        ValueError: unless both cutoffs are positive and 0 <= width < cutoff.
+        ValueError: unless both cutoffs are what ``require_reach`` takes and 0 <= width < cutoff.
     """
-    r, r_cn = require_positive("cutoff", cutoff), require_positive("cn_cutoff", cn_cutoff)
+    r = require_reach("cutoff", cutoff, unit)
+    r_cn = require_reach("cn_cutoff", cn_cutoff, unit)
     w = require_number("width", width)
     if not 0 <= w < r:
         raise ValueError(f"expected 0 <= width < cutoff = {r}, got width = {w}")

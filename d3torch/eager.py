@@ -2,7 +2,8 @@
 
 Same arguments, units and results as :mod:`d3torch.ops`, on any device and for any order of
 derivative, at a cost of about 1 kB a pair. It is used only when asked for by name
-(``backend="eager"``).
+(``backend="eager"``). Pairs are refused as by the kernels where values can be looked at: on the
+CPU, outside of compilers and vmap; elsewhere a vector of length 0 gives NaN.
 """
 
 from __future__ import annotations
@@ -45,11 +46,59 @@ def ordinary(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
 
 
+@torch.jit.unused
+def _occurs_in_python(bad: Tensor) -> bool:
+    if bad.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._is_tracing():
+        return False
+    try:
+        return bool(bad.any())
+    except RuntimeError:  # a fake tensor, or one of vmap
+        return False
+
+
+def _occurs(bad: Tensor) -> bool:
+    """Whether an entry of a mask is true; False where values cannot be looked at.
+
+    That is on another device than the CPU, and under compilers, tracers and vmap.
+    """
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return bad.device.type == "cpu" and bool(bad.any())
+    return _occurs_in_python(bad)
+
+
+def check_pairs(vectors: Tensor, pairs: Tensor, n_atoms: int) -> None:
+    """Refuse atom indices out of range and vectors of length 0, as the kernels do.
+
+    Raises:
+        IndexError: for an index outside [0, n_atoms).
+        ValueError: for a vector of length 0.
+    """
+    outside = ((pairs < 0) | (pairs >= n_atoms)).any(dim=0)
+    if _occurs(outside):
+        bad = int(outside.to(torch.uint8).argmax())
+        found = f"({int(pairs[0, bad])}, {int(pairs[1, bad])}) for pair {bad}"
+        raise IndexError(f"d3torch: expected atom indices in [0, {n_atoms}) in pairs, got {found}.")
+    coincident = (vectors.detach() ** 2).sum(dim=1) == 0
+    if _occurs(coincident):
+        bad = int(coincident.to(torch.uint8).argmax())
+        found = f"pair {bad} ({int(pairs[0, bad])}, {int(pairs[1, bad])})"
+        raise ValueError(
+            f"d3torch: expected pairs of distinct positions, got {found} with a vector of length 0."
+        )
+
+
+def squared_lengths(vectors: Tensor) -> Tensor:
+    """Squared lengths of pair vectors; NaN for a length of 0 that could not be refused."""
+    r2 = (vectors**2).sum(dim=1)
+    return r2.masked_fill(r2 == 0, float("nan"))
+
+
 def coordination_number(
     vectors: Tensor, pairs: Tensor, species: Tensor, rcov: Tensor, cutoff: float
 ) -> Tensor:
     """CN_i = sum_j 1/(1 + exp(-16 (R_ij/r_ij - 1))), as in :mod:`d3torch.ops`."""
-    r = torch.sqrt((vectors**2).sum(dim=1))
+    check_pairs(vectors, pairs, species.shape[0])
+    r = torch.sqrt(squared_lengths(vectors))
     radii = rcov[species[pairs[0]]] + rcov[species[pairs[1]]]
     count = torch.sigmoid(16.0 * (radii / r - 1.0))
     count = torch.where(r > cutoff, torch.zeros_like(count), count)  # keeps NaN
@@ -81,6 +130,7 @@ def dispersion_energy(
     width: float = 0.0,
 ) -> Tensor:
     """E_i = -1/2 sum_j C6_ij [s6/(r^6 + R0^6) + ...] sw, as in :mod:`d3torch.ops`."""
+    check_pairs(vectors, pairs, species.shape[0])
     i, j = pairs[0], pairs[1]
     s_i, s_j = species[i], species[j]
     w = reference_weights(cn, tables.cn_ref[species])
@@ -88,7 +138,7 @@ def dispersion_energy(
     qq = 3.0 * tables.r4r2[s_i] * tables.r4r2[s_j]
     s6, s8, a1, a2 = damping.unbind()
     r0 = a1 * torch.sqrt(qq) + a2
-    r2 = (vectors**2).sum(dim=1)
+    r2 = squared_lengths(vectors)
     damped = s6 / (r2**3 + r0**6) + s8 * qq / (r2**4 + r0**8)
     energy = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
     return segment_sum(energy, i, species.shape[0])
@@ -122,8 +172,22 @@ def energy_by_centre(
     return ByCentre(energies.detach(), by_cn, by_vectors)
 
 
-def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image."""
+def _on_one_spot(i: int, j: int, image: Tensor) -> str:
+    """What is wrong with two atoms on one spot, as the kernels say it."""
+    a, b, c = int(image[0]), int(image[1]), int(image[2])
+    other = "an image of its own" if i == j else f"atom {j}"
+    cell = f" in cell [{a}, {b}, {c}]" if a != 0 or b != 0 or c != 0 else ""
+    return f"expected atoms at distinct positions, got atom {i} and {other}{cell} on one spot"
+
+
+def all_pairs(
+    positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, where: str = ""
+) -> tuple[Tensor, Tensor]:
+    """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image.
+
+    Raises:
+        ValueError: for two atoms on one spot; ``where`` ends the sentence.
+    """
     vectors = torch.where(pbc[:, None], cell, torch.zeros_like(cell))
     reciprocal = torch.linalg.pinv(vectors.detach().double())  # 1/|column| is the cell's height
     fractional = product(positions.detach().double(), reciprocal)
@@ -136,6 +200,10 @@ def all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> tu
     shifts = torch.stack(grid, dim=3).reshape(-1, 3).to(positions)
     r = positions[None, :, None] - positions[:, None, None] + product(shifts, vectors)
     d = torch.sqrt((r.detach() ** 2).sum(dim=3))
+    for k in torch.nonzero(d <= 1e-6 * cutoff):
+        image = shifts[k[2]]
+        if int(k[0]) != int(k[1]) or bool(image.any()):
+            raise ValueError(f"d3torch: {_on_one_spot(int(k[0]), int(k[1]), image)}{where}.")
     index = torch.nonzero((d <= cutoff) & (d > 1e-6 * cutoff))
     i, j, s = index.unbind(1)
     return r[i, j, s], torch.stack([i, j])
@@ -174,7 +242,9 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
             continue
         cell, species = systems.cell[b], systems.species[first:last]
         farthest = max(reach.cutoff, reach.cn_cutoff)
-        vectors, pairs = all_pairs(systems.positions[first:last], cell, systems.pbc[b], farthest)
+        where = f" in system {b}" if len(systems.offsets) > 2 else ""
+        x = systems.positions[first:last]
+        vectors, pairs = all_pairs(x, cell, systems.pbc[b], farthest, where)
         cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energy = dispersion_energy(
             vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width

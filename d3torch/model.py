@@ -56,8 +56,8 @@ class D3BJ(CheckedState):
         elements: symbols or atomic numbers; ``species`` index this sequence, in its order.
         xc: functional, such as ``"pbe"``; see :func:`d3torch.functionals`.
         damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
-        cutoff: two-body cutoff in the length unit; default 60 bohr.
-        cn_cutoff: cutoff of the coordination number; default 40 bohr.
+        cutoff: two-body cutoff in the length unit; default 60 bohr, at most 1000 A.
+        cn_cutoff: cutoff of the coordination number; default 40 bohr, at most 1000 A.
         width: width of the smooth switch to zero at the cutoff; 0 cuts off hard; None takes 0, and
             with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
         tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
@@ -117,6 +117,7 @@ class D3BJ(CheckedState):
             default[0] * unit.length if cutoff is None else cutoff,
             default[1] * unit.length if cn_cutoff is None else cn_cutoff,
             (TAIL_WIDTH * unit.length if self.tail else 0.0) if width is None else width,
+            unit,
         )
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):

@@ -4,13 +4,20 @@ All are dispatcher ops, ``torch.ops.d3torch.*``, with C++ autograd of first and 
 work in eager mode, TorchScript, ``torch.compile`` and ``torch.export``. A pair list is directed:
 ``pairs[0]`` are the centres i, ``pairs[1]`` the neighbours j, ``vectors`` are
 r_ij = x_j - x_i + S @ cell, in any order. Energies are per centre, so a list that lacks the pairs
-of some atoms (ghosts) gives exactly the share of the others.
+of some atoms (ghosts) gives exactly the share of the others. To pad a list, repeat any pair with a
+vector beyond the cutoffs, such as (1e6, 0, 0): a vector of length 0 is no pair, and refused.
 
 Float32 has seven digits from the origin on: move structures there before they become float32, as
 :class:`d3torch.evaluate.Evaluator` does; an op cannot bring back what is lost.
 
 On a GPU the ops never wait for it, so what is refused for its values on the CPU (an index out of
-range, NaN positions, two atoms on one spot, a singular cell) comes out as NaN there.
+range, a vector of length 0, NaN positions, two atoms on one spot, a singular cell) comes out as NaN
+there.
+
+On the CPU, in the main thread of Python, Ctrl-C ends a call within a second, and handlers of other
+signals run; a C++ host may register a kernel of ``d3torch::check_signals`` that throws. Transforms
+of ``torch.func`` but ``vmap``, and forward mode, are refused: ``torch.autograd.functional`` has all
+but ``hvp``, and :mod:`d3torch.eager` takes them all.
 """
 
 from typing import NamedTuple  # without `from __future__ import annotations`: see model.py
@@ -130,7 +137,8 @@ def coordination_number(
         (n_atoms,), of the dtype of ``vectors``.
 
     Raises:
-        ValueError, TypeError, IndexError: shape or device, dtype, index; one sentence each.
+        ValueError, TypeError, IndexError: shape or device or a vector of length 0, dtype, index;
+            one sentence each.
 
     Source: Grimme et al., J. Chem. Phys. 132, 154104 (2010), doi:10.1063/1.3382344.
     """
@@ -172,7 +180,8 @@ def dispersion_energy(
         (n_atoms,), energy.
 
     Raises:
-        ValueError, TypeError, IndexError: shape or device, dtype, index; one sentence each.
+        ValueError, TypeError, IndexError: shape or device or a vector of length 0, dtype, index;
+            one sentence each.
 
     Source: Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759.
     """
@@ -257,7 +266,8 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
 
     Raises:
         ValueError, TypeError, IndexError: shape, device, dtype or index; NaN positions, two atoms
-            on one spot, a singular cell, a tail without three periodic directions.
+            on one spot, a singular cell, a tail without three periodic directions, more work than
+            ends in days; a sentence counts atoms from the first of their system.
 
     Source: as :func:`dispersion_energy`.
     """

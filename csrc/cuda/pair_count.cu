@@ -19,7 +19,7 @@ __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* stat
   for (int64_t p = share.begin + lane_index(); p < share.end; p += warp_lanes) {
     const Ends e = ends_of(list, sorted ? warp : list.centre[p], list.neighbour[p], in.n_species);
     const Vector3<X> r = vector_at(vectors, p);
-    const X r2 = r.norm2();
+    const X r2 = squared_length(r);
     if (!e.ok || beyond(value(r2), in.cutoff)) {
       if (grad_vectors) store_same(e.ok ? T(0) : T(not_a_number()), grad_vectors + 3 * p);
       continue;

@@ -58,7 +58,7 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
   using X = typename V::X;
   const Cutoff<T> cutoff{c.in.cutoff, c.in.width};
   const Vector3<X> r = vector_at(c.vectors, p);
-  const X r2 = r.norm2();
+  const X r2 = squared_length(r);
   slope_j = 0;
   if (!e.ok || beyond(value(r2), cutoff.cutoff)) {
     if (slopes) store_same(e.ok ? T(0) : T(not_a_number()), c.grad_vectors + 3 * p);

@@ -43,6 +43,13 @@ template <class T> __device__ inline Ends ends_of(const PairList<T>& list, int64
   return e;
 }
 
+// Squared length of a pair vector; NaN for length 0, which is refused where values can be looked at.
+template <class X> __device__ inline X squared_length(const Vector3<X>& r) {
+  using T = typename value_type<X>::type;
+  const X r2 = r.norm2();
+  return value(r2) == T(0) ? r2 + X(T(not_a_number())) : r2;
+}
+
 // Pairs of a warp: those of its atom, or its share of a list that is not sorted.
 struct Share {
   int64_t begin, end;

@@ -71,6 +71,13 @@ def test_neighbor_pairs_refuses(positions, cell, pbc, cutoff, words):
         ({"damping": {"s6": 1.0, "s8": "0", "a1": 0.0, "a2": 5.0}}, "s8 to be a number, got '0'"),
         ({"cutoff": -1.0}, "a positive cutoff, got -1.0"),
         ({"cn_cutoff": 0.0}, "a positive cn_cutoff, got 0.0"),
+        (
+            {"cutoff": 9000.0},
+            "cutoff of at most 1000 (1000 A), got 9000: if that is a square in bo",
+        ),
+        ({"cutoff": 9000}, "as other packages take it, give 50.2022"),
+        ({"cn_cutoff": 1600.0}, "cn_cutoff of at most 1000 (1000 A), got 1600: if"),
+        ({"cn_cutoff": 1600.0}, "as other packages take it, give 21.1671"),
         ({"cutoff": "12"}, "cutoff to be a number, got '12'"),
         ({"width": "False"}, "width to be a number, got 'False'"),
         ({"width": True}, "width to be a number, got True"),
@@ -93,6 +100,13 @@ def test_calculator_refuses(settings, words):
     with pytest.raises((ValueError, TypeError)) as caught:
         D3Calculator(**settings)
     assert_one_sentence(caught.value, words)
+
+
+def test_module_in_bohr_refuses_what_cannot_be_a_length():
+    sentence = r"cutoff of at most 1889.73 \(1000 A\), got 9000: if .* give 94.8683$"
+    with pytest.raises(ValueError, match=sentence):
+        D3BJ(["H"], "pbe", cutoff=9000.0, units="hartree/bohr")
+    assert D3BJ(["H"], "pbe", cutoff=1889.0, units="hartree/bohr").cutoff == 1889.0
 
 
 def test_an_unknown_keyword_is_refused_by_set():

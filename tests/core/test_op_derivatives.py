@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ from pair_ops import (
     widths,
 )
 from systems import small_case
-from torch.autograd import grad, gradcheck, gradgradcheck
+from torch import Tensor
+from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
-from d3torch import eager, ops
+from d3torch import D3BJ, eager, ops
 
 
 def test_cluster_has_pairs_inside_within_the_switch_and_beyond() -> None:
@@ -118,9 +120,80 @@ def test_third_derivatives_are_refused(name: str) -> None:
         function, inputs = counter("kernel", case), leaves(case.vectors)
     (first,) = grad(function(*inputs).sum(), inputs[:1], create_graph=True)
     (second,) = grad((first**2).sum(), inputs[:1], create_graph=True)
-    sentence = 'third derivatives are not implemented by the kernels: use backend="eager".'
+    sentence = "third derivatives are not implemented by the kernels, nor is torch.autograd."
     with pytest.raises(NotImplementedError, match=re.escape(sentence)):
         grad(second.sum(), inputs[:1])
+
+
+# ---- torch.func and torch.autograd.functional ----
+
+X = torch.tensor([[0.0, 0.1, 0.0], [0.0, 0.0, 3.1], [2.9, 0.2, -0.3]], dtype=torch.float64)
+
+
+def _of_positions(backend: str, engine: str) -> Callable[[Tensor], Tensor]:
+    """The energy of three atoms, by a pair list or by the lattice engine."""
+    model = D3BJ(["H", "C", "O"], "pbe", cutoff=9.0, cn_cutoff=8.0, backend=backend)
+    species, pairs = torch.arange(3), torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+    if engine == "lattice":
+        return lambda x: model.lattice(model.systems(x, species))[0]
+    return lambda x: model(x[pairs[1]] - x[pairs[0]], pairs, species).sum()
+
+
+engines = pytest.mark.parametrize("engine", ["pairs", "lattice"])
+TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor]], Any]] = {
+    "grad": lambda f: torch.func.grad(f)(X),
+    "vjp": lambda f: torch.func.vjp(f, X)[1](torch.ones((), dtype=X.dtype))[0],
+    "jvp": lambda f: torch.func.jvp(f, (X,), (X,))[1],
+    "jacrev": lambda f: torch.func.jacrev(f)(X),
+    "jacfwd": lambda f: torch.func.jacfwd(f)(X),
+    "hessian": lambda f: torch.func.hessian(f)(X),
+}
+
+
+@engines
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_of_torch_func_are_refused_in_one_sentence(name: str, engine: str) -> None:
+    sentence = (
+        "d3torch: transforms of torch.func are not implemented by the kernels: "
+        'use backend="eager", or torch.autograd.functional.'
+    )
+    with pytest.raises(NotImplementedError, match=f"^{re.escape(sentence)}$"):
+        TRANSFORMS[name](_of_positions("kernel", engine))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_what_the_sentence_names_works(name: str) -> None:
+    """The eager twin under the transform, the kernel under torch.autograd.functional."""
+    found = TRANSFORMS[name](_of_positions("eager", "pairs"))
+    kernel = _of_positions("kernel", "pairs")
+    functional = torch.autograd.functional
+    if name == "hessian":
+        expected = functional.hessian(kernel, X)
+    elif name == "jvp":
+        expected = functional.jvp(kernel, X, X)[1]
+    else:
+        expected = functional.jacobian(kernel, X)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@engines
+def test_forward_mode_is_refused_in_one_sentence(engine: str) -> None:
+    f = _of_positions("kernel", engine)
+    sentence = r"^d3torch: forward mode is not implemented by the kernels: .*functional\.jvp\.$"
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match=sentence):
+        f(forward_ad.make_dual(X, X))
+
+
+@engines
+def test_vhp_works_where_hvp_is_refused(engine: str) -> None:
+    """They are one, as the Hessian is symmetric: hvp of the eager twin says the same."""
+    functional = torch.autograd.functional
+    kernel, v = _of_positions("kernel", engine), X.cos()
+    with pytest.raises(NotImplementedError, match=r"use backend=\"eager\", or vhp in place of hvp"):
+        functional.hvp(kernel, X, v)
+    found = functional.vhp(kernel, X, v)[1]
+    expected = functional.hvp(_of_positions("eager", "pairs"), X, v)[1]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["rcov", "r4r2", "cn_ref", "c6_ref"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from pair_ops import CUTOFF, OPS, op_arguments
-from systems import small_case
+from pair_ops import CUTOFF, NAMES, OPS, backends, counter, dtypes, energy_of, op_arguments
+from systems import Case, small_case
 from torch import Tensor
 
 COUNTING = ("vectors", "pairs", "species", "rcov", "cutoff")
@@ -154,3 +155,87 @@ def test_meta_tensors_give_shapes_and_the_same_refusals() -> None:
     assert (energy.device.type, energy.dtype, energy.shape) == ("meta", torch.float32, (4,))
     with pytest.raises(ValueError, match=r"cn of shape \(n_atoms,\) = \[4\], got \[3\]"):
         OPS.dispersion_energy(args[0], args[1][1:], *args[2:])
+
+
+# ---- pairs that are none ----
+
+
+def _with_pair(case: Case, i: int, j: int, *vector: float) -> Case:
+    """With one more pair, the last."""
+    pairs = torch.cat([case.pairs, torch.tensor([[i], [j]])], dim=1)
+    return case._replace(
+        vectors=torch.cat([case.vectors, torch.tensor([vector], dtype=case.vectors.dtype)]),
+        pairs=pairs,
+    )
+
+
+@backends
+@dtypes
+@pytest.mark.parametrize(
+    ("pair", "vector", "error", "words"),
+    [
+        ((0, 0), (0.0, 0.0, 0.0), ValueError, "pairs of distinct positions, got pair 20 (0, 0) w"),
+        ((1, 3), (0.0, -0.0, 0.0), ValueError, "got pair 20 (1, 3) with a vector of length 0."),
+        ((0, -1), (0.0, 0.0, 3.0), IndexError, "in [0, 5) in pairs, got (0, -1) for pair 20."),
+        ((-5, 1), (0.0, 0.0, 3.0), IndexError, "in [0, 5) in pairs, got (-5, 1) for pair 20."),
+        ((5, 1), (0.0, 0.0, 3.0), IndexError, "in [0, 5) in pairs, got (5, 1) for pair 20."),
+    ],
+)
+def test_pairs_that_are_none_are_refused(
+    pair: tuple[int, int],
+    vector: tuple[float, ...],
+    error: type[Exception],
+    words: str,
+    dtype: torch.dtype,
+    backend: str,
+) -> None:
+    """By kernel and twin in the same words: none wraps an index or counts an atom with itself."""
+    case = _with_pair(small_case(dtype), *pair, *vector)
+    calls: list[Callable[[], Tensor]] = [
+        lambda: counter(backend, case)(case.vectors),
+        lambda: energy_of(backend, case)(case.vectors, case.cn, case.damping),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=re.escape(words)) as caught:
+            call()
+        text = str(caught.value)
+        assert text.startswith("d3torch: expected ")
+        assert text.endswith(".")
+        assert "\n" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_op_refuses_a_vector_of_length_zero(name: str) -> None:
+    args = [*op_arguments(name, torch.float64, False)]
+    where = _place_of_vectors(args)
+    args[where] = args[where].clone()
+    args[where][7] = 0.0
+    with pytest.raises(ValueError, match="expected pairs of distinct positions, got pair 7 "):
+        getattr(OPS, name)(*args)
+
+
+def _place_of_vectors(args: list[Any]) -> int:
+    """The last argument of shape (n, 3): a tangent comes before."""
+    shaped = [isinstance(a, Tensor) and a.shape[1:] == (3,) for a in args]
+    return max(k for k, fits in enumerate(shaped) if fits)
+
+
+@backends
+def test_padding_beyond_the_cutoff_changes_nothing(backend: str) -> None:
+    """The way to pad a list."""
+    case = small_case()
+    padded = _with_pair(case, 0, 0, 1e6, 0.0, 0.0)
+    counts = [counter(backend, c)(c.vectors) for c in (case, padded)]
+    energies = [energy_of(backend, c)(c.vectors, c.cn, c.damping) for c in (case, padded)]
+    assert torch.equal(*counts)
+    assert torch.equal(*energies)
+
+
+def test_a_pair_of_length_zero_is_nan_where_it_cannot_be_refused() -> None:
+    """Under vmap nobody may look at a value: NaN for its centre, as on a GPU."""
+    case = _with_pair(small_case(), 2, 2, 0.0, 0.0, 0.0)
+    batch = torch.stack([case.vectors, case.vectors])
+    cn = torch.func.vmap(counter("eager", case))(batch)
+    energy = torch.func.vmap(lambda v: energy_of("eager", case)(v, case.cn, case.damping))(batch)
+    for values in (cn, energy):
+        assert values.isnan().tolist() == [[False, False, True, False, False]] * 2

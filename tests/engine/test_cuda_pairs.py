@@ -169,6 +169,19 @@ def test_what_is_not_a_number_is_not_hidden(value: float, name: str) -> None:
     assert torch.equal(out.isnan(), expected.isnan())
 
 
+@names
+def test_a_vector_of_length_zero_makes_its_atom_nan(name: str) -> None:
+    """What the CPU refuses."""
+    case = in_order(small_case(n_atoms=9))
+    case.vectors[3] = 0.0
+    centre, last = int(case.pairs[0, 3]), torch.float64
+    (out,) = run(name, *pair_arguments(name, case, ""))
+    assert out.isnan().nonzero().tolist() == [[centre]]
+    gradients = run(f"{name}_backward", *pair_arguments(name, case, "_backward"))
+    assert gradients[0][3].isnan().all()
+    assert gradients[0].dtype == last
+
+
 def test_too_many_species_and_references_are_refused_in_one_sentence() -> None:
     case = small_case()
     v, pairs, species = case.vectors, case.pairs, case.species

@@ -231,7 +231,7 @@ REFUSALS: list[tuple[str, Change, type[Exception], str]] = [
     ("positions", _set(0, 2, to=np.inf), ValueError, "finite .* for atom 0 in system 0."),
     ("positions", _set(-1, 0, to=1e12), ValueError, "within 1e9 of the origin .* in system 1."),
     ("positions", _set(0, 0, to=-1e300), ValueError, "within 1e9 of the origin .* for atom 0 in"),
-    ("positions", torch.zeros_like, ValueError, "distinct positions, got two on one spot"),
+    ("positions", torch.zeros_like, ValueError, "got atom 0 and atom 1 on one spot in system 0."),
     ("cell", lambda t: t[1:], ValueError, r"cell of shape \(n_systems, 3, 3\) = "),
     ("cell", Tensor.float, TypeError, "cell of the dtype of the positions, Double, got Float"),
     ("cell", lambda t: t * 0, ValueError, "linearly independent .*, got a singular cell in"),
@@ -297,3 +297,118 @@ def test_unknown_instruction_set_is_refused() -> None:
     sentence = "expected instruction_set to be best, avx512, avx2 or baseline, got sse9."
     with pytest.raises(ValueError, match=sentence):
         ops.evaluate(_batch(model, [CRYSTAL]), *last, instruction_set="sse9")
+
+
+# ---- two atoms on one spot ----
+
+
+def _sodium(cell: float, n: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Positions in a cube, none closer to another than a bit, and its cell."""
+    generator = torch.Generator().manual_seed(seed)
+    grid = torch.stack(torch.meshgrid(*3 * [torch.arange(0.0, 1.0, 0.25)], indexing="ij"), -1)
+    sites = grid.reshape(-1, 3).repeat(1 + n // 64, 1).double()[:n]
+    sites += torch.arange(n)[:, None] // 64  # more than fit are put into cells further on
+    x = (sites + 0.1 * torch.rand(n, 3, generator=generator, dtype=torch.float64)) * cell
+    return x, cell * torch.eye(3, dtype=torch.float64)
+
+
+def _said(backend: str, x: Tensor, cell: Tensor | None, pbc: Any, dtype: torch.dtype) -> str:
+    model = D3BJ(["Na"], "pbe", cutoff=9.0, cn_cutoff=8.0, dtype=dtype, backend=backend)
+    species = torch.zeros(len(x), dtype=torch.long)
+    given = None if cell is None else cell.to(dtype)
+    periodic = None if pbc is None else torch.tensor(pbc)
+    with pytest.raises(ValueError, match="expected atoms at distinct positions") as caught:
+        model.lattice(model.systems(x.to(dtype), species, given, periodic))
+    return str(caught.value).removeprefix("d3torch: expected atoms at distinct positions, got ")
+
+
+@dtypes
+@pytest.mark.parametrize("backend", ["kernel", "eager"])
+@pytest.mark.parametrize(
+    ("pbc", "image", "words"),
+    [
+        ((True, True, True), (0, 0, 0), "atom 3 and atom 4 on one spot."),
+        ((True, True, True), (0, 1, -1), "atom 3 and atom 4 in cell [0, -1, 1] on one spot."),
+        ((False, True, False), (0, 1, 0), "atom 3 and atom 4 in cell [0, -1, 0] on one spot."),
+        ((False, False, False), (0, 0, 0), "atom 3 and atom 4 on one spot."),
+    ],
+)
+def test_the_two_atoms_on_one_spot_are_named(
+    pbc: tuple[bool, ...], image: tuple[int, ...], words: str, backend: str, dtype: torch.dtype
+) -> None:
+    """By construction: atom 4 is put on atom 3, some cells away."""
+    x, cell = _sodium(6.0)
+    x[4] = x[3] + torch.tensor(image, dtype=x.dtype) @ cell
+    assert _said(backend, x, cell, pbc, dtype) == words
+
+
+@pytest.mark.parametrize("backend", ["kernel", "eager"])
+def test_an_atom_on_its_own_image_is_named(backend: str) -> None:
+    cell = torch.diag(torch.tensor([5.0, 6.0, 2e-6], dtype=torch.float64))
+    x = torch.ones(2, 3, dtype=torch.float64)
+    x[1, 0] += 2.5
+    if backend == "eager":  # 8 million images of 2e-6 A are too many for it
+        cell[2, 2] = 8.9e-6
+    words = _said(backend, x, cell, (False, False, True), torch.float64)
+    assert words == "atom 0 and an image of its own in cell [0, 0, -1] on one spot."
+
+
+@dtypes
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("pbc", [True, False])
+def test_the_two_atoms_on_one_spot_are_named_in_large_systems(
+    pbc: bool, threads: int, dtype: torch.dtype
+) -> None:
+    """In many clusters, by any number of threads; the first of two such pairs."""
+    torch.set_num_threads(threads)
+    x, cell = _sodium(12.0, n=400)
+    x[391] = x[137]
+    x[390] = x[211]
+    words = _said("kernel", x, 7.0 * cell if pbc else None, None, dtype)
+    assert words == "atom 137 and atom 391 on one spot."
+
+
+@pytest.mark.parametrize("backend", ["kernel", "eager"])
+def test_atoms_count_from_the_first_of_their_system(backend: str) -> None:
+    x, cell = _sodium(6.0)
+    x[4] = x[3]
+    model = D3BJ(["Na"], "pbe", cutoff=9.0, cn_cutoff=8.0, backend=backend)
+    both = torch.cat([x[:3], x])
+    species, offsets = torch.zeros(8, dtype=torch.long), torch.tensor([0, 3, 8])
+    systems = model.systems(both, species, torch.stack([cell, cell]), None, offsets)
+    with pytest.raises(ValueError, match=r"got atom 3 and atom 4 on one spot in system 1\."):
+        model.lattice(systems)
+
+
+def test_one_system_is_not_numbered() -> None:
+    """A single structure has no place in a batch that a user would know of."""
+    model = _model()
+    systems = _batch(model, [CRYSTAL])
+    nowhere = systems._replace(positions=systems.positions * np.nan)
+    singular = systems._replace(cell=systems.cell * 0)
+    for wrong, end in ((nowhere, "infinity for atom 0."), (singular, "a singular cell.")):
+        with pytest.raises(ValueError, match=end) as caught:
+            model.lattice(wrong)
+        assert "system" not in str(caught.value)
+
+
+# ---- work without end ----
+
+
+@pytest.mark.parametrize(
+    ("cell", "cutoff", "refused"),
+    [(6.0, 9000.0, True), (1e-3, 20.0, True), (6.0, 60.0, False), (1e4, 9000.0, False)],
+)
+def test_work_without_end_is_refused(cell: float, cutoff: float, refused: bool) -> None:
+    """Before any of it is done: 5 atoms in 6 A have 1e11 neighbours each within 9000 A."""
+    model = D3BJ(["Na"], "pbe", cutoff=5.0, cn_cutoff=4.0)
+    x, cube = _sodium(6.0)
+    systems = model.systems(x, torch.zeros(5, dtype=torch.long), cell / 6.0 * cube)
+    reach = ops.Range(cutoff, 4.0)
+    arguments = (systems, model.damping()[None], model.tables(), reach)
+    if not refused:
+        assert ops.dispersion(*arguments).isfinite()
+        return
+    sentence = r"expected at most 5e\+08 neighbours of an atom and .* is a cutoff a square, or in"
+    with pytest.raises(ValueError, match=sentence):
+        ops.dispersion(*arguments)

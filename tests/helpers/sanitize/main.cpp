@@ -9,6 +9,7 @@
 
 #include "kernels.h"
 #include "lattice.h"
+#include "watch.h"
 
 using namespace d3;
 using Doubles = std::vector<double>;
@@ -104,6 +105,7 @@ struct Mode {
   int threads = 1;
   bool gradients = true, learn = true, tail = false, dual = false;
   double cutoff = 9.3, cn_cutoff = 7.1, width = 1.5;
+  Watch* watch = nullptr;
 };
 
 void finite(const Doubles& values, const char* where) {
@@ -122,7 +124,7 @@ template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError&
                            std::vector<T>(3 * n), std::vector<T>(9 * s), std::vector<T>(9 * s), std::vector<T>(4 * s)};
   const LatticeInput<T> in{x.data(), cell.data(), reinterpret_cast<const bool*>(b.pbc.data()), b.species.data(), b.offsets.data(), s,
                            damping.data(), tables.rcov.data(), tables.view(), T(m.cutoff), T(m.cn_cutoff), T(m.width), m.tail,
-                           m.threads, m.set, m.gradients, m.learn};
+                           m.threads, m.set, m.gradients, m.learn, m.watch};
   const LatticeTangents<T> tangents{tx.data(), tc.data(), td.data()};
   error = Lattice<T>::evaluate(in, m.dual ? &tangents : nullptr,
                                {out[0].data(), out[1].data(), out[2].data(), out[3].data(), out[4].data(), out[5].data(),
@@ -182,13 +184,31 @@ template <class T> void errors() {
   }
   require(kind(single({9e8, 0, 0}, {0.1, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::too_far, "cells too far away not found");
   require(kind(single({1, 1, 1, 5, 5, 5, 1, 1, 1}, none, 0)) == LatticeError::same_spot, "one spot not found");
+  require(e.atom == 0 && e.other == 2, "other atoms named on one spot");
   require(kind(single({1, 1, 1, 13, 1, 1}, cube, 7)) == LatticeError::same_spot, "one spot in another cell not found");
+  require(e.atom == 0 && e.other == 1 && e.image[0] == -1, "another image named on one spot");
   require(kind(single({1, 1, 1}, none, 7)) == LatticeError::singular_cell, "singular cell not found");
   require(kind(single({1, 1, 1}, {1, 0, 0, 2, 0, 0, 0, 0, 1}, 3)) == LatticeError::singular_cell, "parallel vectors not found");
   require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::singular_cell, "NaN cell not found");
   require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 6)) == LatticeError::none, "a vector without pbc read");
-  m.tail = true;
+  m.cutoff = 1e5;
+  require(kind(single({1, 1, 1}, cube, 7)) == LatticeError::too_much, "work without end not refused");
+  m.cutoff = 9.3, m.tail = true;
   require(kind(single({1, 1, 1}, cube, 3)) == LatticeError::tail_needs_volume, "tail of a slab not found");
+}
+
+// A host that wants to stop is heard, by any number of threads, and nothing else is wrong.
+template <class T> void stops() {
+  const Batch b = all();
+  for (int threads : {1, 3}) {
+    Watch watch([](void*) { return true; }, nullptr);
+    while (!watch.stop()) continue;  // it asks every 50 ms
+    Mode m;
+    m.threads = threads, m.watch = &watch;
+    LatticeError error;
+    evaluate<T>(b, m, error);
+    require(error.kind == LatticeError::none || error.kind == LatticeError::stopped, "a stop is an error");
+  }
 }
 
 // The pair ops on all directed pairs of some atoms, in shuffled order.
@@ -216,7 +236,7 @@ template <class T> void pairs(int n_atoms, int threads) {
       by_damping(4), tangent4(4, T(0.2)), again(n_atoms);
   const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
   const CountingInput<T> counting{list, tables.rcov.data(), n_species, T(7.1), threads};
-  Counting<T>::forward(counting, cn.data());
+  require(Counting<T>::forward(counting, cn.data()) == -1, "a pair of length 0 where there is none");
   Counting<T>::backward(counting, one.data(), slope.data());
   Counting<T>::double_backward(counting, one.data(), along.data(), again.data(), slope.data());
   const EnergyInput<T> in{list, cn.data(), damping.data(), tables.view(), T(9.3), T(1.5), threads};
@@ -225,6 +245,10 @@ template <class T> void pairs(int n_atoms, int threads) {
   Energy<T>::double_backward(in, one.data(), {along.data(), one.data(), tangent4.data()}, again.data(),
                              {slope.data(), by_cn.data(), by_damping.data()});
   for (const auto* v : {&cn, &energy, &slope, &by_cn, &by_damping, &again}) finite(Doubles(v->begin(), v->end()), "pairs");
+  if (n_pairs == 0) return;
+  std::fill_n(vectors.end() - 3, 3, T(0));
+  require(Counting<T>::forward(counting, cn.data()) == n_pairs - 1, "a pair of length 0 not found");
+  require(Energy<T>::forward(in, energy.data()) == n_pairs - 1, "a pair of length 0 not found");
 }
 
 }  // namespace
@@ -234,6 +258,7 @@ int main() {
   for (InstructionSet set : {InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline})
     if (supported(set)) runs += lattice(set);
   errors<double>(), errors<float>();
+  stops<double>(), stops<float>();
   for (int n : {0, 1, 2, 17, 90})
     for (int threads : {1, 3}) pairs<double>(n, threads), pairs<float>(n, threads), ++runs;
   std::printf("sanitize: %d evaluations, nothing found\n", runs);
