@@ -1,6 +1,7 @@
 // The D3(BJ) formulas, each written once. X is any number type: float, double, Dual, a SIMD vector.
-// Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759 (rational damping);
-// Grimme, Antony, Ehrlich, Krieg, J. Chem. Phys. 132, 154104 (2010), doi:10.1063/1.3382344 (CN, C6).
+// Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759 (rational
+// damping); Grimme, Antony, Ehrlich, Krieg, J. Chem. Phys. 132, 154104 (2010),
+// doi:10.1063/1.3382344 (CN, C6).
 #pragma once
 #include <cmath>
 
@@ -15,7 +16,9 @@ namespace d3 {
 using std::exp;
 using std::sqrt;
 
-template <class X> struct value_type { using type = X; };
+template <class X> struct value_type {
+  using type = X;
+};
 D3_HD inline float value(float x) { return x; }
 D3_HD inline double value(double x) { return x; }
 D3_HD inline float select(bool mask, float a, float b) { return mask ? a : b; }
@@ -24,13 +27,17 @@ D3_HD inline bool any(bool mask) { return mask; }
 template <class X> D3_HD inline X reciprocal(X x) { return X(typename value_type<X>::type(1)) / x; }
 template <class X> D3_HD inline X reciprocal_sqrt(X x) { return reciprocal(sqrt(x)); }
 
-constexpr double counting_steepness = 16.0;   // k1 of the counting function
-constexpr double weight_steepness = 4.0;      // k3 of the reference weights
+constexpr double counting_steepness = 16.0;  // k1 of the counting function
+constexpr double weight_steepness = 4.0;     // k3 of the reference weights
 
-// f(r) = 1 / (1 + exp(-16 (rc/r - 1))) and df/dr divided by r, from the exponential, which a vectorising caller
-// evaluates in between for many pairs at once.
-template <class X> struct CountingExponent { X exponent, inverse_r; };
-template <class X> struct Counted { X value, slope_over_r; };
+// f(r) = 1 / (1 + exp(-16 (rc/r - 1))) and df/dr divided by r, from the exponential, which a
+// vectorising caller evaluates in between for many pairs at once.
+template <class X> struct CountingExponent {
+  X exponent, inverse_r;
+};
+template <class X> struct Counted {
+  X value, slope_over_r;
+};
 
 template <class X, class T> D3_HD inline CountingExponent<X> counting_exponent(X r2, T rc) {
   using V = typename value_type<X>::type;
@@ -41,7 +48,8 @@ template <class X, class T> D3_HD inline CountingExponent<X> counting_exponent(X
 template <class X, class T> D3_HD inline Counted<X> counted(X exponential, X inverse_r, T rc) {
   using V = typename value_type<X>::type;
   const X f = reciprocal(X(V(1)) + exponential);
-  return {f, -(X(V(counting_steepness)) * X(rc) * (exponential * f) * f) * (inverse_r * inverse_r * inverse_r)};
+  return {f, -(X(V(counting_steepness)) * X(rc) * (exponential * f) * f) *
+                 (inverse_r * inverse_r * inverse_r)};
 }
 
 template <class X, class T> D3_HD inline Counted<X> counting(X r2, T rc) {
@@ -50,9 +58,9 @@ template <class X, class T> D3_HD inline Counted<X> counting(X r2, T rc) {
 }
 
 // w_a = softmax_a(-4 (CN - CN_ref_a)^2) and dw_a/dCN; padding has CN_ref < 0 and weight 0.
-// Exponents are taken relative to the nearest reference m, as 4 (ref_a - ref_m)(2 CN - ref_a - ref_m):
-// nothing underflows far from every reference, and float keeps its digits there.
-// A vector of atoms brings a vector of each reference.
+// Exponents are taken relative to the nearest reference m, as 4 (ref_a - ref_m)(2 CN - ref_a -
+// ref_m): nothing underflows far from every reference, and float keeps its digits there. A vector
+// of atoms brings a vector of each reference.
 template <class X, class T>
 D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* dw) {
   using V = typename value_type<X>::type;
@@ -67,7 +75,8 @@ D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* 
   X sum = X(V(0)), mean = X(V(0));
   for (int a = 0; a < n_refs; ++a) {
     const R given(cn_ref[a]), ref = select(given > padding, given, nearest);
-    w[a] = select(given > padding, exp(X(k * (ref - nearest)) * (cn + cn - X(ref + nearest))), X(V(0)));
+    w[a] = select(given > padding, exp(X(k * (ref - nearest)) * (cn + cn - X(ref + nearest))),
+                  X(V(0)));
     dw[a] = X(k * (ref - nearest)) + X(k * (ref - nearest));
     sum += w[a];
   }
@@ -78,16 +87,21 @@ D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* 
   for (int a = 0; a < n_refs; ++a) dw[a] = w[a] * (dw[a] - mean);
 }
 
-// sw(r) = x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width, from 1 at cutoff - width to 0 at the cutoff.
+// sw(r) = x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width, from 1 at cutoff - width to 0 at the
+// cutoff.
 template <class T> struct Cutoff {
   T cutoff, width;
-  template <class R2> D3_HD auto smooths(R2 r2) const { return r2 > R2((cutoff - width) * (cutoff - width)); }
+  template <class R2> D3_HD auto smooths(R2 r2) const {
+    return r2 > R2((cutoff - width) * (cutoff - width));
+  }
 };
 
 // The rational damping of one pair of species: its constants, the damped kernel
 //   g(r) = s6/(r^6 + R0^6) + s8 q/(r^8 + R0^8),  q = 3 Q_i Q_j,  R0 = a1 sqrt(q) + a2,
 // dg/dr divided by r, and the derivatives of g with respect to s6, s8 and R0.
-template <class X> struct Damped { X value, slope_over_r, by_s6, by_s8, by_r0; };
+template <class X> struct Damped {
+  X value, slope_over_r, by_s6, by_s8, by_r0;
+};
 
 template <class X> struct RationalDamping {
   X s6, s8q, q, root, r0, r0_6, r0_8;
@@ -131,11 +145,12 @@ D3_HD inline Damped<X> switched(const RationalDamping<X>& damping, X r2, Cutoff<
   const X y = x * (one - x);
   const X sw = select(inside, x * x * x * (X(T(10)) + x * (X(T(6)) * x - X(T(15)))), one);
   const X slope = select(inside, X(T(-30)) * width * y * y / r, X(T(0)));
-  return {g.value * sw, g.slope_over_r * sw + g.value * slope, g.by_s6 * sw, g.by_s8 * sw, g.by_r0 * sw};
+  return {g.value * sw, g.slope_over_r * sw + g.value * slope, g.by_s6 * sw, g.by_s8 * sw,
+          g.by_r0 * sw};
 }
 
-// row[b] = sum_a w_a C6ref[a][b]: contracted once per atom and species, so that a pair needs one short dot product.
-// The table's rows are n_refs long, of which n_a and n_b count.
+// row[b] = sum_a w_a C6ref[a][b]: contracted once per atom and species, so that a pair needs one
+// short dot product. The table's rows are n_refs long, of which n_a and n_b count.
 template <class X, class T>
 D3_HD inline void contract(const X* w, const T* c6_ref, int n_refs, int n_a, int n_b, X* row) {
   using V = typename value_type<X>::type;

@@ -1,4 +1,5 @@
-// Dual numbers: a value and one tangent. Evaluating a gradient on them gives a Hessian-vector product.
+// Dual numbers: a value and one tangent. Evaluating a gradient on them gives a Hessian-vector
+// product.
 #pragma once
 #include <type_traits>
 
@@ -6,8 +7,7 @@
 
 namespace d3 {
 
-template <class T>
-struct Dual {
+template <class T> struct Dual {
   T v{}, d{};
   Dual() = default;
   template <class U, class = std::enable_if_t<std::is_convertible_v<U, T>>>
@@ -16,8 +16,12 @@ struct Dual {
 };
 
 template <class T> D3_HD inline Dual<T> operator-(Dual<T> a) { return {-a.v, -a.d}; }
-template <class T> D3_HD inline Dual<T> operator+(Dual<T> a, Dual<T> b) { return {a.v + b.v, a.d + b.d}; }
-template <class T> D3_HD inline Dual<T> operator-(Dual<T> a, Dual<T> b) { return {a.v - b.v, a.d - b.d}; }
+template <class T> D3_HD inline Dual<T> operator+(Dual<T> a, Dual<T> b) {
+  return {a.v + b.v, a.d + b.d};
+}
+template <class T> D3_HD inline Dual<T> operator-(Dual<T> a, Dual<T> b) {
+  return {a.v - b.v, a.d - b.d};
+}
 template <class T> D3_HD inline Dual<T> operator*(Dual<T> a, Dual<T> b) {
   return {a.v * b.v, a.d * b.v + a.v * b.d};
 }
@@ -45,7 +49,9 @@ D3_HD inline double output(float x) { return x; }
 D3_HD inline double output(double x) { return x; }
 template <class T> D3_HD inline double output(Dual<T> x) { return double(x.d); }
 
-template <class T> struct value_type<Dual<T>> { using type = typename value_type<T>::type; };
+template <class T> struct value_type<Dual<T>> {
+  using type = typename value_type<T>::type;
+};
 template <class T> D3_HD inline T value(Dual<T> x) { return x.v; }
 template <class M, class T> D3_HD inline Dual<T> select(M mask, Dual<T> a, Dual<T> b) {
   return {select(mask, a.v, b.v), select(mask, a.d, b.d)};

@@ -1,6 +1,7 @@
 // Plain structs and launchers: raw pointers, sizes and a thread count, nothing of torch.
-// T is float or double. The pair list is directed: centre i, neighbour j, vector x_j - x_i (+ lattice shift),
-// in any order; no reverse pair is assumed. Sums run in double and in an order that the thread count does not change.
+// T is float or double. The pair list is directed: centre i, neighbour j, vector x_j - x_i (+
+// lattice shift), in any order; no reverse pair is assumed. Sums run in double and in an order that
+// the thread count does not change.
 #pragma once
 #include <cstdint>
 
@@ -52,10 +53,11 @@ template <class T> struct EnergyGradients {
 };
 
 // Index of the first pair that names an atom outside [0, n_atoms), or -1.
-int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs, int64_t n_atoms, int threads);
+int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
+                       int64_t n_atoms, int threads);
 
-// The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when the
-// watch stopped them, their results mean nothing.
+// The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when
+// the watch stopped them, their results mean nothing.
 template <class T> struct Counting {
   static int64_t forward(const CountingInput<T>& in, T* cn);
   static int64_t backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);
@@ -67,8 +69,7 @@ template <class T> struct Energy {
   static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
   static int64_t by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors);
-  static int64_t backward(const EnergyInput<T>& in, const T* grad_energy,
-                          EnergyGradients<T> out);
+  static int64_t backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out);
   static int64_t double_backward(const EnergyInput<T>& in, const T* grad_energy,
                                  EnergyTangents<T> tangents, T* grad_grad_energy,
                                  EnergyGradients<T> out);

@@ -1,7 +1,7 @@
-// The lattice engine: positions and cells in; energies, gradients and virials out; no pair is ever stored.
-// Atoms are grouped into clusters of one species, one SIMD width of lanes each. A cluster meets every cluster (and image)
-// whose box comes within the cutoff: a tile. Each atom sums over its tiles and writes only its own slot, so
-// results do not depend on the number of threads.
+// The lattice engine: positions and cells in; energies, gradients and virials out; no pair is ever
+// stored. Atoms are grouped into clusters of one species, one SIMD width of lanes each. A cluster
+// meets every cluster (and image) whose box comes within the cutoff: a tile. Each atom sums over
+// its tiles and writes only its own slot, so results do not depend on the number of threads.
 #pragma once
 #include <cstdint>
 
@@ -32,7 +32,8 @@ template <class T> struct LatticeInput {
   Watch* watch = nullptr;
 };
 
-// Directions of the shapes of positions, cell and damping: with them every output is the derivative along them.
+// Directions of the shapes of positions, cell and damping: with them every output is the derivative
+// along them.
 template <class T> struct LatticeTangents {
   const T *positions, *cell, *damping;
 };
@@ -72,10 +73,12 @@ struct LatticeError {
 constexpr double most_neighbours = 5e8, most_pairs = 1e14;
 
 template <class T> struct Lattice {
-  static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out);
+  static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                               const LatticeOutput<T>& out);
 };
 
-// A length and a number of cells: far less than an int holds, far more than digits of a position allow.
+// A length and a number of cells: far less than an int holds, far more than digits of a position
+// allow.
 constexpr double farthest = 1e9;
 
 bool supported(InstructionSet set);
@@ -83,16 +86,20 @@ bool supported(InstructionSet set);
 // ---- between the driver and the kernels of one instruction set ----
 
 template <class T> constexpr int lanes = 64 / sizeof(T);  // atoms in a cluster
-constexpr int box_lanes = lanes<float>;                      // boxes are in single precision
-constexpr int max_refs = 7;                               // of the published tables; checked by the ops
+constexpr int box_lanes = lanes<float>;                   // boxes are in single precision
+constexpr int max_refs = 7;  // of the published tables; checked by the ops
 
 // Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
 
-// S is T or Dual<T>; Wide<S> is the same in double precision, in which vectors are taken before they are narrowed: small
-// differences of large numbers keep their digits in float.
-template <class S> struct Widened { using type = double; };
-template <class T> struct Widened<Dual<T>> { using type = Dual<double>; };
+// S is T or Dual<T>; Wide<S> is the same in double precision, in which vectors are taken before
+// they are narrowed: small differences of large numbers keep their digits in float.
+template <class S> struct Widened {
+  using type = double;
+};
+template <class T> struct Widened<Dual<T>> {
+  using type = Dual<double>;
+};
 template <class S> using Wide = typename Widened<S>::type;
 
 template <class S> D3_HD inline S narrow(double x) { return S(x); }
@@ -101,18 +108,21 @@ template <class S> D3_HD inline S narrow(Dual<double> x) {
   return {T(x.v), T(x.d)};
 }
 
-// A cluster of neighbours with the vector from an origin near the atom in the middle to its centre, image included.
+// A cluster of neighbours with the vector from an origin near the atom in the middle to its centre,
+// image included.
 template <class S> struct Tile {
   int cluster;
   Wide<S> offset[3];
 };
 
-// Tiles of one species of neighbour, for all atoms of a cluster. In the near ones the boxes touch, so that an atom may
-// meet itself. The far ones come with their boxes, so that each atom can leave out what is beyond its own reach.
+// Tiles of one species of neighbour, for all atoms of a cluster. In the near ones the boxes touch,
+// so that an atom may meet itself. The far ones come with their boxes, so that each atom can leave
+// out what is beyond its own reach.
 template <class T, class S> struct TileList {
   const Tile<S>*near, *far;
-  const float* boxes[6];  // offsets x y z, then half sides; padded with a register that is out of reach
-  int* in_reach;      // room for indices of far tiles, n_far and two registers
+  const float*
+      boxes[6];   // offsets x y z, then half sides; padded with a register that is out of reach
+  int* in_reach;  // room for indices of far tiles, n_far and two registers
   int n_near, n_far;
 };
 
@@ -122,10 +132,16 @@ template <class T> struct ClusterRows {
 };
 
 // Sums of one atom over its neighbours; A is double or Dual<double>.
-template <class A> struct CountSums { A cn{}; double coincident = 0; };
-template <class A> struct EnergySums { A energy{}, dcn{}, gradient[3]{}, virial[6]{}, damping[4]{}; };
+template <class A> struct CountSums {
+  A cn{};
+  double coincident = 0;
+};
+template <class A> struct EnergySums {
+  A energy{}, dcn{}, gradient[3]{}, virial[6]{}, damping[4]{};
+};
 
-// The atom in the middle: its position relative to the origin of the tiles' offsets, and its dE/dCN.
+// The atom in the middle: its position relative to the origin of the tiles' offsets, and its
+// dE/dCN.
 template <class S> struct Centre {
   Wide<S> position[3];
   S dcn;
@@ -140,7 +156,9 @@ template <class T, class S> struct Group {
 };
 
 // C6 row of the atom against a species, and its derivative by the atom's CN; padded with zeros.
-template <class S> struct C6Row { S c6[max_refs], dc6[max_refs]; };
+template <class S> struct C6Row {
+  S c6[max_refs], dc6[max_refs];
+};
 
 template <class T> struct Shell {
   T cutoff2, same2;  // neighbours have same2 < r^2 <= cutoff2
@@ -150,23 +168,27 @@ enum class EnergyMode { energy, gradient, learn };
 
 // All neighbours of one atom: n groups.
 template <class T, class S, class A> struct LatticeKernels {
-  using Count = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&, Shell<T>, CountSums<A>&);
-  using Energy = void (*)(const Group<T, S>*, const C6Row<S>*, int n, ClusterRows<T>, const Centre<S>&, Cutoff<T>, Shell<T>,
-                          EnergyMode, EnergySums<A>&);
-  using CountGradient = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&, Shell<T>, EnergySums<A>&);
+  using Count = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&, Shell<T>,
+                         CountSums<A>&);
+  using Energy = void (*)(const Group<T, S>*, const C6Row<S>*, int n, ClusterRows<T>,
+                          const Centre<S>&, Cutoff<T>, Shell<T>, EnergyMode, EnergySums<A>&);
+  using CountGradient = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&,
+                                 Shell<T>, EnergySums<A>&);
   Count count;
   Energy energy;
   CountGradient count_gradient;
 };
 
-// Boxes in single precision, for the search: six columns of n numbers, offsets x y z, then half sides, and
-// room for one register behind each.
+// Boxes in single precision, for the search: six columns of n numbers, offsets x y z, then half
+// sides, and room for one register behind each.
 struct Boxes {
   const float* columns[6];
 };
 
-// Indices in [first, last) of the boxes within `reach` of a box of half sides `half`, after a shift; says how many.
-using Find = int (*)(const Boxes&, int first, int last, const float* shift, const float* half, float reach, int* found);
+// Indices in [first, last) of the boxes within `reach` of a box of half sides `half`, after a
+// shift; says how many.
+using Find = int (*)(const Boxes&, int first, int last, const float* shift, const float* half,
+                     float reach, int* found);
 
 // A small molecule, all pairs at once: see dense.h. The first atom that sits on another, or -1.
 struct Dense;

@@ -1,6 +1,7 @@
-// The CPU driver of the lattice engine: for every system three sweeps over its clusters (coordination numbers, energies,
-// gradient through the coordination numbers) with the kernels of the chosen instruction set; small molecules go without
-// clusters. Small systems go to one thread each, large ones to all threads, one after the other.
+// The CPU driver of the lattice engine: for every system three sweeps over its clusters
+// (coordination numbers, energies, gradient through the coordination numbers) with the kernels of
+// the chosen instruction set; small molecules go without clusters. Small systems go to one thread
+// each, large ones to all threads, one after the other.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -15,14 +16,16 @@ namespace {
 
 template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   using Base = Sweeps<T, Types>;
+  using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
+      Base::centres_;
+  using Base::w, Base::dw;
   using typename Base::A;
   using typename Base::S;
-  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_;
-  using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
-  using Base::w, Base::dw;
 
  public:
-  Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const LatticeKernels<T, S, A>& kernels)
+  Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
+             const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents, find, kernels) {}
 
   LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
@@ -39,7 +42,8 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     this->sweep(in_.cutoff, threads, &Evaluation::energy);
     if (in_.tail) add_tail();
     if (in_.gradients) {
-      this->for_lanes([this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
+      this->for_lanes(
+          [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
       this->sweep(in_.cn_cutoff, threads, &Evaluation::count_gradient);
     }
     if (this->stopping()) return {LatticeError::stopped, system};
@@ -55,7 +59,8 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
       const Cell& r = this->reciprocal_;
-      const double height = 1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
+      const double height =
+          1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
       neighbours *= this->periodic_[k] ? reach / height : std::min(reach / height, 1.0);
     }
     return neighbours;
@@ -80,12 +85,15 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
         A row[max_refs] = {}, slope[max_refs] = {};
         contract(w(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, row);
         contract(dw(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, slope);
-        const A c6 = scale * dot(row, &sums[slot * n_refs], n_refs), dc6 = scale * dot(slope, &sums[slot * n_refs], n_refs);
+        const A c6 = scale * dot(row, &sums[slot * n_refs], n_refs),
+                dc6 = scale * dot(slope, &sums[slot * n_refs], n_refs);
         const double q = 3.0 * in_.tables.r4r2[present_[p.slot]] * in_.tables.r4r2[present_[slot]];
         const A kernel = this->damping_[0] * A(i6) + this->damping_[1] * A(q * i8);
-        energy_[p.atom] += c6 * kernel, tail_energy_ += c6 * kernel;
+        energy_[p.atom] += c6 * kernel;
+        tail_energy_ += c6 * kernel;
         dcn_[p.atom] += A(2.0) * dc6 * kernel;
-        tail_damping_[0] += c6 * A(i6), tail_damping_[1] += c6 * A(q * i8);
+        tail_damping_[0] += c6 * A(i6);
+        tail_damping_[1] += c6 * A(q * i8);
       }
   }
 
@@ -95,8 +103,10 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     for (const Point& p : centres_->points) out.c6[first_ + p.atom] = T(output(like_c6(p)));
     for (int i = 0; i < n_; ++i) {
       energy += energy_[i];
-      out.energies[first_ + i] = T(output(energy_[i])), out.cn[first_ + i] = T(output(cn_[i]));
-      for (int k = 0; k < 3; ++k) out.gradient[3 * (first_ + i) + k] = in_.gradients ? T(output(gradient_[3 * i + k])) : T(0);
+      out.energies[first_ + i] = T(output(energy_[i]));
+      out.cn[first_ + i] = T(output(cn_[i]));
+      for (int k = 0; k < 3; ++k)
+        out.gradient[3 * (first_ + i) + k] = in_.gradients ? T(output(gradient_[3 * i + k])) : T(0);
     }
     out.energy[b] = T(output(energy));
     sum_virial(virial);
@@ -111,7 +121,8 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
 
   A like_c6(const Point& p) const {
     A row[max_refs] = {};
-    contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot], n_refs_[p.slot], row);
+    contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot],
+             n_refs_[p.slot], row);
     return dot(row, w(p.atom), n_refs_[p.slot]);
   }
 
@@ -129,7 +140,9 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     for (int k = 0; k < 9; ++k) rest[k / 3][k % 3] = virial[k / 3][k % 3];
     for (int i = 0; i < n_ && in_.gradients; ++i)
       for (int k = 0; k < 9; ++k)
-        rest[k / 3][k % 3] += -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) * gradient_[3 * i + k % 3]);
+        rest[k / 3][k % 3] +=
+            -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
+              gradient_[3 * i + k % 3]);
     gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
@@ -139,21 +152,25 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
 
 // Pairs that a system comes to, roughly: enough to decide how threads share the work.
 template <class T> double work(const LatticeInput<T>& in, int64_t b) {
-  const double n = double(in.offsets[b + 1] - in.offsets[b]), reach = std::max(in.cutoff, in.cn_cutoff);
+  const double n = double(in.offsets[b + 1] - in.offsets[b]),
+               reach = std::max(in.cutoff, in.cn_cutoff);
   double images = 1;
   for (int k = 0; k < 3; ++k) {
     const T* a = in.cell + 9 * b + 3 * k;
-    if (in.pbc[3 * b + k]) images *= 1 + 2 * reach / std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
+    if (in.pbc[3 * b + k])
+      images *= 1 + 2 * reach /
+                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
   }
   return n * n * images;
 }
 
 template <class T, class Types, class Kernels>
-LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const KernelSet<T>& set, const Kernels& kernels,
-                     const LatticeOutput<T>& out) {
+LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                     const KernelSet<T>& set, const Kernels& kernels, const LatticeOutput<T>& out) {
   double total = 0;
   for (int64_t b = 0; b < in.n_systems; ++b) total += work(in, b);
-  const int threads = total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
+  const int threads =
+      total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
   const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
   const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
   std::vector<int64_t> large;
@@ -162,7 +179,10 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   int64_t failed = in.n_systems;
   LatticeError error;
   const auto note = [&](const LatticeError& e) {
-    if (e.kind && e.system < failed) failed = e.system, error = e;
+    if (e.kind && e.system < failed) {
+      failed = e.system;
+      error = e;
+    }
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
@@ -220,8 +240,10 @@ template <class T> KernelSet<T> kernels_for(InstructionSet set) {
 bool supported(InstructionSet set) {
 #if defined(__x86_64__)
   if (set == InstructionSet::avx512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (set == InstructionSet::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  if (set == InstructionSet::avx2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
   if (set == InstructionSet::avx512 || set == InstructionSet::avx2) return false;
 #endif
@@ -229,11 +251,14 @@ bool supported(InstructionSet set) {
 }
 
 template <class T>
-LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, const LatticeOutput<T>& out) {
+LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                                  const LatticeOutput<T>& out) {
   const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
   LatticeError error;
-  if (tangents) error = run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
-  else error = run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
+  if (tangents)
+    error = run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
+  else
+    error = run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
   if (error.kind == LatticeError::same_spot) find_partner(in, error);
   return error;
 }

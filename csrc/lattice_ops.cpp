@@ -14,20 +14,26 @@ using namespace d3;
 using T = const Tensor&;
 
 InstructionSet parse_instruction_set(c10::string_view name) {
-  const InstructionSet sets[] = {InstructionSet::best, InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline};
+  const InstructionSet sets[] = {InstructionSet::best, InstructionSet::avx512, InstructionSet::avx2,
+                                 InstructionSet::baseline};
   const char* names[] = {"best", "avx512", "avx2", "baseline"};
   for (int k = 0; k < 4; ++k)
     if (name == names[k]) {
-      TORCH_CHECK_VALUE(supported(sets[k]), "d3torch: expected an instruction set that this processor has, got ", names[k], ".");
+      TORCH_CHECK_VALUE(supported(sets[k]),
+                        "d3torch: expected an instruction set that this processor has, got ",
+                        names[k], ".");
       return sets[k];
     }
-  TORCH_CHECK_VALUE(false, "d3torch: expected instruction_set to be best, avx512, avx2 or baseline, got ", name, ".");
+  TORCH_CHECK_VALUE(false,
+                    "d3torch: expected instruction_set to be best, avx512, avx2 or baseline, got ",
+                    name, ".");
 }
 
 void check_offsets(const int64_t* offsets, int64_t n_systems, int64_t n_atoms) {
   bool rising = offsets[0] == 0 && offsets[n_systems] == n_atoms;
   for (int64_t b = 0; b < n_systems; ++b) rising = rising && offsets[b] <= offsets[b + 1];
-  TORCH_CHECK_VALUE(rising, "d3torch: expected offsets that rise from 0 to the number of atoms, ", n_atoms, ".");
+  TORCH_CHECK_VALUE(rising, "d3torch: expected offsets that rise from 0 to the number of atoms, ",
+                    n_atoms, ".");
 }
 
 std::string in_cell(const LatticeError& e) {
@@ -45,17 +51,21 @@ std::string same_spot(const LatticeError& e) {
 std::string sentence(const LatticeError& e) {
   const std::string atom = c10::str(" for atom ", e.atom);
   switch (e.kind) {
-    case LatticeError::not_finite: return "expected finite positions, got NaN or infinity" + atom;
+    case LatticeError::not_finite:
+      return "expected finite positions, got NaN or infinity" + atom;
     case LatticeError::too_far:
-      return "expected positions within 1e9 of the origin and 1e9 cells of it, got one beyond" + atom;
-    case LatticeError::same_spot: return same_spot(e);
+      return "expected positions within 1e9 of the origin and 1e9 cells of it, got one beyond" +
+             atom;
+    case LatticeError::same_spot:
+      return same_spot(e);
     case LatticeError::singular_cell:
-      return "expected linearly independent lattice vectors for the periodic axes, got a singular cell";
+      return "expected linearly independent lattice vectors for the periodic axes, got a singular "
+             "cell";
     case LatticeError::tail_needs_volume:
       return "expected three periodic directions for the tail correction, got fewer";
     default:
-      return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ", most_pairs,
-                      " pairs within the cutoffs, got some ", e.neighbours,
+      return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ",
+                      most_pairs, " pairs within the cutoffs, got some ", e.neighbours,
                       " of each atom: is a cutoff a square, or in another unit");
   }
 }
@@ -67,7 +77,8 @@ void check_error(const LatticeError& e, int64_t n_systems) {
 }
 
 // The input of a CPU kernel.
-template <class X> LatticeInput<X> checked(const LatticeHold& hold, bool gradients, bool learn, InstructionSet set) {
+template <class X>
+LatticeInput<X> checked(const LatticeHold& hold, bool gradients, bool learn, InstructionSet set) {
   const int threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   const LatticeInput<X> in = hold.input<X>(gradients, learn, threads, set);
   const int64_t n_atoms = hold.positions.size(0);
@@ -88,9 +99,11 @@ void run(const LatticeHold& hold, bool gradients, bool learn, InstructionSet set
   check_error(error, in.n_systems);
 }
 
-Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff,
-                      double cn_cutoff, double width, bool tail, bool gradients, bool learn, c10::string_view instruction_set) {
-  const LatticeArgs args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
+Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2,
+                      T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail,
+                      bool gradients, bool learn, c10::string_view instruction_set) {
+  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
+                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
   args.check();
   const InstructionSet set = parse_instruction_set(instruction_set);
   const LatticeHold hold(args);
@@ -101,38 +114,48 @@ Tensors8 evaluate_cpu(T positions, T cell, T pbc, T species, T offsets, T dampin
   return out;
 }
 
-Tensors8 tangent_cpu(T t_positions, T t_cell, T t_damping, T positions, T cell, T pbc, T species, T offsets, T damping, T rcov,
-                     T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  const LatticeArgs args{positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail};
+Tensors8 tangent_cpu(T t_positions, T t_cell, T t_damping, T positions, T cell, T pbc, T species,
+                     T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff,
+                     double cn_cutoff, double width, bool tail) {
+  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
+                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
   args.check();
   check_tangents(args, t_positions, t_cell, t_damping);
   const LatticeHold hold(args);
   const Tensor tp = t_positions.contiguous(), tc = t_cell.contiguous(), td = t_damping.contiguous();
   Tensors8 out = allocate(args);
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_tangent", [&] {
-    const LatticeTangents<scalar_t> tangents{tp.const_data_ptr<scalar_t>(), tc.const_data_ptr<scalar_t>(), td.const_data_ptr<scalar_t>()};
+    const LatticeTangents<scalar_t> tangents{tp.const_data_ptr<scalar_t>(),
+                                             tc.const_data_ptr<scalar_t>(),
+                                             td.const_data_ptr<scalar_t>()};
     run<scalar_t>(hold, true, true, InstructionSet::best, &tangents, out);
   });
   return out;
 }
 
-Tensor dispersion_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref,
-                      double cutoff, double cn_cutoff, double width, bool tail) {
-  return std::get<0>(evaluate_cpu(positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff,
-                                  width, tail, false, false, "best"));
+Tensor dispersion_cpu(T positions, T cell, T pbc, T species, T offsets, T damping, T rcov, T r4r2,
+                      T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width,
+                      bool tail) {
+  return std::get<0>(evaluate_cpu(positions, cell, pbc, species, offsets, damping, rcov, r4r2,
+                                  cn_ref, c6_ref, cutoff, cn_cutoff, width, tail, false, false,
+                                  "best"));
 }
 
-Tensors3 backward_cpu(T grad_energy, T gradient, T by_cell, T by_damping, T positions, T cell, T pbc, T species, T offsets,
-                      T damping, T rcov, T r4r2, T cn_ref, T c6_ref, double cutoff, double cn_cutoff, double width, bool tail) {
-  Tensors3 out = backward_meta(grad_energy, gradient, by_cell, by_damping, positions, cell, pbc, species, offsets, damping, rcov,
-                               r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail);
-  const Tensor scale = grad_energy.contiguous(), g = gradient.contiguous(), c = by_cell.contiguous(), d = by_damping.contiguous();
+Tensors3 backward_cpu(T grad_energy, T gradient, T by_cell, T by_damping, T positions, T cell,
+                      T pbc, T species, T offsets, T damping, T rcov, T r4r2, T cn_ref, T c6_ref,
+                      double cutoff, double cn_cutoff, double width, bool tail) {
+  Tensors3 out =
+      backward_meta(grad_energy, gradient, by_cell, by_damping, positions, cell, pbc, species,
+                    offsets, damping, rcov, r4r2, cn_ref, c6_ref, cutoff, cn_cutoff, width, tail);
+  const Tensor scale = grad_energy.contiguous(), g = gradient.contiguous(),
+               c = by_cell.contiguous(), d = by_damping.contiguous();
   const Tensor first = offsets.contiguous();
   AT_DISPATCH_FLOATING_TYPES(positions.scalar_type(), "dispersion_backward", [&] {
     const int64_t* o = first.const_data_ptr<int64_t>();
     const auto scaled = [&](const Tensor& from, Tensor& to, int64_t b, int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k)
-        to.mutable_data_ptr<scalar_t>()[k] = scale.const_data_ptr<scalar_t>()[b] * from.const_data_ptr<scalar_t>()[k];
+        to.mutable_data_ptr<scalar_t>()[k] =
+            scale.const_data_ptr<scalar_t>()[b] * from.const_data_ptr<scalar_t>()[k];
     };
     for (int64_t b = 0; b < scale.size(0); ++b) {
       scaled(g, std::get<0>(out), b, 3 * o[b], 3 * o[b + 1]);
@@ -145,17 +168,22 @@ Tensors3 backward_cpu(T grad_energy, T gradient, T by_cell, T by_damping, T posi
 
 }  // namespace
 
-#define D3_LATTICE                                                                                                  \
-  "Tensor positions, Tensor cell, Tensor pbc, Tensor species, Tensor offsets, Tensor damping, Tensor rcov, Tensor r4r2, " \
+#define D3_LATTICE                                                                              \
+  "Tensor positions, Tensor cell, Tensor pbc, Tensor species, Tensor offsets, Tensor damping, " \
+  "Tensor rcov, Tensor r4r2, "                                                                  \
   "Tensor cn_ref, Tensor c6_ref, float cutoff, float cn_cutoff, float width, bool tail"
 #define D3_EIGHT "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 TORCH_LIBRARY_FRAGMENT(d3torch, m) {
   m.def("dispersion(" D3_LATTICE ") -> Tensor");
-  m.def("dispersion_backward(Tensor grad_energy, Tensor gradient, Tensor by_cell, Tensor by_damping, " D3_LATTICE
-        ") -> (Tensor, Tensor, Tensor)");
-  m.def("dispersion_evaluate(" D3_LATTICE ", bool gradients=True, bool learn=False, str instruction_set=\"best\") -> " D3_EIGHT);
-  m.def("dispersion_tangent(Tensor tangent_positions, Tensor tangent_cell, Tensor tangent_damping, " D3_LATTICE ") -> " D3_EIGHT);
+  m.def(
+      "dispersion_backward(Tensor grad_energy, Tensor gradient, Tensor by_cell, Tensor "
+      "by_damping, " D3_LATTICE ") -> (Tensor, Tensor, Tensor)");
+  m.def("dispersion_evaluate(" D3_LATTICE
+        ", bool gradients=True, bool learn=False, str instruction_set=\"best\") -> " D3_EIGHT);
+  m.def(
+      "dispersion_tangent(Tensor tangent_positions, Tensor tangent_cell, Tensor "
+      "tangent_damping, " D3_LATTICE ") -> " D3_EIGHT);
 }
 
 TORCH_LIBRARY_IMPL(d3torch, CPU, m) {

@@ -1,4 +1,5 @@
-// The three sweeps of the lattice engine over the clusters of one system, with the kernels of an instruction set.
+// The three sweeps of the lattice engine over the clusters of one system, with the kernels of an
+// instruction set.
 #pragma once
 #include <omp.h>
 
@@ -18,28 +19,37 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   using typename Base::S;
 
  protected:
-  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
+      Base::centres_;
   // Of one cluster. Returns the first atom of it that sits on another, or n_.
   using Sweep = int (Sweeps::*)(int, const Vec3&, Workspace<T, S>&);
 
-  Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find, const LatticeKernels<T, S, A>& kernels)
+  Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
+         const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents), find_(find), kernels_(kernels) {}
 
   void allocate(int threads) {
     const size_t n_clusters = centres_->clusters.size(), n_refs = in_.tables.n_refs;
-    cn_.resize(n_), energy_.resize(n_), dcn_.resize(n_), gradient_.resize(3 * n_), w_.resize(2 * n_refs * n_);
-    virial_.assign(6 * n_clusters, A(0.0)), by_damping_.assign(4 * n_clusters, A(0.0));
+    cn_.resize(n_);
+    energy_.resize(n_);
+    dcn_.resize(n_);
+    gradient_.resize(3 * n_);
+    w_.resize(2 * n_refs * n_);
+    virial_.assign(6 * n_clusters, A(0.0));
+    by_damping_.assign(4 * n_clusters, A(0.0));
     workspaces_.resize(std::max<size_t>(workspaces_.size(), threads));
     gather_bunches();
   }
 
   bool stopping() const { return stopped(in_.watch); }
 
-  // The first atom that sits on another, or -1. Leaves what it has not done when the watch stops it.
+  // The first atom that sits on another, or -1. Leaves what it has not done when the watch stops
+  // it.
   int sweep(double cutoff, int threads, Sweep body) {
     const int n = int(bunches_.size());
     int bad = n_;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) reduction(min : bad) if (threads > 1)
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) \
+    reduction(min : bad) if (threads > 1)
     for (int b = 0; b < n; ++b) {
       if (stopping()) continue;
       const Bunch& bunch = bunches_[b];
@@ -77,7 +87,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return p.atom;
   }
 
-  // The neighbours of a cluster's atoms, by species; with the damping where energies are to be summed.
+  // The neighbours of a cluster's atoms, by species; with the damping where energies are to be
+  // summed.
   const Group<T, S>* group(const Cluster& cluster, Workspace<T, S>& workspace, bool damped) const {
     workspace.groups.resize(present_.size());
     for (int slot = 0; slot < int(present_.size()); ++slot) {
@@ -98,7 +109,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int k = 0; k < cluster.count && !stopping(); ++k) {
       CountSums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
-      kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
+      kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff),
+                     sums);
       cn_[atom] = sums.cn;
       if (sums.coincident > 1) bad = std::min(bad, atom);
     }
@@ -112,7 +124,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   void fill_weights() {
     for (const Point& p : this->atoms_) {
       A* at = &w_[2 * in_.tables.n_refs * p.atom];
-      reference_weights(cn_[p.atom], this->cn_ref(p.slot), in_.tables.n_refs, at, at + in_.tables.n_refs);
+      reference_weights(cn_[p.atom], this->cn_ref(p.slot), in_.tables.n_refs, at,
+                        at + in_.tables.n_refs);
     }
     this->for_lanes([this](size_t c, int lane, int atom) {
       for (int a = 0; a < in_.tables.n_refs; ++a) this->put_row(c, row_w + a, lane, w(atom)[a]);
@@ -121,7 +134,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   RationalDamping<S> damping(int slot, int other) const {
     const T* r4r2 = in_.tables.r4r2;
-    const auto d = RationalDamping<A>::make(this->damping_, double(r4r2[present_[slot]]), double(r4r2[present_[other]]));
+    const auto d = RationalDamping<A>::make(this->damping_, double(r4r2[present_[slot]]),
+                                            double(r4r2[present_[other]]));
     return {narrow<S>(d.s6), narrow<S>(d.s8q),  narrow<S>(d.q),   narrow<S>(d.root),
             narrow<S>(d.r0), narrow<S>(d.r0_6), narrow<S>(d.r0_8)};
   }
@@ -129,13 +143,16 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   // C6 row of an atom against a species, from its weights or their derivatives.
   void c6_row(const A* weights, int slot, int other, S* row) const {
     A wide[max_refs] = {};
-    contract(weights, this->c6_ref(slot, other), in_.tables.n_refs, n_refs_[slot], n_refs_[other], wide);
+    contract(weights, this->c6_ref(slot, other), in_.tables.n_refs, n_refs_[slot], n_refs_[other],
+             wide);
     for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
   }
 
   int energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
-    const EnergyMode mode = in_.learn ? EnergyMode::learn : in_.gradients ? EnergyMode::gradient : EnergyMode::energy;
+    const EnergyMode mode = in_.learn       ? EnergyMode::learn
+                            : in_.gradients ? EnergyMode::gradient
+                                            : EnergyMode::energy;
     const int n = int(present_.size());
     const Group<T, S>* groups = group(cluster, workspace, true);
     workspace.rows.resize(n);
@@ -147,7 +164,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(w(atom), cluster.slot, slot, workspace.rows[slot].c6);
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
-      kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle, {in_.cutoff, in_.width}, shell(in_.cutoff), mode, sums);
+      kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle,
+                      {in_.cutoff, in_.width}, shell(in_.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
     return n_;
@@ -156,7 +174,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
   void add_energy(int c, int atom, const EnergySums<A>& sums) {
     const A half(-0.5);
-    energy_[atom] = half * sums.energy, dcn_[atom] = -sums.dcn;
+    energy_[atom] = half * sums.energy;
+    dcn_[atom] = -sums.dcn;
     for (int k = 0; k < 3; ++k) gradient_[3 * atom + k] = sums.gradient[k];
     add_virial(c, atom, half, sums);
     for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
@@ -170,7 +189,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       EnergySums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       middle.dcn = narrow<S>(dcn_[atom]);
-      kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff), sums);
+      kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle,
+                              shell(in_.cn_cutoff), sums);
       for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
       add_virial(c, atom, A(0.5), sums);
     }
@@ -201,7 +221,9 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     const std::vector<Cluster>& clusters = centres_->clusters;
     bunches_.clear();
     for (int c = 0; c < int(clusters.size()); ++c) {
-      if (!bunches_.empty() && c - bunches_.back().first < largest_bunch && join(bunches_.back(), clusters[c])) continue;
+      if (!bunches_.empty() && c - bunches_.back().first < largest_bunch &&
+          join(bunches_.back(), clusters[c]))
+        continue;
       bunches_.push_back({c, c + 1, clusters[c]});
     }
   }
@@ -212,11 +234,14 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int k = 0; k < 3; ++k) {
       const double low = std::min(both.centre[k] - both.half[k], more.centre[k] - more.half[k]);
       const double high = std::max(both.centre[k] + both.half[k], more.centre[k] + more.half[k]);
-      before += std::max(both.half[k], more.half[k]), after += 0.5 * (high - low);
-      both.centre[k] = 0.5 * (low + high), both.half[k] = 0.5 * (high - low);
+      before += std::max(both.half[k], more.half[k]);
+      after += 0.5 * (high - low);
+      both.centre[k] = 0.5 * (low + high);
+      both.half[k] = 0.5 * (high - low);
     }
     if (after > widening * before) return false;
-    bunch.box = both, bunch.last = bunch.last + 1;
+    bunch.box = both;
+    bunch.last = bunch.last + 1;
     return true;
   }
 

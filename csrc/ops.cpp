@@ -16,8 +16,9 @@ namespace {
 
 using namespace d3;
 
-// A process keeps its threads waiting for the next parallel loop; a forked one has none of them, and
-// would wait for them for ever. They are let go before a fork, and come back when they are needed.
+// A process keeps its threads waiting for the next parallel loop; a forked one has none of them,
+// and would wait for them for ever. They are let go before a fork, and come back when they are
+// needed.
 [[maybe_unused]] const int without_threads =
     pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
 
@@ -33,8 +34,8 @@ template <class T, class Hold, class F> void run(const Hold& hold, F&& kernel) {
   const auto pair = [&](int64_t p) {
     return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
   };
-  int64_t bad = d3::first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms,
-                                   threads());
+  int64_t bad =
+      d3::first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms, threads());
   TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms,
                     ") in pairs, got ", pair(bad), " for pair ", bad, ".");
   Signals signals;
@@ -47,7 +48,8 @@ template <class T, class Hold, class F> void run(const Hold& hold, F&& kernel) {
 
 // ---- coordination number ----
 
-Tensor cn_cpu(const Tensor& vectors, const Tensor& pairs, const Tensor& species, const Tensor& rcov, double cutoff) {
+Tensor cn_cpu(const Tensor& vectors, const Tensor& pairs, const Tensor& species, const Tensor& rcov,
+              double cutoff) {
   const CountingHold hold(vectors, pairs, species, rcov, cutoff);
   Tensor cn = empty_per_atom(vectors, species);
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "coordination_number", [&] {
@@ -58,8 +60,8 @@ Tensor cn_cpu(const Tensor& vectors, const Tensor& pairs, const Tensor& species,
   return cn;
 }
 
-Tensor cn_backward_cpu(const Tensor& grad_cn, const Tensor& vectors, const Tensor& pairs, const Tensor& species,
-                       const Tensor& rcov, double cutoff) {
+Tensor cn_backward_cpu(const Tensor& grad_cn, const Tensor& vectors, const Tensor& pairs,
+                       const Tensor& species, const Tensor& rcov, double cutoff) {
   const CountingHold hold(vectors, pairs, species, rcov, cutoff);
   Tensor out = cn_backward_meta(grad_cn, vectors, pairs, species, rcov, cutoff);
   const Tensor grad = grad_cn.contiguous();
@@ -72,10 +74,12 @@ Tensor cn_backward_cpu(const Tensor& grad_cn, const Tensor& vectors, const Tenso
   return out;
 }
 
-Tensors2 cn_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& grad_cn, const Tensor& vectors,
-                                const Tensor& pairs, const Tensor& species, const Tensor& rcov, double cutoff) {
+Tensors2 cn_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& grad_cn,
+                                const Tensor& vectors, const Tensor& pairs, const Tensor& species,
+                                const Tensor& rcov, double cutoff) {
   const CountingHold hold(vectors, pairs, species, rcov, cutoff);
-  auto [grad_grad_cn, grad_vectors] = cn_double_backward_meta(tangent_vectors, grad_cn, vectors, pairs, species, rcov, cutoff);
+  auto [grad_grad_cn, grad_vectors] =
+      cn_double_backward_meta(tangent_vectors, grad_cn, vectors, pairs, species, rcov, cutoff);
   const Tensor tangent = tangent_vectors.contiguous(), grad = grad_cn.contiguous();
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "coordination_number_double_backward", [&] {
     run<scalar_t>(hold, [&](const auto& in) {
@@ -89,9 +93,11 @@ Tensors2 cn_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& gra
 
 // ---- energy ----
 
-Tensor energy_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping, const Tensor& pairs, const Tensor& species,
-                  const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref, double cutoff, double width) {
-  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
+Tensor energy_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping,
+                  const Tensor& pairs, const Tensor& species, const Tensor& r4r2,
+                  const Tensor& cn_ref, const Tensor& c6_ref, double cutoff, double width) {
+  const EnergyHold hold(
+      {vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
   Tensor energy = empty_contiguous(cn);
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy", [&] {
     run<scalar_t>(hold, [&](const auto& in) {
@@ -101,10 +107,12 @@ Tensor energy_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping
   return energy;
 }
 
-Tensors3 energy_by_centre_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping, const Tensor& pairs,
-                              const Tensor& species, const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref,
-                              double cutoff, double width) {
-  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
+Tensors3 energy_by_centre_cpu(const Tensor& vectors, const Tensor& cn, const Tensor& damping,
+                              const Tensor& pairs, const Tensor& species, const Tensor& r4r2,
+                              const Tensor& cn_ref, const Tensor& c6_ref, double cutoff,
+                              double width) {
+  const EnergyHold hold(
+      {vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
   Tensors3 out{empty_contiguous(cn), empty_contiguous(cn), empty_contiguous(vectors)};
   auto& [energy, by_cn, by_vectors] = out;
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
@@ -117,14 +125,17 @@ Tensors3 energy_by_centre_cpu(const Tensor& vectors, const Tensor& cn, const Ten
   return out;
 }
 
-template <class T> d3::EnergyGradients<T> gradients(const Tensor& vectors, const Tensor& cn, const Tensor& damping) {
+template <class T>
+d3::EnergyGradients<T> gradients(const Tensor& vectors, const Tensor& cn, const Tensor& damping) {
   return {vectors.mutable_data_ptr<T>(), cn.mutable_data_ptr<T>(), damping.mutable_data_ptr<T>()};
 }
 
-Tensors3 energy_backward_cpu(const Tensor& grad_energy, const Tensor& vectors, const Tensor& cn, const Tensor& damping,
-                             const Tensor& pairs, const Tensor& species, const Tensor& r4r2, const Tensor& cn_ref,
-                             const Tensor& c6_ref, double cutoff, double width) {
-  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
+Tensors3 energy_backward_cpu(const Tensor& grad_energy, const Tensor& vectors, const Tensor& cn,
+                             const Tensor& damping, const Tensor& pairs, const Tensor& species,
+                             const Tensor& r4r2, const Tensor& cn_ref, const Tensor& c6_ref,
+                             double cutoff, double width) {
+  const EnergyHold hold(
+      {vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
   check_per_atom(grad_energy, vectors, species, "grad_energy");
   Tensors3 out{empty_contiguous(vectors), empty_contiguous(cn), empty_contiguous(damping)};
   const Tensor grad = grad_energy.contiguous();
@@ -137,18 +148,23 @@ Tensors3 energy_backward_cpu(const Tensor& grad_energy, const Tensor& vectors, c
   return out;
 }
 
-Tensors4 energy_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& tangent_cn, const Tensor& tangent_damping,
-                                    const Tensor& grad_energy, const Tensor& vectors, const Tensor& cn,
-                                    const Tensor& damping, const Tensor& pairs, const Tensor& species, const Tensor& r4r2,
-                                    const Tensor& cn_ref, const Tensor& c6_ref, double cutoff, double width) {
-  const EnergyHold hold({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
-  auto out = energy_double_backward_meta(tangent_vectors, tangent_cn, tangent_damping, grad_energy, vectors, cn, damping,
-                                         pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
+Tensors4 energy_double_backward_cpu(const Tensor& tangent_vectors, const Tensor& tangent_cn,
+                                    const Tensor& tangent_damping, const Tensor& grad_energy,
+                                    const Tensor& vectors, const Tensor& cn, const Tensor& damping,
+                                    const Tensor& pairs, const Tensor& species, const Tensor& r4r2,
+                                    const Tensor& cn_ref, const Tensor& c6_ref, double cutoff,
+                                    double width) {
+  const EnergyHold hold(
+      {vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width});
+  auto out = energy_double_backward_meta(tangent_vectors, tangent_cn, tangent_damping, grad_energy,
+                                         vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref,
+                                         cutoff, width);
   auto& [grad_grad_energy, grad_vectors, grad_cn, grad_damping] = out;
   const Tensor t_vectors = tangent_vectors.contiguous(), t_cn = tangent_cn.contiguous();
   const Tensor t_damping = tangent_damping.contiguous(), grad = grad_energy.contiguous();
   AT_DISPATCH_FLOATING_TYPES(vectors.scalar_type(), "dispersion_energy_double_backward", [&] {
-    const d3::EnergyTangents<scalar_t> tangents{t_vectors.const_data_ptr<scalar_t>(), t_cn.const_data_ptr<scalar_t>(),
+    const d3::EnergyTangents<scalar_t> tangents{t_vectors.const_data_ptr<scalar_t>(),
+                                                t_cn.const_data_ptr<scalar_t>(),
                                                 t_damping.const_data_ptr<scalar_t>()};
     run<scalar_t>(hold, [&](const auto& in) {
       return d3::Energy<scalar_t>::double_backward(
@@ -163,20 +179,25 @@ Tensors4 energy_double_backward_cpu(const Tensor& tangent_vectors, const Tensor&
 }  // namespace
 
 #define D3_COUNTING "Tensor vectors, Tensor pairs, Tensor species, Tensor rcov, float cutoff"
-#define D3_ENERGY                                                                                             \
-  "Tensor vectors, Tensor cn, Tensor damping, Tensor pairs, Tensor species, Tensor r4r2, Tensor cn_ref, Tensor c6_ref, " \
+#define D3_ENERGY                                                                                 \
+  "Tensor vectors, Tensor cn, Tensor damping, Tensor pairs, Tensor species, Tensor r4r2, Tensor " \
+  "cn_ref, Tensor c6_ref, "                                                                       \
   "float cutoff, float width"
 
 TORCH_LIBRARY(d3torch, m) {
   m.def("check_signals() -> ()");  // see signals_args.h
   m.def("coordination_number(" D3_COUNTING ") -> Tensor");
   m.def("coordination_number_backward(Tensor grad_cn, " D3_COUNTING ") -> Tensor");
-  m.def("coordination_number_double_backward(Tensor tangent_vectors, Tensor grad_cn, " D3_COUNTING ") -> (Tensor, Tensor)");
+  m.def("coordination_number_double_backward(Tensor tangent_vectors, Tensor grad_cn, " D3_COUNTING
+        ") -> (Tensor, Tensor)");
   m.def("dispersion_energy(" D3_ENERGY ") -> Tensor");
   m.def("dispersion_energy_by_centre(" D3_ENERGY ") -> (Tensor, Tensor, Tensor)");
-  m.def("dispersion_energy_backward(Tensor grad_energy, " D3_ENERGY ") -> (Tensor, Tensor, Tensor)");
-  m.def("dispersion_energy_double_backward(Tensor tangent_vectors, Tensor tangent_cn, Tensor tangent_damping, "
-        "Tensor grad_energy, " D3_ENERGY ") -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("dispersion_energy_backward(Tensor grad_energy, " D3_ENERGY
+        ") -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "dispersion_energy_double_backward(Tensor tangent_vectors, Tensor tangent_cn, Tensor "
+      "tangent_damping, "
+      "Tensor grad_energy, " D3_ENERGY ") -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(d3torch, CPU, m) {

@@ -1,4 +1,5 @@
-// What the traversals of a pair list share, on the CPU and on the GPU: inputs as plain or dual numbers, pair vectors.
+// What the traversals of a pair list share, on the CPU and on the GPU: inputs as plain or dual
+// numbers, pair vectors.
 #pragma once
 #include <cstdint>
 

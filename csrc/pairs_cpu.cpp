@@ -1,6 +1,6 @@
-// CPU traversal of a given pair list. Pairs are cut into chunks whose number depends on the sizes alone; every chunk
-// adds into its own copy of the per-atom sums, and the copies are added in order: sorted or not, the result is
-// the same to the last bit for any number of threads.
+// CPU traversal of a given pair list. Pairs are cut into chunks whose number depends on the sizes
+// alone; every chunk adds into its own copy of the per-atom sums, and the copies are added in
+// order: sorted or not, the result is the same to the last bit for any number of threads.
 #include <omp.h>
 
 #include <algorithm>
@@ -32,13 +32,17 @@ class Chunks {
 };
 
 // Waking threads costs more than a short list: such a list runs on one.
-int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) { return n_pairs < 8192 && n_atoms < 512 ? 1 : threads; }
+int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) {
+  return n_pairs < 8192 && n_atoms < 512 ? 1 : threads;
+}
 
 // One column of n doubles for each chunk, zeroed lazily by the operating system.
 class ChunkSums {
  public:
   ChunkSums(int64_t chunks, int64_t n)
-      : chunks_(chunks), n_(n), data_(static_cast<double*>(std::calloc(std::max<int64_t>(chunks * n, 1), sizeof(double)))) {
+      : chunks_(chunks),
+        n_(n),
+        data_(static_cast<double*>(std::calloc(std::max<int64_t>(chunks * n, 1), sizeof(double)))) {
     if (!data_) throw std::bad_alloc();
   }
   double* chunk(int64_t c) { return data_.get() + c * n_; }
@@ -63,8 +67,7 @@ constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pa
 
 // Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
 // work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
-template <class F>
-int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
+template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
   constexpr int64_t block = 1 << 16;  // pairs: about a millisecond
   int64_t bad = none;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
@@ -79,8 +82,8 @@ int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
 // Adds the counts (when `cn`) and writes grad_vectors (when given) of a block of pairs; returns the
 // first of length 0, or `none`.
 template <class V, class T>
-int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end, double* cn,
-                    const T* grad_cn, T* grad_vectors) {
+int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end,
+                    double* cn, const T* grad_cn, T* grad_vectors) {
   using X = typename V::X;
   const PairList<T>& list = in.list;
   int64_t bad = none;
@@ -102,20 +105,24 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
 }
 
 template <class V, class T>
-int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn, T* grad_vectors) {
+int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn,
+                  T* grad_vectors) {
   const int threads = useful_threads(in.list.n_pairs, in.list.n_atoms, in.threads);
   const Chunks chunks(in.list.n_pairs, in.list.n_atoms);
   ChunkSums sums(cn ? chunks.count() : 0, in.list.n_atoms);
-  const int64_t bad = for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
-    return count_block(in, vectors, begin, end, cn ? sums.chunk(c) : nullptr, grad_cn, grad_vectors);
-  });
+  const int64_t bad =
+      for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+        return count_block(in, vectors, begin, end, cn ? sums.chunk(c) : nullptr, grad_cn,
+                           grad_vectors);
+      });
   if (cn) sums.reduce(cn, threads);
   return bad;
 }
 
 // ---- energy ----
 
-// What depends on an atom alone: its weights, and its C6 rows against every species that is present.
+// What depends on an atom alone: its weights, and its C6 rows against every species that is
+// present.
 template <class X> class AtomRows {
  public:
   template <class T, class CN> AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes) {
@@ -125,7 +132,10 @@ template <class X> class AtomRows {
     row_ = int64_t(present_.size()) * refs_;
     const int64_t n = in.list.n_atoms;
     const int threads = useful_threads(in.list.n_pairs, n, in.threads);
-    w_.resize(n * refs_), dw_.resize(n * refs_), c6_.resize(n * row_), dc6_.resize(slopes ? n * row_ : 0);
+    w_.resize(n * refs_);
+    dw_.resize(n * refs_);
+    c6_.resize(n * row_);
+    dc6_.resize(slopes ? n * row_ : 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; ++i) fill(i, cn[i], in.list.species[i], t);
   }
@@ -133,14 +143,19 @@ template <class X> class AtomRows {
   const X* w(int64_t i) const { return &w_[i * refs_]; }
   const X* dw(int64_t i) const { return &dw_[i * refs_]; }
   const X* c6(int64_t i, int64_t species) const { return &c6_[i * row_ + slot_[species] * refs_]; }
-  const X* dc6(int64_t i, int64_t species) const { return &dc6_[i * row_ + slot_[species] * refs_]; }
+  const X* dc6(int64_t i, int64_t species) const {
+    return &dc6_[i * row_ + slot_[species] * refs_];
+  }
 
  private:
   template <class T> void find_present(const PairList<T>& list, int n_species) {
     slot_.assign(n_species, -1);
     for (int64_t i = 0; i < list.n_atoms; ++i) slot_[list.species[i]] = 0;
     for (int s = 0; s < n_species; ++s)
-      if (slot_[s] == 0) slot_[s] = int(present_.size()), present_.push_back(s);
+      if (slot_[s] == 0) {
+        slot_[s] = int(present_.size());
+        present_.push_back(s);
+      }
   }
 
   template <class T> void fill(int64_t i, X cn, int64_t species, const Tables<T>& t) {
@@ -182,14 +197,15 @@ template <class T, class V, class X> struct EnergyTask {
 
 // Adds and writes what is wanted of a block of pairs; returns the first of length 0, or `none`.
 template <class T, class V, class X>
-int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy, double* grad_cn,
-                     double* grad_damping) {
+int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
+                     double* grad_cn, double* grad_damping) {
   const PairList<T>& list = task.in.list;
   const int n_refs = task.in.tables.n_refs;
   const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
-    const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i], s_j = list.species[j];
+    const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i],
+                  s_j = list.species[j];
     const Vector3<X> r = vector_at(task.vectors, p);
     const X r2 = r.norm2();
     if (beyond(value(r2), cutoff.cutoff)) {
@@ -215,12 +231,16 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
   return bad;
 }
 
-enum class Wanted { energies, own_slopes, all_slopes };  // own: of E_i by the CN of its centre i alone
+enum class Wanted {
+  energies,
+  own_slopes,
+  all_slopes
+};  // own: of E_i by the CN of its centre i alone
 
 // Energies when `energy`, slopes when wanted; on dual inputs their tangents.
 template <class T, class V, class C, class D>
-int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn, const D& damping, T* energy,
-                   const T* grad_energy, EnergyGradients<T> out) {
+int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
+                   const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
   using X = typename V::X;
   const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
   const AtomRows<X> rows(in, cn, slopes);
@@ -231,11 +251,12 @@ int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, co
   const int threads = useful_threads(in.list.n_pairs, n, in.threads);
   ChunkSums energies(energy ? chunks.count() : 0, n), grad_cn(slopes ? chunks.count() : 0, n);
   ChunkSums grad_damping(shared ? chunks.count() : 0, 4);
-  const int64_t bad = for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
-    return energy_block(task, begin, end, energy ? energies.chunk(c) : nullptr,
-                        slopes ? grad_cn.chunk(c) : nullptr,
-                        shared ? grad_damping.chunk(c) : nullptr);
-  });
+  const int64_t bad =
+      for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+        return energy_block(task, begin, end, energy ? energies.chunk(c) : nullptr,
+                            slopes ? grad_cn.chunk(c) : nullptr,
+                            shared ? grad_damping.chunk(c) : nullptr);
+      });
   if (energy) energies.reduce(energy, threads);
   if (slopes) grad_cn.reduce(out.cn, threads);
   if (shared) grad_damping.reduce(out.damping, 1);
@@ -252,12 +273,14 @@ int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T
 
 }  // namespace
 
-int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs, int64_t n_atoms, int threads) {
+int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
+                       int64_t n_atoms, int threads) {
   int64_t bad = n_pairs;
   threads = useful_threads(n_pairs, n_atoms, threads);
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
   for (int64_t p = 0; p < n_pairs; ++p)
-    if (uint64_t(centre[p]) >= uint64_t(n_atoms) || uint64_t(neighbour[p]) >= uint64_t(n_atoms)) bad = std::min(bad, p);
+    if (uint64_t(centre[p]) >= uint64_t(n_atoms) || uint64_t(neighbour[p]) >= uint64_t(n_atoms))
+      bad = std::min(bad, p);
   return bad == n_pairs ? -1 : bad;
 }
 

@@ -1,6 +1,7 @@
-// Ctrl-C in the middle of a kernel: the op d3torch::check_signals runs now and then on the main thread
-// of the process. Its kernel is the host's, and throws to stop the work; without one nothing is asked.
-// That of Python does nothing, but before it the interpreter runs the handlers of its signals.
+// Ctrl-C in the middle of a kernel: the op d3torch::check_signals runs now and then on the main
+// thread of the process. Its kernel is the host's, and throws to stop the work; without one nothing
+// is asked. That of Python does nothing, but before it the interpreter runs the handlers of its
+// signals.
 #pragma once
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <sys/syscall.h>
@@ -27,8 +28,9 @@ class Signals {
   using Op = c10::TypedOperatorHandle<void()>;
 
   static const Op& op() {
-    static const Op handle =
-        c10::Dispatcher::singleton().findSchemaOrThrow("d3torch::check_signals", "").typed<void()>();
+    static const Op handle = c10::Dispatcher::singleton()
+                                 .findSchemaOrThrow("d3torch::check_signals", "")
+                                 .typed<void()>();
     return handle;
   }
 

@@ -1,14 +1,16 @@
-// A register of numbers over the compiler's vector extension; the exponential is glibc's libmvec (8 doubles in 5.6 ns to
-// 3e-16 on a Zen 4 core; SLEEF 3.5.1 u10 takes 7.8 ns, eight scalar calls 42 ns).
-// The including file names the instruction set: a target pragma first, then D3_ISA, a namespace that keeps the copies
-// apart, and D3_BYTES, the width of a register.
+// A register of numbers over the compiler's vector extension; the exponential is glibc's libmvec (8
+// doubles in 5.6 ns to 3e-16 on a Zen 4 core; SLEEF 3.5.1 u10 takes 7.8 ns, eight scalar calls 42
+// ns). The including file names the instruction set: a target pragma first, then D3_ISA, a
+// namespace that keeps the copies apart, and D3_BYTES, the width of a register.
 #pragma once
 #include <type_traits>
 
 #include "dual.h"
 
 #define D3_INLINE inline __attribute__((always_inline))
-#define D3_LAMBDA __attribute__((always_inline))  // a lambda does not take the target pragma: it must not stand alone
+#define D3_LAMBDA \
+  __attribute__(( \
+      always_inline))  // a lambda does not take the target pragma: it must not stand alone
 
 namespace d3 {
 namespace D3_ISA {
@@ -66,27 +68,47 @@ template <class T> struct Simd {
 };
 
 #if D3_BYTES == 64 && defined(__x86_64__)
-template <class T> struct Mask { std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8> m; };
-D3_INLINE Mask<double> operator>(Simd<double> a, Simd<double> b) { return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_GT_OQ)}; }
-D3_INLINE Mask<float> operator>(Simd<float> a, Simd<float> b) { return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_GT_OQ)}; }
-D3_INLINE Mask<double> operator<=(Simd<double> a, Simd<double> b) { return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_LE_OQ)}; }
-D3_INLINE Mask<float> operator<=(Simd<float> a, Simd<float> b) { return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_LE_OQ)}; }
-template <class T> D3_INLINE Mask<T> operator&(Mask<T> a, Mask<T> b) { return {decltype(a.m)(a.m & b.m)}; }
+template <class T> struct Mask {
+  std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8> m;
+};
+D3_INLINE Mask<double> operator>(Simd<double> a, Simd<double> b) {
+  return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_GT_OQ)};
+}
+D3_INLINE Mask<float> operator>(Simd<float> a, Simd<float> b) {
+  return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_GT_OQ)};
+}
+D3_INLINE Mask<double> operator<=(Simd<double> a, Simd<double> b) {
+  return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_LE_OQ)};
+}
+D3_INLINE Mask<float> operator<=(Simd<float> a, Simd<float> b) {
+  return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_LE_OQ)};
+}
+template <class T> D3_INLINE Mask<T> operator&(Mask<T> a, Mask<T> b) {
+  return {decltype(a.m)(a.m & b.m)};
+}
 D3_INLINE Simd<double> select(Mask<double> mask, Simd<double> a, Simd<double> b) {
   return Simd<double>(Doubles(_mm512_mask_blend_pd(mask.m, __m512d(b.v), __m512d(a.v))));
 }
 D3_INLINE Simd<float> select(Mask<float> mask, Simd<float> a, Simd<float> b) {
   return Simd<float>(Floats(_mm512_mask_blend_ps(mask.m, __m512(b.v), __m512(a.v))));
 }
-D3_INLINE Simd<double> max(Simd<double> a, Simd<double> b) { return Simd<double>(Doubles(_mm512_max_pd(__m512d(a.v), __m512d(b.v)))); }
-D3_INLINE Simd<float> max(Simd<float> a, Simd<float> b) { return Simd<float>(Floats(_mm512_max_ps(__m512(a.v), __m512(b.v)))); }
+D3_INLINE Simd<double> max(Simd<double> a, Simd<double> b) {
+  return Simd<double>(Doubles(_mm512_max_pd(__m512d(a.v), __m512d(b.v))));
+}
+D3_INLINE Simd<float> max(Simd<float> a, Simd<float> b) {
+  return Simd<float>(Floats(_mm512_max_ps(__m512(a.v), __m512(b.v))));
+}
 template <class T> D3_INLINE bool any(Mask<T> mask) { return mask.m != 0; }
 #else
-template <class T> struct Mask { typename Register<T>::Mask m; };
+template <class T> struct Mask {
+  typename Register<T>::Mask m;
+};
 template <class T> D3_INLINE Mask<T> operator>(Simd<T> a, Simd<T> b) { return {a.v > b.v}; }
 template <class T> D3_INLINE Mask<T> operator<=(Simd<T> a, Simd<T> b) { return {a.v <= b.v}; }
 template <class T> D3_INLINE Mask<T> operator&(Mask<T> a, Mask<T> b) { return {a.m & b.m}; }
-template <class T> D3_INLINE Simd<T> select(Mask<T> mask, Simd<T> a, Simd<T> b) { return Simd<T>(mask.m ? a.v : b.v); }
+template <class T> D3_INLINE Simd<T> select(Mask<T> mask, Simd<T> a, Simd<T> b) {
+  return Simd<T>(mask.m ? a.v : b.v);
+}
 template <class T> D3_INLINE Simd<T> max(Simd<T> a, Simd<T> b) { return select(a > b, a, b); }
 template <class T> D3_INLINE bool any(Mask<T> mask) {
   long long bits = 0;
@@ -103,17 +125,19 @@ template <class T> D3_INLINE Simd<T> operator/(Simd<T> a, Simd<T> b) { return Si
 template <class T> D3_INLINE Simd<T>& operator+=(Simd<T>& a, Simd<T> b) { return a = a + b; }
 template <class T> D3_INLINE Simd<T> value(Simd<T> a) { return a; }
 
-// Writes first + k for the lanes k that are set, or what these lanes hold, and says how many they are; there must be room
-// for all lanes.
+// Writes first + k for the lanes k that are set, or what these lanes hold, and says how many they
+// are; there must be room for all lanes.
 #if D3_BYTES == 64 && defined(__x86_64__)
 D3_INLINE int compress(Mask<double> mask, int first, int* out) {
-  const __m256i index = _mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m256i index =
+      _mm256_add_epi32(_mm256_set1_epi32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   _mm256_storeu_si256((__m256i*)out, _mm256_maskz_compress_epi32(mask.m, index));
   return __builtin_popcount(mask.m);
 }
 D3_INLINE int compress(Mask<float> mask, int first, int* out) {
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(mask.m, _mm512_add_epi32(_mm512_set1_epi32(first), lane)));
+  _mm512_storeu_si512(
+      out, _mm512_maskz_compress_epi32(mask.m, _mm512_add_epi32(_mm512_set1_epi32(first), lane)));
   return __builtin_popcount(mask.m);
 }
 D3_INLINE int compress(Mask<double> mask, Simd<double> x, double* out) {
@@ -143,19 +167,23 @@ template <int lanes, int parts> struct Order {
         if (bits >> lane & 1)
           for (int p = 0; p < parts; ++p) part[bits][n++] = uint8_t(parts * lane + p);
   }
-  __m256i operator[](int bits) const { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)part[bits])); }
+  __m256i operator[](int bits) const {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)part[bits]));
+  }
 };
 constexpr Order<4, 2> order_of_doubles;
 constexpr Order<8, 1> order_of_floats;
 
 D3_INLINE int compress(Mask<double> mask, Simd<double> x, double* out) {
   const int bits = _mm256_movemask_pd(__m256d(mask.m));
-  _mm256_storeu_si256((__m256i*)out, _mm256_permutevar8x32_epi32(__m256i(x.v), order_of_doubles[bits]));
+  _mm256_storeu_si256((__m256i*)out,
+                      _mm256_permutevar8x32_epi32(__m256i(x.v), order_of_doubles[bits]));
   return __builtin_popcount(bits);
 }
 D3_INLINE int compress(Mask<float> mask, Simd<float> x, float* out) {
   const int bits = _mm256_movemask_ps(__m256(mask.m));
-  _mm256_storeu_si256((__m256i*)out, _mm256_permutevar8x32_epi32(__m256i(x.v), order_of_floats[bits]));
+  _mm256_storeu_si256((__m256i*)out,
+                      _mm256_permutevar8x32_epi32(__m256i(x.v), order_of_floats[bits]));
   return __builtin_popcount(bits);
 }
 #else
@@ -177,7 +205,8 @@ template <class T> D3_INLINE Simd<T> sqrt(Simd<T> a) {
 }
 
 #if D3_BYTES == 64 && defined(__x86_64__)
-// Estimates to 14 bits and two Newton steps: to the last bit or two, in a third of the time of a division.
+// Estimates to 14 bits and two Newton steps: to the last bit or two, in a third of the time of a
+// division.
 D3_INLINE Simd<double> reciprocal(Simd<double> a) {
   Simd<double> x(Doubles(_mm512_rcp14_pd(__m512d(a.v))));
   x = x + x * (Simd<double>(1.0) - a * x);
@@ -211,6 +240,8 @@ template <class T> D3_INLINE Simd<T> exp(Simd<T> a) {
 
 }  // namespace D3_ISA
 
-template <class T> struct value_type<D3_ISA::Simd<T>> { using type = T; };
+template <class T> struct value_type<D3_ISA::Simd<T>> {
+  using type = T;
+};
 
 }  // namespace d3

@@ -1,5 +1,5 @@
-// What the loops over tiles share, for the instruction set of the including file: plain and dual registers, vectors to a
-// register of neighbours, the search for tiles, packing, sums.
+// What the loops over tiles share, for the instruction set of the including file: plain and dual
+// registers, vectors to a register of neighbours, the search for tiles, packing, sums.
 #pragma once
 #include "lattice.h"
 #include "simd.h"
@@ -15,7 +15,9 @@ template <class T> struct Plain {
     alignas(64) T values[n];
     D3_INLINE Vec<T> load(int k) const { return Vec<T>::load(values + k); }
     D3_INLINE void store(int k, Vec<T> x) { x.store(values + k); }
-    template <class M> D3_INLINE int pack(M mask, Vec<T> x, int k) { return compress(mask, x, values + k); }
+    template <class M> D3_INLINE int pack(M mask, Vec<T> x, int k) {
+      return compress(mask, x, values + k);
+    }
   };
   using S = T;
   using X = Vec<T>;
@@ -30,8 +32,13 @@ template <class T> struct Dualised {
   template <int n> struct Column {
     alignas(64) T values[n];
     alignas(64) T tangents[n];
-    D3_INLINE Dual<Vec<T>> load(int k) const { return {Vec<T>::load(values + k), Vec<T>::load(tangents + k)}; }
-    D3_INLINE void store(int k, Dual<Vec<T>> x) { x.v.store(values + k), x.d.store(tangents + k); }
+    D3_INLINE Dual<Vec<T>> load(int k) const {
+      return {Vec<T>::load(values + k), Vec<T>::load(tangents + k)};
+    }
+    D3_INLINE void store(int k, Dual<Vec<T>> x) {
+      x.v.store(values + k);
+      x.d.store(tangents + k);
+    }
     template <class M> D3_INLINE int pack(M mask, Dual<Vec<T>> x, int k) {
       compress(mask, x.d, tangents + k);
       return compress(mask, x.v, values + k);
@@ -48,13 +55,17 @@ template <class T> struct Dualised {
   static D3_INLINE A sum(X x) { return A(total(x.v), total(x.d)); }
 };
 
-// Vectors to one register of neighbours, with the mask of those in the shell; the others are put at distance 1.
+// Vectors to one register of neighbours, with the mask of those in the shell; the others are put at
+// distance 1.
 template <class K, class T> struct Meeting {
   typename K::X x, y, z, r2;
   decltype(Vec<T>() > Vec<T>()) inside;
 
-  D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const Centre<typename K::S>& centre, const Tile<typename K::S>& tile, Shell<T> shell, bool near) {
-    const auto to_tile = [&](int k) D3_LAMBDA { return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k])); };
+  D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const Centre<typename K::S>& centre,
+                    const Tile<typename K::S>& tile, Shell<T> shell, bool near) {
+    const auto to_tile = [&](int k) D3_LAMBDA {
+      return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k]));
+    };
     x = K::load(rows, at + row_x * lanes<T>) + to_tile(0);
     y = K::load(rows, at + row_y * lanes<T>) + to_tile(1);
     z = K::load(rows, at + row_z * lanes<T>) + to_tile(2);
@@ -71,7 +82,8 @@ template <class K, class T> struct Meeting {
   }
 };
 
-inline int find(const Boxes& boxes, int first, int last, const float* shift, const float* half, float reach, int* found) {
+inline int find(const Boxes& boxes, int first, int last, const float* shift, const float* half,
+                float reach, int* found) {
   const Vec<float> zero(0.0f), reach2(reach * reach);
   const Vec<float> by[3] = {shift[0], shift[1], shift[2]}, side[3] = {half[0], half[1], half[2]};
   int n = 0;
@@ -79,7 +91,8 @@ inline int find(const Boxes& boxes, int first, int last, const float* shift, con
     Vec<float> gap2 = zero;
     for (int k = 0; k < 3; ++k) {
       const Vec<float> d = Vec<float>::load(boxes.columns[k] + b) + by[k];
-      const Vec<float> gap = max(max(d, -d) - Vec<float>::load(boxes.columns[3 + k] + b) - side[k], zero);
+      const Vec<float> gap =
+          max(max(d, -d) - Vec<float>::load(boxes.columns[3 + k] + b) - side[k], zero);
       gap2 += gap * gap;
     }
     n += compress(gap2 <= reach2, b, found + n);
@@ -99,10 +112,12 @@ template <class T> D3_INLINE auto first_lanes(int n) {
 }
 
 // Indices of the far tiles that have something within the cutoff of the atom in the middle.
-template <class T, class S> int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell) {
+template <class T, class S>
+int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell) {
   using V = Vec<float>;
   const V zero(0.0f), cutoff2{float(shell.cutoff2)};
-  const V position[3] = {float(d3::value(centre.position[0])), float(d3::value(centre.position[1])), float(d3::value(centre.position[2]))};
+  const V position[3] = {float(d3::value(centre.position[0])), float(d3::value(centre.position[1])),
+                         float(d3::value(centre.position[2]))};
   const float* const* boxes = list.boxes;
   const int n_far = list.n_far;
   int* found = list.in_reach;
@@ -133,8 +148,8 @@ template <class T, class S> D3_INLINE Run<S> far_run(const TileList<T, S>& list,
   return {list.far, list.in_reach + begin, std::min(block, n - begin)};
 }
 
-// Neighbours of a block of tiles that are in the shell, packed side by side in columns: what is costly is then computed
-// for no lane in vain, but those that pad the last register.
+// Neighbours of a block of tiles that are in the shell, packed side by side in columns: what is
+// costly is then computed for no lane in vain, but those that pad the last register.
 template <class K, class T, int n> struct Packed {
   using X = typename K::X;
   typename K::template Column<block * lanes<T> + Vec<T>::size> columns[n];
@@ -148,9 +163,11 @@ template <class K, class T, int n> struct Packed {
   }
 };
 
-// Calls add(meeting, index of the first lane) for the registers of a run; the number of lanes on the spot of the atom itself.
+// Calls add(meeting, index of the first lane) for the registers of a run; the number of lanes on
+// the spot of the atom itself.
 template <class K, bool near, class T, class S, class F>
-D3_INLINE Vec<T> for_meetings(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre, Shell<T> shell, F&& add) {
+D3_INLINE Vec<T> for_meetings(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
+                              Shell<T> shell, F&& add) {
   Vec<T> coincident(T(0));
   for (int t = 0; t < run.n; ++t) {
     const Tile<S>& tile = run[t];
@@ -170,10 +187,16 @@ template <class K, int n> struct Sums {
   typename K::A before[n];
 
   D3_INLINE Sums() {
-    for (int k = 0; k < n; ++k) now[k] = typename K::X(0.0f), before[k] = typename K::A(0.0);
+    for (int k = 0; k < n; ++k) {
+      now[k] = typename K::X(0.0f);
+      before[k] = typename K::A(0.0);
+    }
   }
   D3_INLINE void empty() {
-    for (int k = 0; k < n; ++k) before[k] += K::sum(now[k]), now[k] = typename K::X(0.0f);
+    for (int k = 0; k < n; ++k) {
+      before[k] += K::sum(now[k]);
+      now[k] = typename K::X(0.0f);
+    }
   }
   D3_INLINE void end_block() {
     if (K::single) empty();
@@ -181,7 +204,9 @@ template <class K, int n> struct Sums {
 };
 
 // Calls body(run, near) for the blocks of a group that the atom meets.
-template <class T, class S, class F> D3_INLINE void for_blocks(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell, F&& body) {
+template <class T, class S, class F>
+D3_INLINE void for_blocks(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell,
+                          F&& body) {
   for (int b = 0; b < list.n_near; b += block) body(near_run(list, b), std::true_type{});
   const int n = list.n_far ? select_tiles(list, centre, shell) : 0;
   for (int b = 0; b < n; b += block) body(far_run(list, b, n), std::false_type{});

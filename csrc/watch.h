@@ -1,4 +1,5 @@
-// Long work asks its host now and then whether to stop (Ctrl-C): nothing here knows who the host is.
+// Long work asks its host now and then whether to stop (Ctrl-C): nothing here knows who the host
+// is.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -10,7 +11,8 @@ namespace d3 {
 // One for each call of a kernel, shared by its threads.
 class Watch {
  public:
-  using Ask = bool (*)(void* host);  // whether to stop; called on the thread that made the watch alone
+  using Ask =
+      bool (*)(void* host);  // whether to stop; called on the thread that made the watch alone
 
   Watch(Ask ask, void* host) : ask_(ask), host_(host), caller_(std::this_thread::get_id()) {}
 

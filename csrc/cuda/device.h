@@ -1,5 +1,5 @@
-// Launches, and what a warp does together. Includes nothing of torch: tests compile the kernels with a C++ compiler against
-// a stand-in of the CUDA runtime and run them on the CPU.
+// Launches, and what a warp does together. Includes nothing of torch: tests compile the kernels
+// with a C++ compiler against a stand-in of the CUDA runtime and run them on the CPU.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -19,21 +19,28 @@ constexpr size_t shared_bytes = 48 << 10;  // what every card grants a block wit
 
 inline void check_cuda(cudaError_t error) {
   if (error != cudaSuccess)
-    throw std::runtime_error(std::string("d3torch: expected a CUDA kernel to start, got: ") + cudaGetErrorString(error) + ".");
+    throw std::runtime_error(std::string("d3torch: expected a CUDA kernel to start, got: ") +
+                             cudaGetErrorString(error) + ".");
 }
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared, cudaStream_t stream, Arguments&&... arguments) {
+void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared,
+            cudaStream_t stream, Arguments&&... arguments) {
   if (blocks <= 0) return;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(blocks)), config.blockDim = dim3(unsigned(threads));
-  config.dynamicSmemBytes = shared, config.stream = stream;
+  config.gridDim = dim3(unsigned(blocks));
+  config.blockDim = dim3(unsigned(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
 }
 
-D3_HD inline int64_t blocks_for(int64_t n, int per_block) { return (n + per_block - 1) / per_block; }
+D3_HD inline int64_t blocks_for(int64_t n, int per_block) {
+  return (n + per_block - 1) / per_block;
+}
 
-// Cuts one allocation into arrays, each on a boundary of 256 bytes; with a null start it only adds up.
+// Cuts one allocation into arrays, each on a boundary of 256 bytes; with a null start it only adds
+// up.
 class Arena {
  public:
   explicit Arena(void* start) : start_(static_cast<char*>(start)) {}
@@ -60,7 +67,9 @@ __device__ inline int lane_index() { return threadIdx.x % warp_lanes; }
 __device__ inline int warp_index() { return threadIdx.x / warp_lanes; }
 __device__ inline int warp_count() { return blockDim.x / warp_lanes; }
 
-__device__ inline double shuffle_xor(double x, int step) { return __shfl_xor_sync(all_lanes, x, step); }
+__device__ inline double shuffle_xor(double x, int step) {
+  return __shfl_xor_sync(all_lanes, x, step);
+}
 __device__ inline Dual<double> shuffle_xor(Dual<double> x, int step) {
   return {__shfl_xor_sync(all_lanes, x.v, step), __shfl_xor_sync(all_lanes, x.d, step)};
 }

@@ -1,4 +1,5 @@
-// The tail correction of an evaluation, after its energies and before the gradient through its coordination numbers.
+// The tail correction of an evaluation, after its energies and before the gradient through its
+// coordination numbers.
 #pragma once
 #include "lattice_call.cuh"
 

@@ -4,15 +4,16 @@
 
 namespace d3 {
 
-// Adds the counts (when `sums`) and writes grad_vectors (when given). Without a state the list is taken as it comes: for
-// gradients alone the order does not matter.
+// Adds the counts (when `sums`) and writes grad_vectors (when given). Without a state the list is
+// taken as it comes: for gradients alone the order does not matter.
 template <class V, class T>
-__global__ void count_rows(CountingInput<T> in, V vectors, const ListState* state, const int64_t* rows, double* sums,
-                           const T* grad_cn, T* grad_vectors) {
+__global__ void count_rows(CountingInput<T> in, V vectors, const ListState* state,
+                           const int64_t* rows, double* sums, const T* grad_cn, T* grad_vectors) {
   using X = typename V::X;
   const PairList<T>& list = in.list;
   const bool sorted = state && state->sorted();
-  const int64_t warp = thread_index() / warp_lanes, warps = sorted ? list.n_atoms : thread_count() / warp_lanes;
+  const int64_t warp = thread_index() / warp_lanes,
+                warps = sorted ? list.n_atoms : thread_count() / warp_lanes;
   if (warp >= warps) return;
   const Share share = share_of(list, rows, sorted, warp, warps);
   double sum = 0;
@@ -27,8 +28,10 @@ __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* stat
     const Counted<X> f = counting(r2, in.rcov[e.s_i] + in.rcov[e.s_j]);
     if (grad_vectors) store(X(grad_cn[e.i]) * f.slope_over_r, r, grad_vectors + 3 * p);
     if (!sums) continue;
-    if (sorted) sum += output(f.value);
-    else atomicAdd(sums + e.i, output(f.value));
+    if (sorted)
+      sum += output(f.value);
+    else
+      atomicAdd(sums + e.i, output(f.value));
   }
   if (!sums || !sorted) return;
   sum = warp_sum(sum);
@@ -44,40 +47,54 @@ struct CountScratch {
   size_t zeroed, used;
   CountScratch(void* start, int64_t n_atoms) {
     Arena arena(start);
-    state = arena.take<ListState>(1), sums = arena.take<double>(n_atoms), zeroed = arena.used();
-    rows = arena.take<int64_t>(n_atoms), used = arena.used();
+    state = arena.take<ListState>(1);
+    sums = arena.take<double>(n_atoms);
+    zeroed = arena.used();
+    rows = arena.take<int64_t>(n_atoms);
+    used = arena.used();
   }
 };
 
 template <class V, class T>
-void count(const CountingInput<T>& in, V vectors, void* memory, cudaStream_t stream, T* cn, const T* grad_cn, T* grad_vectors) {
+void count(const CountingInput<T>& in, V vectors, void* memory, cudaStream_t stream, T* cn,
+           const T* grad_cn, T* grad_vectors) {
   const PairList<T>& list = in.list;
   const CountScratch s(memory, list.n_atoms);
   check_cuda(cudaMemsetAsync(s.state, 0, s.zeroed, stream));
-  launch(inspect<false, V, T>, inspect_blocks(list.n_pairs, list.n_atoms), pair_threads, 0, stream, list, vectors, in.n_species, s.state,
-         nullptr, s.rows);
-  launch(count_rows<V, T>, blocks_for(list.n_atoms, pair_threads / warp_lanes), pair_threads, 0, stream, in, vectors, s.state, s.rows, s.sums, grad_cn, grad_vectors);
-  launch(finish<T>, blocks_for(list.n_atoms, pair_threads), pair_threads, 0, stream, s.sums, list.n_atoms, s.state, cn);
+  launch(inspect<false, V, T>, inspect_blocks(list.n_pairs, list.n_atoms), pair_threads, 0, stream,
+         list, vectors, in.n_species, s.state, nullptr, s.rows);
+  launch(count_rows<V, T>, blocks_for(list.n_atoms, pair_threads / warp_lanes), pair_threads, 0,
+         stream, in, vectors, s.state, s.rows, s.sums, grad_cn, grad_vectors);
+  launch(finish<T>, blocks_for(list.n_atoms, pair_threads), pair_threads, 0, stream, s.sums,
+         list.n_atoms, s.state, cn);
 }
 
 }  // namespace
 
-template <class T> size_t CudaCounting<T>::scratch(const CountingInput<T>& in) { return CountScratch(nullptr, in.list.n_atoms).used; }
-
-template <class T> void CudaCounting<T>::forward(const CountingInput<T>& in, void* scratch, cudaStream_t stream, T* cn) {
-  count(in, Plain<T>{in.list.vectors}, scratch, stream, cn, static_cast<const T*>(nullptr), static_cast<T*>(nullptr));
+template <class T> size_t CudaCounting<T>::scratch(const CountingInput<T>& in) {
+  return CountScratch(nullptr, in.list.n_atoms).used;
 }
 
 template <class T>
-void CudaCounting<T>::backward(const CountingInput<T>& in, cudaStream_t stream, const T* grad_cn, T* grad_vectors) {
-  launch(count_rows<Plain<T>, T>, blocks_for(in.list.n_pairs, 4 * pair_threads), pair_threads, 0, stream, in,
-         Plain<T>{in.list.vectors}, nullptr, nullptr, nullptr, grad_cn, grad_vectors);
+void CudaCounting<T>::forward(const CountingInput<T>& in, void* scratch, cudaStream_t stream,
+                              T* cn) {
+  count(in, Plain<T>{in.list.vectors}, scratch, stream, cn, static_cast<const T*>(nullptr),
+        static_cast<T*>(nullptr));
 }
 
 template <class T>
-void CudaCounting<T>::double_backward(const CountingInput<T>& in, void* scratch, cudaStream_t stream, const T* grad_cn,
+void CudaCounting<T>::backward(const CountingInput<T>& in, cudaStream_t stream, const T* grad_cn,
+                               T* grad_vectors) {
+  launch(count_rows<Plain<T>, T>, blocks_for(in.list.n_pairs, 4 * pair_threads), pair_threads, 0,
+         stream, in, Plain<T>{in.list.vectors}, nullptr, nullptr, nullptr, grad_cn, grad_vectors);
+}
+
+template <class T>
+void CudaCounting<T>::double_backward(const CountingInput<T>& in, void* scratch,
+                                      cudaStream_t stream, const T* grad_cn,
                                       const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
-  count(in, Directed<T>{in.list.vectors, tangent_vectors}, scratch, stream, grad_grad_cn, grad_cn, grad_vectors);
+  count(in, Directed<T>{in.list.vectors, tangent_vectors}, scratch, stream, grad_grad_cn, grad_cn,
+        grad_vectors);
 }
 
 template struct CudaCounting<float>;

@@ -6,7 +6,9 @@
 namespace d3 {
 
 // Weights of an atom, padded for wide loads.
-template <class X> struct alignas(16) Weights { X v[8]; };
+template <class X> struct alignas(16) Weights {
+  X v[8];
+};
 
 // What an atom needs of a species of neighbours.
 template <class X> struct SpeciesRow {
@@ -37,7 +39,8 @@ struct EnergyPart {
 
 // R references; the table's rows are R long.
 template <int R, class V, class T>
-__device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i, int s_i, int s_j) {
+__device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i,
+                                                        int s_i, int s_j) {
   using X = typename V::X;
   const Tables<T>& t = c.in.tables;
   const T* c6_ref = t.c6_ref + (int64_t(s_i) * t.n_species + s_j) * R * R;
@@ -50,11 +53,13 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
   return row;
 }
 
-// Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour, unless `symmetric`: then
-// the reverse pair's share in that of the centre is added instead; or unless the centre's own are wanted.
+// Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour,
+// unless `symmetric`: then the reverse pair's share in that of the centre is added instead; or
+// unless the centre's own are wanted.
 template <int R, bool slopes, class V, class T>
-__device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e, const SpeciesRow<typename V::X>& row,
-                                bool symmetric, EnergyPart& sum, double& slope_j) {
+__device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e,
+                                const SpeciesRow<typename V::X>& row, bool symmetric,
+                                EnergyPart& sum, double& slope_j) {
   using X = typename V::X;
   const Cutoff<T> cutoff{c.in.cutoff, c.in.width};
   const Vector3<X> r = vector_at(c.vectors, p);
@@ -134,7 +139,8 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
 }
 
 // A list in any order: a thread for each pair, constants from scratch, sums by atomic additions.
-template <int R, bool slopes, class V, class T> __global__ void energy_scattered(EnergyCall<V, T> c) {
+template <int R, bool slopes, class V, class T>
+__global__ void energy_scattered(EnergyCall<V, T> c) {
   if (c.state->sorted()) return;
   const PairList<T>& list = c.in.list;
   EnergyPart total;
@@ -142,7 +148,8 @@ template <int R, bool slopes, class V, class T> __global__ void energy_scattered
     const Ends e = ends_of(list, list.centre[p], list.neighbour[p], c.in.tables.n_species);
     EnergyPart part;
     double slope_j;
-    add_pair<R, slopes>(c, p, e, species_row<R>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false, part, slope_j);
+    add_pair<R, slopes>(c, p, e, species_row<R>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false, part,
+                        slope_j);
     if (!e.ok) continue;
     if (c.energy) atomicAdd(c.energy + e.i, part.energy);
     if (slopes) atomicAdd(c.grad_cn + e.i, part.grad_cn);
