@@ -2,7 +2,7 @@
 // rank's atoms in the middle, and between them what the ranks have to tell each other. Knows
 // neither MPI nor LAMMPS.
 #pragma once
-#include "../lattice_sweeps.h"
+#include "engine/lattice/sweeps.h"
 
 namespace d3 {
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
-#include "lattice.h"
-#include "watch.h"
+#include "engine/lattice/lattice.h"
+#include "engine/pairs/kernels.h"
+#include "engine/watch.h"
 
 using namespace d3;
 using Doubles = std::vector<double>;
