@@ -100,9 +100,7 @@ def extension() -> CppExtension:
     rooms = [Path("csrc/engine"), Path("csrc/ops")]
     files = [path for room in rooms for path in room.rglob("*.*")]
     sources = {path for path in files if path.suffix in ((".cpp", ".cu") if CUDA else (".cpp",))}
-    ops = {path for path in sources if path.name.endswith("_cuda_ops.cpp")}
-    without = {path for path in ops if path.name == "no_cuda_ops.cpp"}
-    sources -= without if CUDA else ops - without
+    sources -= {Path("csrc/ops/no_cuda_ops.cpp" if CUDA else "csrc/ops/cuda_ops.cpp")}
     headers = {path for path in files if path.suffix in (".h", ".cuh")}
     flags = ["-O3", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
     return (CUDAExtension if CUDA else CppExtension)(

@@ -1,68 +1,131 @@
-// Arguments of the ops of the lattice engine on any device: every check, contiguous inputs, and
+// Arguments of the ops on whole structures, on any device: every check, contiguous inputs, and
 // results of the right shape, which are also the Meta kernels.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 #include "engine/lattice/lattice.h"
 #include "ops/checks.h"
+#include "ops/flat.h"
 
 namespace d3 {
 
 using at::Tensor;
-using TensorRef = const Tensor&;
 using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 using Tensors8 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
+// ---- the lists, in the order of the schemas ----
+
 struct LatticeArgs {
-  TensorRef positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
+  Tensor positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
   double cutoff, cn_cutoff, width;
   bool tail;
 
-  void check() const {
-    check_floating(positions, "positions");
-    TORCH_CHECK_VALUE(positions.dim() == 2 && positions.sym_size(1) == 3,
-                      "d3torch: expected positions of shape (n_atoms, 3), got ",
-                      positions.sym_sizes(), ".");
-    TORCH_CHECK_VALUE(offsets.dim() == 1 && offsets.sym_size(0) >= 1,
-                      "d3torch: expected offsets of shape (n_systems + 1,), got ",
-                      offsets.sym_sizes(), ".");
-    const Tensor* reals[] = {&cell, &damping, &rcov, &r4r2, &cn_ref, &c6_ref};
-    const char* names[] = {"cell", "damping", "rcov", "r4r2", "cn_ref", "c6_ref"};
-    for (int k = 0; k < 6; ++k) check_real(*reals[k], positions, names[k], "positions");
-    check_index(species, positions, "species", "positions");
-    check_index(offsets, positions, "offsets", "positions");
-    TORCH_CHECK_TYPE(pbc.scalar_type() == at::kBool, "d3torch: expected pbc of dtype bool, got ",
-                     pbc.scalar_type(), ".");
-    check_device(pbc, positions, "pbc", "positions");
-    const auto n_systems = offsets.sym_size(0) - 1;
-    check_shape(cell, {n_systems, 3, 3}, "cell", "(n_systems, 3, 3)");
-    check_shape(pbc, {n_systems, 3}, "pbc", "(n_systems, 3)");
-    check_shape(damping, {n_systems, 4}, "damping", "(n_systems, 4), s6 s8 a1 a2 of each");
-    check_shape(species, {positions.sym_size(0)}, "species", "(n_atoms,)");
-    check_tables();
-    check_cutoff(cutoff, width);
-    TORCH_CHECK_VALUE(cn_cutoff > 0, "d3torch: expected a positive cn_cutoff, got ", cn_cutoff,
-                      ".");
-    const double largest =
-        std::max(cutoff, cn_cutoff);  // infinity would ask for infinitely many images
-    TORCH_CHECK_VALUE(largest <= 1e5, "d3torch: expected cutoffs of at most 1e5, got ", largest,
-                      ".");
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.positions, s.cell, s.pbc, s.species, s.offsets, s.damping, s.rcov, s.r4r2,
+                    s.cn_ref, s.c6_ref, s.cutoff, s.cn_cutoff, s.width, s.tail);
   }
+  int64_t n_atoms() const { return positions.size(0); }
+  int64_t n_systems() const { return offsets.size(0) - 1; }
+};
 
-  void check_tables() const {
-    TORCH_CHECK_VALUE(cn_ref.dim() == 2 && cn_ref.sym_size(1) <= max_refs,
-                      "d3torch: expected cn_ref of shape (n_species, n_refs <= ", max_refs,
-                      "), got ", cn_ref.sym_sizes(), ".");
-    const auto s = cn_ref.sym_size(0), r = cn_ref.sym_size(1);
-    check_shape(rcov, {s}, "rcov", "(n_species,)");
-    check_shape(r4r2, {s}, "r4r2", "(n_species,)");
-    check_shape(c6_ref, {s, s, r, r}, "c6_ref", "(n_species, n_species, n_refs, n_refs)");
+// What is computed, and with which instruction set of a CPU.
+struct How {
+  bool gradients, learn;
+  c10::string_view instruction_set;
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.gradients, s.learn, s.instruction_set);
   }
 };
+
+// Directions of second derivatives.
+struct LatticeTangent {
+  Tensor positions, cell, damping;
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.positions, s.cell, s.damping);
+  }
+};
+
+// Gradients of each energy, which backward scales with those of a loss by the energies.
+struct Slopes {
+  Tensor grad_energy, by_positions, by_cell, by_damping;
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.grad_energy, s.by_positions, s.by_cell, s.by_damping);
+  }
+};
+
+// ---- checks ----
+
+inline void check_tables(const LatticeArgs& a) {
+  TORCH_CHECK_VALUE(a.cn_ref.dim() == 2 && a.cn_ref.sym_size(1) <= max_refs,
+                    "d3torch: expected cn_ref of shape (n_species, n_refs <= ", max_refs, "), got ",
+                    a.cn_ref.sym_sizes(), ".");
+  const auto s = a.cn_ref.sym_size(0), r = a.cn_ref.sym_size(1);
+  check_shape(a.rcov, {s}, "rcov", "(n_species,)");
+  check_shape(a.r4r2, {s}, "r4r2", "(n_species,)");
+  check_shape(a.c6_ref, {s, s, r, r}, "c6_ref", "(n_species, n_species, n_refs, n_refs)");
+}
+
+inline void check_kinds(const LatticeArgs& a) {
+  const Tensor* reals[] = {&a.cell, &a.damping, &a.rcov, &a.r4r2, &a.cn_ref, &a.c6_ref};
+  const char* names[] = {"cell", "damping", "rcov", "r4r2", "cn_ref", "c6_ref"};
+  for (int k = 0; k < 6; ++k) check_real(*reals[k], a.positions, names[k], "positions");
+  check_index(a.species, a.positions, "species", "positions");
+  check_index(a.offsets, a.positions, "offsets", "positions");
+  TORCH_CHECK_TYPE(a.pbc.scalar_type() == at::kBool, "d3torch: expected pbc of dtype bool, got ",
+                   a.pbc.scalar_type(), ".");
+  check_device(a.pbc, a.positions, "pbc", "positions");
+}
+
+inline void check(const LatticeArgs& a) {
+  check_floating(a.positions, "positions");
+  TORCH_CHECK_VALUE(a.positions.dim() == 2 && a.positions.sym_size(1) == 3,
+                    "d3torch: expected positions of shape (n_atoms, 3), got ",
+                    a.positions.sym_sizes(), ".");
+  TORCH_CHECK_VALUE(a.offsets.dim() == 1 && a.offsets.sym_size(0) >= 1,
+                    "d3torch: expected offsets of shape (n_systems + 1,), got ",
+                    a.offsets.sym_sizes(), ".");
+  check_kinds(a);
+  const auto n_systems = a.offsets.sym_size(0) - 1;
+  check_shape(a.cell, {n_systems, 3, 3}, "cell", "(n_systems, 3, 3)");
+  check_shape(a.pbc, {n_systems, 3}, "pbc", "(n_systems, 3)");
+  check_shape(a.damping, {n_systems, 4}, "damping", "(n_systems, 4), s6 s8 a1 a2 of each");
+  check_shape(a.species, {a.positions.sym_size(0)}, "species", "(n_atoms,)");
+  check_tables(a);
+  check_cutoff(a.cutoff, a.width);
+  TORCH_CHECK_VALUE(a.cn_cutoff > 0, "d3torch: expected a positive cn_cutoff, got ", a.cn_cutoff,
+                    ".");
+  const double largest = std::max(a.cutoff, a.cn_cutoff);
+  TORCH_CHECK_VALUE(largest <= 1e5, "d3torch: expected cutoffs of at most 1e5, got ", largest, ".");
+}
+
+// As the fields of a gradient or a tangent are to be: three tensors of the shapes of these.
+inline void check_three(const Tensors3& t, const LatticeArgs& a,
+                        const std::array<const char*, 3>& names) {
+  const Tensor *given[] = {&std::get<0>(t), &std::get<1>(t), &std::get<2>(t)},
+               *of[] = {&a.positions, &a.cell, &a.damping};
+  for (int k = 0; k < 3; ++k) {
+    check_real(*given[k], a.positions, names[k], "positions");
+    check_shape(*given[k], of[k]->sym_sizes(), names[k], "its argument");
+  }
+}
+
+inline void check(const LatticeTangent& t, const LatticeArgs& a) {
+  check_three({t.positions, t.cell, t.damping}, a,
+              {"tangent_positions", "tangent_cell", "tangent_damping"});
+}
+
+inline void check(const Slopes& s, const LatticeArgs& a) {
+  check_three({s.by_positions, s.by_cell, s.by_damping}, a, {"gradient", "by_cell", "by_damping"});
+  check_real(s.grad_energy, a.positions, "grad_energy", "positions");
+  check_shape(s.grad_energy, {a.offsets.sym_size(0) - 1}, "grad_energy", "(n_systems,)");
+}
+
+// ---- results, which are the Meta kernels ----
 
 inline Tensor empty_for(const LatticeArgs& a, c10::SymIntArrayRef shape) {
   return at::empty_symint(shape, a.positions.options());
@@ -76,111 +139,64 @@ inline Tensors8 allocate(const LatticeArgs& a) {
           empty_for(a, {b, 3, 3}), empty_for(a, {b, 4})};
 }
 
-// Contiguous tensors, kept alive while the kernel reads their pointers.
-struct LatticeHold {
-  Tensor positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
-  const LatticeArgs& args;
-  explicit LatticeHold(const LatticeArgs& a)
-      : positions(a.positions.contiguous()),
-        cell(a.cell.contiguous()),
-        pbc(a.pbc.contiguous()),
-        species(a.species.contiguous()),
-        offsets(a.offsets.contiguous()),
-        damping(a.damping.contiguous()),
-        rcov(a.rcov.contiguous()),
-        r4r2(a.r4r2.contiguous()),
-        cn_ref(a.cn_ref.contiguous()),
-        c6_ref(a.c6_ref.contiguous()),
-        args(a) {}
+inline Tensors8 evaluate_meta(const LatticeArgs& a, const How&) {
+  check(a);
+  return allocate(a);
+}
 
-  template <class X>
-  LatticeInput<X> input(bool gradients, bool learn, int threads, InstructionSet set) const {
-    const Tables<X> tables{r4r2.const_data_ptr<X>(), cn_ref.const_data_ptr<X>(),
-                           c6_ref.const_data_ptr<X>(), int(cn_ref.size(0)), int(cn_ref.size(1))};
-    return {positions.const_data_ptr<X>(),
-            cell.const_data_ptr<X>(),
-            pbc.const_data_ptr<bool>(),
-            species.const_data_ptr<int64_t>(),
-            offsets.const_data_ptr<int64_t>(),
-            offsets.size(0) - 1,
-            damping.const_data_ptr<X>(),
-            rcov.const_data_ptr<X>(),
-            tables,
-            X(args.cutoff),
-            X(args.cn_cutoff),
-            X(args.width),
-            args.tail,
-            threads,
-            set,
-            gradients,
-            learn};
-  }
-};
+inline Tensors8 tangent_meta(const LatticeTangent& t, const LatticeArgs& a) {
+  check(a);
+  check(t, a);
+  return allocate(a);
+}
+
+inline Tensor dispersion_meta(const LatticeArgs& a) {
+  check(a);
+  return std::get<0>(allocate(a));
+}
+
+// Gradients of sum_b grad_energy_b E_b from those of the energies.
+inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a) {
+  check(a);
+  check(s, a);
+  return {empty_for(a, a.positions.sym_sizes()), empty_for(a, a.cell.sym_sizes()),
+          empty_for(a, a.damping.sym_sizes())};
+}
+
+// ---- inputs of the kernels, whose tensors are contiguous ----
+
+template <class X>
+LatticeInput<X> input_of(const LatticeArgs& a, const How& how, int threads, InstructionSet set) {
+  const Tables<X> tables{a.r4r2.const_data_ptr<X>(), a.cn_ref.const_data_ptr<X>(),
+                         a.c6_ref.const_data_ptr<X>(), int(a.cn_ref.size(0)),
+                         int(a.cn_ref.size(1))};
+  return {a.positions.const_data_ptr<X>(),
+          a.cell.const_data_ptr<X>(),
+          a.pbc.const_data_ptr<bool>(),
+          a.species.const_data_ptr<int64_t>(),
+          a.offsets.const_data_ptr<int64_t>(),
+          a.n_systems(),
+          a.damping.const_data_ptr<X>(),
+          a.rcov.const_data_ptr<X>(),
+          tables,
+          X(a.cutoff),
+          X(a.cn_cutoff),
+          X(a.width),
+          a.tail,
+          threads,
+          set,
+          how.gradients || how.learn,
+          how.learn};
+}
+
+template <class X> LatticeTangents<X> tangents_of(const LatticeTangent& t) {
+  return {t.positions.const_data_ptr<X>(), t.cell.const_data_ptr<X>(),
+          t.damping.const_data_ptr<X>()};
+}
 
 template <class X> LatticeOutput<X> output_of(Tensors8& tensors) {
   return std::apply(
       [](auto&... t) { return LatticeOutput<X>{t.template mutable_data_ptr<X>()...}; }, tensors);
-}
-
-inline Tensors8 evaluate_meta(TensorRef positions, TensorRef cell, TensorRef pbc, TensorRef species,
-                              TensorRef offsets, TensorRef damping, TensorRef rcov, TensorRef r4r2,
-                              TensorRef cn_ref, TensorRef c6_ref, double cutoff, double cn_cutoff,
-                              double width, bool tail, bool, bool, c10::string_view) {
-  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
-                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
-  args.check();
-  return allocate(args);
-}
-
-inline void check_tangents(const LatticeArgs& a, TensorRef t_positions, TensorRef t_cell,
-                           TensorRef t_damping) {
-  const Tensor *tangents[] = {&t_positions, &t_cell, &t_damping},
-               *of[] = {&a.positions, &a.cell, &a.damping};
-  const char* names[] = {"tangent_positions", "tangent_cell", "tangent_damping"};
-  for (int k = 0; k < 3; ++k) {
-    check_real(*tangents[k], a.positions, names[k], "positions");
-    check_shape(*tangents[k], of[k]->sym_sizes(), names[k], "its argument");
-  }
-}
-
-inline Tensors8 tangent_meta(TensorRef t_positions, TensorRef t_cell, TensorRef t_damping,
-                             TensorRef positions, TensorRef cell, TensorRef pbc, TensorRef species,
-                             TensorRef offsets, TensorRef damping, TensorRef rcov, TensorRef r4r2,
-                             TensorRef cn_ref, TensorRef c6_ref, double cutoff, double cn_cutoff,
-                             double width, bool tail) {
-  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
-                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
-  args.check();
-  check_tangents(args, t_positions, t_cell, t_damping);
-  return allocate(args);
-}
-
-inline Tensor dispersion_meta(TensorRef positions, TensorRef cell, TensorRef pbc, TensorRef species,
-                              TensorRef offsets, TensorRef damping, TensorRef rcov, TensorRef r4r2,
-                              TensorRef cn_ref, TensorRef c6_ref, double cutoff, double cn_cutoff,
-                              double width, bool tail) {
-  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
-                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
-  args.check();
-  return std::get<0>(allocate(args));
-}
-
-// Gradients of sum_b grad_energy_b E_b from those of the energies.
-inline Tensors3 backward_meta(TensorRef grad_energy, TensorRef gradient, TensorRef by_cell,
-                              TensorRef by_damping, TensorRef positions, TensorRef cell,
-                              TensorRef pbc, TensorRef species, TensorRef offsets,
-                              TensorRef damping, TensorRef rcov, TensorRef r4r2, TensorRef cn_ref,
-                              TensorRef c6_ref, double cutoff, double cn_cutoff, double width,
-                              bool tail) {
-  const LatticeArgs args{positions, cell,   pbc,    species, offsets,   damping, rcov,
-                         r4r2,      cn_ref, c6_ref, cutoff,  cn_cutoff, width,   tail};
-  args.check();
-  const Tensor *grads[] = {&gradient, &by_cell, &by_damping}, *of[] = {&positions, &cell, &damping};
-  const char* names[] = {"gradient", "by_cell", "by_damping"};
-  for (int k = 0; k < 3; ++k) check_shape(*grads[k], of[k]->sym_sizes(), names[k], "its argument");
-  check_shape(grad_energy, {offsets.sym_size(0) - 1}, "grad_energy", "(n_systems,)");
-  return {empty_for(args, positions.sym_sizes()), empty_for(args, cell.sym_sizes()),
-          empty_for(args, damping.sym_sizes())};
 }
 
 }  // namespace d3

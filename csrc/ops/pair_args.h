@@ -1,5 +1,5 @@
-// Arguments of the pair ops on any device: every check, contiguous inputs, and results of the right
-// shape, which are also the Meta kernels.
+// Arguments of the ops on a pair list, on any device: every check, contiguous inputs, and results
+// of the right shape, which are also the Meta kernels.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -9,6 +9,7 @@
 
 #include "engine/pairs/kernels.h"
 #include "ops/checks.h"
+#include "ops/flat.h"
 
 namespace d3 {
 
@@ -17,47 +18,87 @@ using Tensors2 = std::tuple<Tensor, Tensor>;
 using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 using Tensors4 = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-inline void check_list(const Tensor& vectors, const Tensor& pairs, const Tensor& species) {
-  check_floating(vectors, "vectors");
-  TORCH_CHECK_VALUE(vectors.dim() == 2 && vectors.sym_size(1) == 3,
-                    "d3torch: expected vectors of shape (n_pairs, 3), got ", vectors.sym_sizes(),
-                    ".");
-  check_index(pairs, vectors, "pairs");
-  check_shape(pairs, {2, vectors.sym_size(0)}, "pairs", "(2, n_pairs)");
-  check_index(species, vectors, "species");
-  TORCH_CHECK_VALUE(species.dim() == 1, "d3torch: expected species of shape (n_atoms,), got ",
-                    species.sym_sizes(), ".");
-}
+// ---- the lists, in the order of the schemas ----
 
-inline void check_counting(const Tensor& vectors, const Tensor& pairs, const Tensor& species,
-                           const Tensor& rcov, double cutoff) {
-  check_list(vectors, pairs, species);
-  check_real(rcov, vectors, "rcov");
-  TORCH_CHECK_VALUE(rcov.dim() == 1, "d3torch: expected rcov of shape (n_species,), got ",
-                    rcov.sym_sizes(), ".");
-  check_cutoff(cutoff, 0.0);
-}
+struct CountingArgs {
+  Tensor vectors, pairs, species, rcov;
+  double cutoff;
+
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.vectors, s.pairs, s.species, s.rcov, s.cutoff);
+  }
+  int64_t n_species() const { return rcov.size(0); }
+};
 
 struct EnergyArgs {
-  const Tensor &vectors, &cn, &damping, &pairs, &species, &r4r2, &cn_ref, &c6_ref;
+  Tensor vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref;
   double cutoff, width;
 
-  void check() const {
-    check_list(vectors, pairs, species);
-    const Tensor* reals[] = {&cn, &damping, &r4r2, &cn_ref, &c6_ref};
-    const char* names[] = {"cn", "damping", "r4r2", "cn_ref", "c6_ref"};
-    for (int k = 0; k < 5; ++k) check_real(*reals[k], vectors, names[k]);
-    check_shape(cn, {species.sym_size(0)}, "cn", "(n_atoms,)");
-    check_shape(damping, {4}, "damping", "(s6, s8, a1, a2)");
-    TORCH_CHECK_VALUE(cn_ref.dim() == 2,
-                      "d3torch: expected cn_ref of shape (n_species, n_refs), got ",
-                      cn_ref.sym_sizes(), ".");
-    const auto s = cn_ref.sym_size(0), r = cn_ref.sym_size(1);
-    check_shape(r4r2, {s}, "r4r2", "(n_species,)");
-    check_shape(c6_ref, {s, s, r, r}, "c6_ref", "(n_species, n_species, n_refs, n_refs)");
-    check_cutoff(cutoff, width);
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.vectors, s.cn, s.damping, s.pairs, s.species, s.r4r2, s.cn_ref, s.c6_ref,
+                    s.cutoff, s.width);
   }
+  int64_t n_species() const { return cn_ref.size(0); }
 };
+
+// Gradients of a loss by the results of the forward ops, and directions of second derivatives.
+struct GradCn {
+  Tensor grad_cn;
+  template <class Self> static auto fields(Self& s) { return std::tie(s.grad_cn); }
+};
+
+struct CountingTangent {
+  Tensor vectors;
+  template <class Self> static auto fields(Self& s) { return std::tie(s.vectors); }
+};
+
+struct GradEnergy {
+  Tensor grad_energy;
+  template <class Self> static auto fields(Self& s) { return std::tie(s.grad_energy); }
+};
+
+struct EnergyTangent {
+  Tensor vectors, cn, damping;
+  template <class Self> static auto fields(Self& s) { return std::tie(s.vectors, s.cn, s.damping); }
+};
+
+// ---- checks ----
+
+template <class Args> void check_list(const Args& a) {
+  check_floating(a.vectors, "vectors");
+  TORCH_CHECK_VALUE(a.vectors.dim() == 2 && a.vectors.sym_size(1) == 3,
+                    "d3torch: expected vectors of shape (n_pairs, 3), got ", a.vectors.sym_sizes(),
+                    ".");
+  check_index(a.pairs, a.vectors, "pairs");
+  check_shape(a.pairs, {2, a.vectors.sym_size(0)}, "pairs", "(2, n_pairs)");
+  check_index(a.species, a.vectors, "species");
+  TORCH_CHECK_VALUE(a.species.dim() == 1, "d3torch: expected species of shape (n_atoms,), got ",
+                    a.species.sym_sizes(), ".");
+}
+
+inline void check(const CountingArgs& a) {
+  check_list(a);
+  check_real(a.rcov, a.vectors, "rcov");
+  TORCH_CHECK_VALUE(a.rcov.dim() == 1, "d3torch: expected rcov of shape (n_species,), got ",
+                    a.rcov.sym_sizes(), ".");
+  check_cutoff(a.cutoff, 0.0);
+}
+
+inline void check(const EnergyArgs& a) {
+  check_list(a);
+  const Tensor* reals[] = {&a.cn, &a.damping, &a.r4r2, &a.cn_ref, &a.c6_ref};
+  const char* names[] = {"cn", "damping", "r4r2", "cn_ref", "c6_ref"};
+  for (int k = 0; k < 5; ++k) check_real(*reals[k], a.vectors, names[k]);
+  check_shape(a.cn, {a.species.sym_size(0)}, "cn", "(n_atoms,)");
+  check_shape(a.damping, {4}, "damping", "(s6, s8, a1, a2)");
+  TORCH_CHECK_VALUE(a.cn_ref.dim() == 2,
+                    "d3torch: expected cn_ref of shape (n_species, n_refs), got ",
+                    a.cn_ref.sym_sizes(), ".");
+  const auto s = a.cn_ref.sym_size(0), r = a.cn_ref.sym_size(1);
+  check_shape(a.r4r2, {s}, "r4r2", "(n_species,)");
+  check_shape(a.c6_ref, {s, s, r, r}, "c6_ref", "(n_species, n_species, n_refs, n_refs)");
+  check_cutoff(a.cutoff, a.width);
+}
 
 // A gradient or tangent has the shape, dtype and device of what it belongs to.
 inline void check_like(const Tensor& t, const Tensor& like, const char* name) {
@@ -65,138 +106,104 @@ inline void check_like(const Tensor& t, const Tensor& like, const char* name) {
   check_shape(t, like.sym_sizes(), name, "its argument");
 }
 
-inline void check_per_atom(const Tensor& t, const Tensor& vectors, const Tensor& species,
-                           const char* name) {
-  check_real(t, vectors, name);
-  check_shape(t, {species.sym_size(0)}, name, "(n_atoms,)");
+template <class Args> void check_per_atom(const Tensor& t, const Args& a, const char* name) {
+  check_real(t, a.vectors, name);
+  check_shape(t, {a.species.sym_size(0)}, name, "(n_atoms,)");
 }
 
-template <class T>
-PairList<T> list_of(const Tensor& vectors, const Tensor& pairs, const Tensor& species) {
-  const int64_t n_pairs = vectors.size(0);
-  const int64_t* centre = pairs.const_data_ptr<int64_t>();
-  return {vectors.const_data_ptr<T>(),       centre,  centre + n_pairs,
-          species.const_data_ptr<int64_t>(), n_pairs, species.size(0)};
+inline void check(const GradCn& g, const CountingArgs& a) {
+  check_per_atom(g.grad_cn, a, "grad_cn");
 }
 
-// Contiguous tensors, kept alive while the kernel reads their pointers.
-struct CountingHold {
-  Tensor vectors, pairs, species, rcov;
-  double cutoff;
-  CountingHold(const Tensor& v, const Tensor& p, const Tensor& s, const Tensor& r, double c)
-      : vectors(v.contiguous()),
-        pairs(p.contiguous()),
-        species(s.contiguous()),
-        rcov(r.contiguous()),
-        cutoff(c) {
-    check_counting(v, p, s, r, c);
-  }
-  int64_t n_species() const { return rcov.size(0); }
-  template <class T> CountingInput<T> input(int threads) const {
-    return {list_of<T>(vectors, pairs, species), rcov.const_data_ptr<T>(), int(rcov.size(0)),
-            T(cutoff), threads};
-  }
-};
+inline void check(const GradEnergy& g, const EnergyArgs& a) {
+  check_per_atom(g.grad_energy, a, "grad_energy");
+}
 
-struct EnergyHold {
-  Tensor vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref;
-  double cutoff, width;
-  explicit EnergyHold(const EnergyArgs& a)
-      : vectors(a.vectors.contiguous()),
-        cn(a.cn.contiguous()),
-        damping(a.damping.contiguous()),
-        pairs(a.pairs.contiguous()),
-        species(a.species.contiguous()),
-        r4r2(a.r4r2.contiguous()),
-        cn_ref(a.cn_ref.contiguous()),
-        c6_ref(a.c6_ref.contiguous()),
-        cutoff(a.cutoff),
-        width(a.width) {
-    a.check();
-  }
-  int64_t n_species() const { return cn_ref.size(0); }
-  template <class T> EnergyInput<T> input(int threads) const {
-    const Tables<T> tables{r4r2.const_data_ptr<T>(), cn_ref.const_data_ptr<T>(),
-                           c6_ref.const_data_ptr<T>(), int(cn_ref.size(0)), int(cn_ref.size(1))};
-    return {list_of<T>(vectors, pairs, species),
-            cn.const_data_ptr<T>(),
-            damping.const_data_ptr<T>(),
-            tables,
-            T(cutoff),
-            T(width),
-            threads};
-  }
-};
+inline void check(const CountingTangent& t, const CountingArgs& a) {
+  check_like(t.vectors, a.vectors, "tangent_vectors");
+}
+
+inline void check(const EnergyTangent& t, const EnergyArgs& a) {
+  check_like(t.vectors, a.vectors, "tangent_vectors");
+  check_like(t.cn, a.cn, "tangent_cn");
+  check_like(t.damping, a.damping, "tangent_damping");
+}
+
+// ---- results, which are the Meta kernels ----
 
 inline Tensor empty_contiguous(const Tensor& like) {
   return at::empty_like(like, like.options(), at::MemoryFormat::Contiguous);
 }
 
-inline Tensor empty_per_atom(const Tensor& vectors, const Tensor& species) {
-  return at::empty_symint({species.sym_size(0)}, vectors.options());
+template <class Args> Tensor empty_per_atom(const Args& a) {
+  return at::empty_symint({a.species.sym_size(0)}, a.vectors.options());
 }
 
-inline Tensor cn_meta(const Tensor& vectors, const Tensor& pairs, const Tensor& species,
-                      const Tensor& rcov, double cutoff) {
-  check_counting(vectors, pairs, species, rcov, cutoff);
-  return empty_per_atom(vectors, species);
+inline Tensor cn_meta(const CountingArgs& a) {
+  check(a);
+  return empty_per_atom(a);
 }
 
-inline Tensor cn_backward_meta(const Tensor& grad_cn, const Tensor& vectors, const Tensor& pairs,
-                               const Tensor& species, const Tensor& rcov, double cutoff) {
-  check_counting(vectors, pairs, species, rcov, cutoff);
-  check_per_atom(grad_cn, vectors, species, "grad_cn");
-  return empty_contiguous(vectors);
+inline Tensor cn_backward_meta(const GradCn& g, const CountingArgs& a) {
+  check(a);
+  check(g, a);
+  return empty_contiguous(a.vectors);
 }
 
-inline Tensors2 cn_double_backward_meta(const Tensor& tangent_vectors, const Tensor& grad_cn,
-                                        const Tensor& vectors, const Tensor& pairs,
-                                        const Tensor& species, const Tensor& rcov, double cutoff) {
-  Tensor out = cn_backward_meta(grad_cn, vectors, pairs, species, rcov, cutoff);
-  check_like(tangent_vectors, vectors, "tangent_vectors");
-  return {empty_per_atom(vectors, species), out};
+inline Tensors2 cn_double_backward_meta(const CountingTangent& t, const GradCn& g,
+                                        const CountingArgs& a) {
+  Tensor by_vectors = cn_backward_meta(g, a);
+  check(t, a);
+  return {empty_per_atom(a), by_vectors};
 }
 
-inline Tensor energy_meta(const Tensor& vectors, const Tensor& cn, const Tensor& damping,
-                          const Tensor& pairs, const Tensor& species, const Tensor& r4r2,
-                          const Tensor& cn_ref, const Tensor& c6_ref, double cutoff, double width) {
-  EnergyArgs{vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width}.check();
-  return empty_contiguous(cn);
+inline Tensor energy_meta(const EnergyArgs& a) {
+  check(a);
+  return empty_contiguous(a.cn);
 }
 
-inline Tensors3 energy_by_centre_meta(const Tensor& vectors, const Tensor& cn,
-                                      const Tensor& damping, const Tensor& pairs,
-                                      const Tensor& species, const Tensor& r4r2,
-                                      const Tensor& cn_ref, const Tensor& c6_ref, double cutoff,
-                                      double width) {
-  const Tensor energy =
-      energy_meta(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-  return {energy, empty_contiguous(cn), empty_contiguous(vectors)};
+inline Tensors3 energy_by_centre_meta(const EnergyArgs& a) {
+  const Tensor energy = energy_meta(a);
+  return {energy, empty_contiguous(a.cn), empty_contiguous(a.vectors)};
 }
 
-inline Tensors3 energy_backward_meta(const Tensor& grad_energy, const Tensor& vectors,
-                                     const Tensor& cn, const Tensor& damping, const Tensor& pairs,
-                                     const Tensor& species, const Tensor& r4r2,
-                                     const Tensor& cn_ref, const Tensor& c6_ref, double cutoff,
-                                     double width) {
-  EnergyArgs{vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width}.check();
-  check_per_atom(grad_energy, vectors, species, "grad_energy");
-  return {empty_contiguous(vectors), empty_contiguous(cn), empty_contiguous(damping)};
+inline Tensors3 energy_backward_meta(const GradEnergy& g, const EnergyArgs& a) {
+  check(a);
+  check(g, a);
+  return {empty_contiguous(a.vectors), empty_contiguous(a.cn), empty_contiguous(a.damping)};
 }
 
-inline Tensors4 energy_double_backward_meta(const Tensor& tangent_vectors, const Tensor& tangent_cn,
-                                            const Tensor& tangent_damping,
-                                            const Tensor& grad_energy, const Tensor& vectors,
-                                            const Tensor& cn, const Tensor& damping,
-                                            const Tensor& pairs, const Tensor& species,
-                                            const Tensor& r4r2, const Tensor& cn_ref,
-                                            const Tensor& c6_ref, double cutoff, double width) {
-  check_like(tangent_vectors, vectors, "tangent_vectors");
-  check_like(tangent_cn, cn, "tangent_cn");
-  check_like(tangent_damping, damping, "tangent_damping");
-  auto [grad_vectors, grad_cn, grad_damping] = energy_backward_meta(
-      grad_energy, vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-  return {empty_contiguous(cn), grad_vectors, grad_cn, grad_damping};
+inline Tensors4 energy_double_backward_meta(const EnergyTangent& t, const GradEnergy& g,
+                                            const EnergyArgs& a) {
+  check(t, a);
+  auto [by_vectors, by_cn, by_damping] = energy_backward_meta(g, a);
+  return {empty_contiguous(a.cn), by_vectors, by_cn, by_damping};
+}
+
+// ---- inputs of the kernels ----
+
+template <class T, class Args> PairList<T> list_of(const Args& a) {
+  const int64_t n_pairs = a.vectors.size(0);
+  const int64_t* centre = a.pairs.template const_data_ptr<int64_t>();
+  return {a.vectors.template const_data_ptr<T>(),       centre,  centre + n_pairs,
+          a.species.template const_data_ptr<int64_t>(), n_pairs, a.species.size(0)};
+}
+
+template <class T> CountingInput<T> input_of(const CountingArgs& a, int threads) {
+  return {list_of<T>(a), a.rcov.const_data_ptr<T>(), int(a.rcov.size(0)), T(a.cutoff), threads};
+}
+
+template <class T> EnergyInput<T> input_of(const EnergyArgs& a, int threads) {
+  const Tables<T> tables{a.r4r2.const_data_ptr<T>(), a.cn_ref.const_data_ptr<T>(),
+                         a.c6_ref.const_data_ptr<T>(), int(a.cn_ref.size(0)),
+                         int(a.cn_ref.size(1))};
+  return {list_of<T>(a),
+          a.cn.const_data_ptr<T>(),
+          a.damping.const_data_ptr<T>(),
+          tables,
+          T(a.cutoff),
+          T(a.width),
+          threads};
 }
 
 }  // namespace d3

@@ -1,255 +1,151 @@
-// Autograd of the pair ops (that of the lattice engine is in lattice_autograd.cpp): it connects the
-// forward, backward and double-backward ops.
-#include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/csrc/autograd/custom_function.h>
+// Autograd of the ops on a pair list: the derivative of each is another op.
 #include <torch/library.h>
 
-#include <tuple>
-#include <utility>
-
-#include "ops/checks.h"
+#include "ops/graph.h"
+#include "ops/pair_args.h"
 
 namespace {
 
 using namespace d3;
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-using Tensors2 = std::tuple<Tensor, Tensor>;
-using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
-using Tensors4 = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-using T = const Tensor&;
 
-template <class Signature, class... Args> auto call_op(const char* name, Args&&... args) {
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-  return op.call(std::forward<Args>(args)...);
+// Every op, found by name once.
+const Op<Tensor, CountingArgs>& cn_op() {
+  static const Op<Tensor, CountingArgs> op("d3torch::coordination_number");
+  return op;
 }
 
-// One C++ type a signature: distinct signatures make distinct handles in call_op.
-Tensor cn_op(T vectors, T pairs, T species, T rcov, double cutoff) {
-  return call_op<Tensor(T, T, T, T, double)>("d3torch::coordination_number", vectors, pairs,
-                                             species, rcov, cutoff);
+const Op<Tensor, GradCn, CountingArgs>& cn_backward_op() {
+  static const Op<Tensor, GradCn, CountingArgs> op("d3torch::coordination_number_backward");
+  return op;
 }
 
-Tensor cn_backward_op(T grad_cn, T vectors, T pairs, T species, T rcov, double cutoff) {
-  return call_op<Tensor(T, T, T, T, T, double)>("d3torch::coordination_number_backward", grad_cn,
-                                                vectors, pairs, species, rcov, cutoff);
+const Op<Tensors2, CountingTangent, GradCn, CountingArgs>& cn_double_backward_op() {
+  static const Op<Tensors2, CountingTangent, GradCn, CountingArgs> op(
+      "d3torch::coordination_number_double_backward");
+  return op;
 }
 
-Tensors2 cn_double_backward_op(T tangent, T grad_cn, T vectors, T pairs, T species, T rcov,
-                               double cutoff) {
-  return call_op<Tensors2(T, T, T, T, T, T, double)>("d3torch::coordination_number_double_backward",
-                                                     tangent, grad_cn, vectors, pairs, species,
-                                                     rcov, cutoff);
+const Op<Tensor, EnergyArgs>& energy_op() {
+  static const Op<Tensor, EnergyArgs> op("d3torch::dispersion_energy");
+  return op;
 }
 
-Tensor energy_op(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
-                 double cutoff, double width) {
-  return call_op<Tensor(T, T, T, T, T, T, T, T, double, double)>(
-      "d3torch::dispersion_energy", vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref,
-      cutoff, width);
+const Op<Tensors3, EnergyArgs>& energy_by_centre_op() {
+  static const Op<Tensors3, EnergyArgs> op("d3torch::dispersion_energy_by_centre");
+  return op;
 }
 
-Tensors3 energy_by_centre_op(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref,
-                             T c6_ref, double cutoff, double width) {
-  return call_op<Tensors3(T, T, T, T, T, T, T, T, double, double)>(
-      "d3torch::dispersion_energy_by_centre", vectors, cn, damping, pairs, species, r4r2, cn_ref,
-      c6_ref, cutoff, width);
+const Op<Tensors3, GradEnergy, EnergyArgs>& energy_backward_op() {
+  static const Op<Tensors3, GradEnergy, EnergyArgs> op("d3torch::dispersion_energy_backward");
+  return op;
 }
 
-Tensors3 energy_backward_op(T grad, T vectors, T cn, T damping, T pairs, T species, T r4r2,
-                            T cn_ref, T c6_ref, double cutoff, double width) {
-  return call_op<Tensors3(T, T, T, T, T, T, T, T, T, double, double)>(
-      "d3torch::dispersion_energy_backward", grad, vectors, cn, damping, pairs, species, r4r2,
-      cn_ref, c6_ref, cutoff, width);
-}
-
-Tensors4 energy_double_backward_op(T t_vectors, T t_cn, T t_damping, T grad, T vectors, T cn,
-                                   T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
-                                   double cutoff, double width) {
-  return call_op<Tensors4(T, T, T, T, T, T, T, T, T, T, T, T, double, double)>(
-      "d3torch::dispersion_energy_double_backward", t_vectors, t_cn, t_damping, grad, vectors, cn,
-      damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-}
-
-// The tensors after the differentiable ones, as None.
-variable_list padded(variable_list grads, size_t n) {
-  grads.resize(n);
-  return grads;
+const Op<Tensors4, EnergyTangent, GradEnergy, EnergyArgs>& energy_double_backward_op() {
+  static const Op<Tensors4, EnergyTangent, GradEnergy, EnergyArgs> op(
+      "d3torch::dispersion_energy_double_backward");
+  return op;
 }
 
 // ---- coordination number ----
 
-struct CnDoubleBackward : Function<CnDoubleBackward> {
-  static variable_list forward(AutogradContext*, T tangent, T grad_cn, T vectors, T pairs,
-                               T species, T rcov, double cutoff) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [a, b] = cn_double_backward_op(tangent, grad_cn, vectors, pairs, species, rcov, cutoff);
-    return {a, b};
-  }
-  static variable_list backward(AutogradContext*, const variable_list&) { refuse_third_order(); }
+struct CnDoubleBackward {
+  using Structs = Types<CountingTangent, GradCn, CountingArgs>;
+  static const auto& op() { return cn_double_backward_op(); }
+  [[noreturn]] static void refuse() { refuse_third_order(); }
 };
 
-Tensors2 cn_double_backward(T tangent, T grad_cn, T vectors, T pairs, T species, T rcov,
-                            double cutoff) {
-  auto out = apply<CnDoubleBackward>(tangent, grad_cn, vectors, pairs, species, rcov, cutoff);
-  return {out[0], out[1]};
+struct CnBackward {
+  using Structs = Types<GradCn, CountingArgs>;
+  static const auto& op() { return cn_backward_op(); }
+  static variable_list backward(const variable_list& g, const GradCn& grad, const CountingArgs& a) {
+    return listed(cn_double_backward_op()({g[0]}, grad, a));
+  }
+};
+
+struct Cn {
+  using Structs = Types<CountingArgs>;
+  static const auto& op() { return cn_op(); }
+  static variable_list backward(const variable_list& g, const CountingArgs& a) {
+    return {cn_backward_op()({g[0]}, a)};
+  }
+};
+
+Tensor cn(const CountingArgs& a) {
+  refuse_grad(a.rcov, "rcov");
+  return in_graph<Graph<Cn>, Tensor>(a);
 }
 
-struct CnBackward : Function<CnBackward> {
-  static Tensor forward(AutogradContext* ctx, T grad_cn, T vectors, T pairs, T species, T rcov,
-                        double cutoff) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({grad_cn, vectors, pairs, species, rcov});
-    ctx->saved_data["cutoff"] = cutoff;
-    return cn_backward_op(grad_cn, vectors, pairs, species, rcov, cutoff);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto s = ctx->get_saved_variables();
-    auto [grad_grad_cn, grad_vectors] = cn_double_backward_op(
-        grads[0], s[0], s[1], s[2], s[3], s[4], ctx->saved_data["cutoff"].toDouble());
-    return padded({grad_grad_cn, grad_vectors}, 6);
-  }
-};
-
-Tensor cn_backward(T grad_cn, T vectors, T pairs, T species, T rcov, double cutoff) {
-  return apply<CnBackward>(grad_cn, vectors, pairs, species, rcov, cutoff);
+Tensor cn_backward(const GradCn& g, const CountingArgs& a) {
+  return in_graph<Graph<CnBackward>, Tensor>(g, a);
 }
 
-struct Cn : Function<Cn> {
-  static Tensor forward(AutogradContext* ctx, T vectors, T pairs, T species, T rcov,
-                        double cutoff) {
-    refuse_grad(rcov, "rcov");
-    at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({vectors, pairs, species, rcov});
-    ctx->saved_data["cutoff"] = cutoff;
-    return cn_op(vectors, pairs, species, rcov, cutoff);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto s = ctx->get_saved_variables();
-    return padded(
-        {cn_backward_op(grads[0], s[0], s[1], s[2], s[3], ctx->saved_data["cutoff"].toDouble())},
-        5);
-  }
-};
-
-Tensor cn(T vectors, T pairs, T species, T rcov, double cutoff) {
-  return apply<Cn>(vectors, pairs, species, rcov, cutoff);
+Tensors2 cn_double_backward(const CountingTangent& t, const GradCn& g, const CountingArgs& a) {
+  return in_graph<Leaf<CnDoubleBackward>, Tensors2>(t, g, a);
 }
 
 // ---- energy ----
 
-struct EnergyDoubleBackward : Function<EnergyDoubleBackward> {
-  static variable_list forward(AutogradContext*, T t_vectors, T t_cn, T t_damping, T grad,
-                               T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref,
-                               T c6_ref, double cutoff, double width) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [a, b, c, d] =
-        energy_double_backward_op(t_vectors, t_cn, t_damping, grad, vectors, cn, damping, pairs,
-                                  species, r4r2, cn_ref, c6_ref, cutoff, width);
-    return {a, b, c, d};
-  }
-  static variable_list backward(AutogradContext*, const variable_list&) { refuse_third_order(); }
+struct EnergyDoubleBackward {
+  using Structs = Types<EnergyTangent, GradEnergy, EnergyArgs>;
+  static const auto& op() { return energy_double_backward_op(); }
+  [[noreturn]] static void refuse() { refuse_third_order(); }
 };
 
-Tensors4 energy_double_backward(T t_vectors, T t_cn, T t_damping, T grad, T vectors, T cn,
-                                T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
-                                double cutoff, double width) {
-  auto out = apply<EnergyDoubleBackward>(t_vectors, t_cn, t_damping, grad, vectors, cn, damping,
-                                         pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-  return {out[0], out[1], out[2], out[3]};
-}
-
-void save_settings(AutogradContext* ctx, double cutoff, double width) {
-  ctx->saved_data["cutoff"] = cutoff;
-  ctx->saved_data["width"] = width;
-}
-
-struct EnergyBackward : Function<EnergyBackward> {
-  static variable_list forward(AutogradContext* ctx, T grad, T vectors, T cn, T damping, T pairs,
-                               T species, T r4r2, T cn_ref, T c6_ref, double cutoff, double width) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({grad, vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref});
-    save_settings(ctx, cutoff, width);
-    auto [a, b, c] = energy_backward_op(grad, vectors, cn, damping, pairs, species, r4r2, cn_ref,
-                                        c6_ref, cutoff, width);
-    return {a, b, c};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& g) {
-    const auto s = ctx->get_saved_variables();
-    auto [grad_grad, grad_vectors, grad_cn, grad_damping] = energy_double_backward_op(
-        g[0], g[1], g[2], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8],
-        ctx->saved_data["cutoff"].toDouble(), ctx->saved_data["width"].toDouble());
-    return padded({grad_grad, grad_vectors, grad_cn, grad_damping}, 11);
+struct EnergyBackward {
+  using Structs = Types<GradEnergy, EnergyArgs>;
+  static const auto& op() { return energy_backward_op(); }
+  static variable_list backward(const variable_list& g, const GradEnergy& grad,
+                                const EnergyArgs& a) {
+    return listed(energy_double_backward_op()({g[0], g[1], g[2]}, grad, a));
   }
 };
 
-Tensors3 energy_backward(T grad, T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref,
-                         T c6_ref, double cutoff, double width) {
-  auto out = apply<EnergyBackward>(grad, vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref,
-                                   cutoff, width);
-  return {out[0], out[1], out[2]};
-}
-
-struct Energy : Function<Energy> {
-  static Tensor forward(AutogradContext* ctx, T vectors, T cn, T damping, T pairs, T species,
-                        T r4r2, T cn_ref, T c6_ref, double cutoff, double width) {
-    refuse_grad(r4r2, "r4r2");
-    refuse_grad(cn_ref, "cn_ref");
-    refuse_grad(c6_ref, "c6_ref");
-    at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref});
-    save_settings(ctx, cutoff, width);
-    return energy_op(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& g) {
-    const auto s = ctx->get_saved_variables();
-    auto [grad_vectors, grad_cn, grad_damping] = energy_backward_op(
-        g[0], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], ctx->saved_data["cutoff"].toDouble(),
-        ctx->saved_data["width"].toDouble());
-    return padded({grad_vectors, grad_cn, grad_damping}, 10);
+struct Energy {
+  using Structs = Types<EnergyArgs>;
+  static const auto& op() { return energy_op(); }
+  static variable_list backward(const variable_list& g, const EnergyArgs& a) {
+    return listed(energy_backward_op()({g[0]}, a));
   }
 };
-
-Tensor energy(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref, T c6_ref,
-              double cutoff, double width) {
-  return apply<Energy>(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref, cutoff, width);
-}
 
 // For hosts that apply the chain rule themselves: what it returns carries no graph, and it says so.
-struct EnergyByCentre : Function<EnergyByCentre> {
-  static variable_list forward(AutogradContext*, T vectors, T cn, T damping, T pairs, T species,
-                               T r4r2, T cn_ref, T c6_ref, double cutoff, double width) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    auto [a, b, c] = energy_by_centre_op(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref,
-                                         cutoff, width);
-    return {a, b, c};
-  }
-  static variable_list backward(AutogradContext*, const variable_list&) {
+struct EnergyByCentre {
+  using Structs = Types<EnergyArgs>;
+  static const auto& op() { return energy_by_centre_op(); }
+  [[noreturn]] static void refuse() {
     TORCH_CHECK_NOT_IMPLEMENTED(
         false, "d3torch: dispersion_energy_by_centre is for inference and not differentiable: ",
         "use dispersion_energy.");
   }
 };
 
-Tensors3 energy_by_centre(T vectors, T cn, T damping, T pairs, T species, T r4r2, T cn_ref,
-                          T c6_ref, double cutoff, double width) {
-  auto out = apply<EnergyByCentre>(vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref,
-                                   cutoff, width);
-  return {out[0], out[1], out[2]};
+Tensor energy(const EnergyArgs& a) {
+  refuse_grad(a.r4r2, "r4r2");
+  refuse_grad(a.cn_ref, "cn_ref");
+  refuse_grad(a.c6_ref, "c6_ref");
+  return in_graph<Graph<Energy>, Tensor>(a);
+}
+
+Tensors3 energy_by_centre(const EnergyArgs& a) {
+  return in_graph<Leaf<EnergyByCentre>, Tensors3>(a);
+}
+
+Tensors3 energy_backward(const GradEnergy& g, const EnergyArgs& a) {
+  return in_graph<Graph<EnergyBackward>, Tensors3>(g, a);
+}
+
+Tensors4 energy_double_backward(const EnergyTangent& t, const GradEnergy& g, const EnergyArgs& a) {
+  return in_graph<Leaf<EnergyDoubleBackward>, Tensors4>(t, g, a);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(d3torch, Autograd, m) {
-  m.impl("coordination_number", cn);
-  m.impl("coordination_number_backward", cn_backward);
-  m.impl("coordination_number_double_backward", cn_double_backward);
-  m.impl("dispersion_energy", energy);
-  m.impl("dispersion_energy_by_centre", energy_by_centre);
-  m.impl("dispersion_energy_backward", energy_backward);
-  m.impl("dispersion_energy_double_backward", energy_double_backward);
+  m.impl("coordination_number", unpacked<cn>);
+  m.impl("coordination_number_backward", unpacked<cn_backward>);
+  m.impl("coordination_number_double_backward", unpacked<cn_double_backward>);
+  m.impl("dispersion_energy", unpacked<energy>);
+  m.impl("dispersion_energy_by_centre", unpacked<energy_by_centre>);
+  m.impl("dispersion_energy_backward", unpacked<energy_backward>);
+  m.impl("dispersion_energy_double_backward", unpacked<energy_double_backward>);
 }

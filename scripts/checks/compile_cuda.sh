@@ -29,7 +29,7 @@ for job in "${jobs[@]}"; do wait "$job"; done
 "$python" scripts/checks/cuda_report.py "$build"/*.log
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 cuda=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
-for file in csrc/ops/{pair,lattice}_cuda_ops.cpp; do
+for file in csrc/ops/cuda_ops.cpp; do
   g++ -std=c++17 -fsyntax-only -Icsrc -Wall -Wno-psabi -DC10_CUDA_NO_CMAKE_CONFIGURE_FILE \
     -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include" -isystem "$cuda/include" "$file"
   echo "$file: compiles against the headers of torch"

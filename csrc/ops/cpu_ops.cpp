@@ -1,0 +1,157 @@
+// The ops on a CPU: values are checked before a kernel reads them, so that no kernel leaves its
+// arrays.
+#include <ATen/Parallel.h>
+#include <omp.h>
+#include <pthread.h>
+
+#include <string>
+
+#include "ops/register.h"
+#include "ops/signals.h"
+
+namespace {
+
+using namespace d3;
+
+// A process keeps its threads waiting for the next parallel loop; a forked one has none of them,
+// and would wait for them for ever. They are let go before a fork, and come back when they are
+// needed.
+[[maybe_unused]] const int without_threads =
+    pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
+
+int threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
+
+InstructionSet parse_instruction_set(c10::string_view name) {
+  const InstructionSet sets[] = {InstructionSet::best, InstructionSet::avx512, InstructionSet::avx2,
+                                 InstructionSet::baseline};
+  const char* names[] = {"best", "avx512", "avx2", "baseline"};
+  for (int k = 0; k < 4; ++k)
+    if (name == names[k]) {
+      TORCH_CHECK_VALUE(supported(sets[k]),
+                        "d3torch: expected an instruction set that this processor has, got ",
+                        names[k], ".");
+      return sets[k];
+    }
+  TORCH_CHECK_VALUE(false,
+                    "d3torch: expected instruction_set to be best, avx512, avx2 or baseline, got ",
+                    name, ".");
+}
+
+template <class T> std::string pair_of(const PairList<T>& list, int64_t p) {
+  return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
+}
+
+template <class T> void check_indices(const PairList<T>& list) {
+  const int64_t bad =
+      first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms, threads());
+  TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms,
+                    ") in pairs, got ", pair_of(list, bad), " for pair ", bad, ".");
+}
+
+template <class T> void check_lengths(const PairList<T>& list, int64_t bad) {
+  TORCH_CHECK_VALUE(bad < 0, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
+                    pair_of(list, bad), " with a vector of length 0.");
+}
+
+void check_offsets(const int64_t* offsets, int64_t n_systems, int64_t n_atoms) {
+  bool rising = offsets[0] == 0 && offsets[n_systems] == n_atoms;
+  for (int64_t b = 0; b < n_systems; ++b) rising = rising && offsets[b] <= offsets[b + 1];
+  TORCH_CHECK_VALUE(rising, "d3torch: expected offsets that rise from 0 to the number of atoms, ",
+                    n_atoms, ".");
+}
+
+std::string in_cell(const LatticeError& e) {
+  return c10::str(" in cell [", e.image[0], ", ", e.image[1], ", ", e.image[2], "]");
+}
+
+std::string same_spot(const LatticeError& e) {
+  const bool image = e.image[0] || e.image[1] || e.image[2];
+  const auto other = e.other == e.atom ? "an image of its own" : c10::str("atom ", e.other);
+  return c10::str("expected atoms at distinct positions, got atom ", e.atom, " and ", other,
+                  image ? in_cell(e) : "", " on one spot");
+}
+
+// Atoms count from the first of their system, which is named where there are several.
+std::string sentence(const LatticeError& e) {
+  const std::string atom = c10::str(" for atom ", e.atom);
+  switch (e.kind) {
+    case LatticeError::not_finite:
+      return "expected finite positions, got NaN or infinity" + atom;
+    case LatticeError::too_far:
+      return "expected positions within 1e9 of the origin and 1e9 cells of it, got one beyond" +
+             atom;
+    case LatticeError::same_spot:
+      return same_spot(e);
+    case LatticeError::singular_cell:
+      return "expected linearly independent lattice vectors for the periodic axes, got a singular "
+             "cell";
+    case LatticeError::tail_needs_volume:
+      return "expected three periodic directions for the tail correction, got fewer";
+    default:
+      return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ",
+                      most_pairs, " pairs within the cutoffs, got some ", e.neighbours,
+                      " of each atom: is a cutoff a square, or in another unit");
+  }
+}
+
+void check_error(const LatticeError& e, int64_t n_systems) {
+  if (!e.kind) return;
+  const std::string system = n_systems > 1 ? c10::str(" in system ", e.system) : "";
+  TORCH_CHECK_VALUE(false, "d3torch: ", sentence(e), system, ".");
+}
+
+struct Cpu {
+  struct Guard {
+    explicit Guard(c10::Device) {}
+  };
+  template <class T> using Counting = d3::Counting<T>;
+  template <class T> using Energy = d3::Energy<T>;
+
+  template <class Args> static const Args& prepared(const Args& args) { return args; }
+
+  // The kernel returns the first pair of length 0, or -1.
+  template <class T, class Args, class F> static void run(const Args& args, F&& kernel) {
+    auto in = input_of<T>(args, threads());
+    check_species(in.list.species, in.list.n_atoms, args.n_species());
+    check_indices(in.list);
+    Signals signals;
+    in.watch = signals.watch();
+    const int64_t bad = kernel(in);
+    signals.rethrow();
+    check_lengths(in.list, bad);
+  }
+
+  static void check_how(const How& how) { parse_instruction_set(how.instruction_set); }
+
+  template <class T>
+  static void evaluate(const LatticeArgs& a, const How& how, const LatticeTangents<T>* tangents,
+                       Tensors8& out) {
+    auto in = input_of<T>(a, how, threads(), parse_instruction_set(how.instruction_set));
+    check_species(in.species, a.n_atoms(), in.tables.n_species);
+    check_offsets(in.offsets, in.n_systems, a.n_atoms());
+    Signals signals;
+    in.watch = signals.watch();
+    const LatticeError error = Lattice<T>::evaluate(in, tangents, output_of<T>(out));
+    signals.rethrow();
+    check_error(error, in.n_systems);
+  }
+
+  template <class T> static void scale(const Slopes& s, const LatticeArgs& a, Tensors3& out) {
+    const int64_t* first = a.offsets.const_data_ptr<int64_t>();
+    const T* by = s.grad_energy.const_data_ptr<T>();
+    const auto scaled = [&](const Tensor& from, Tensor& to, int64_t b, int64_t begin, int64_t end) {
+      const T* x = from.const_data_ptr<T>();
+      T* y = to.mutable_data_ptr<T>();
+      for (int64_t k = begin; k < end; ++k) y[k] = by[b] * x[k];
+    };
+    for (int64_t b = 0; b < a.n_systems(); ++b) {
+      scaled(s.by_positions, std::get<0>(out), b, 3 * first[b], 3 * first[b + 1]);
+      scaled(s.by_cell, std::get<1>(out), b, 9 * b, 9 * (b + 1));
+      scaled(s.by_damping, std::get<2>(out), b, 4 * b, 4 * (b + 1));
+    }
+  }
+};
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(d3torch, CPU, m) { register_kernels<Cpu>(m); }

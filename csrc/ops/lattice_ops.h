@@ -1,0 +1,53 @@
+// The ops on whole structures for any device; see pair_ops.h for what a device is. Here it has
+//
+//   check_how(how)                       refuses what the device does not know
+//   evaluate<T>(args, how, tangents, out)  the engine on checked values; tangents may be null
+//   scale<T>(slopes, args, out)          gradients of a loss from those of the energies
+#pragma once
+#include <ATen/Dispatch.h>
+
+#include "ops/lattice_args.h"
+
+namespace d3 {
+
+template <class Device> struct LatticeOps {
+  using Guard = typename Device::Guard;
+
+  static Tensors8 evaluate(const LatticeArgs& args, const How& how) {
+    const Guard guard(args.positions.device());
+    Tensors8 out = evaluate_meta(args, how);
+    Device::check_how(how);
+    const LatticeArgs a = contiguous(Device::prepared(args));
+    AT_DISPATCH_FLOATING_TYPES(a.positions.scalar_type(), "dispersion_evaluate",
+                               [&] { Device::template evaluate<scalar_t>(a, how, nullptr, out); });
+    return out;
+  }
+
+  static Tensors8 tangent(const LatticeTangent& tangent, const LatticeArgs& args) {
+    const Guard guard(args.positions.device());
+    Tensors8 out = tangent_meta(tangent, args);
+    const LatticeTangent t = contiguous(tangent);
+    const LatticeArgs a = contiguous(Device::prepared(args));
+    AT_DISPATCH_FLOATING_TYPES(a.positions.scalar_type(), "dispersion_tangent", [&] {
+      const LatticeTangents<scalar_t> tangents = tangents_of<scalar_t>(t);
+      Device::template evaluate<scalar_t>(a, {true, true, "best"}, &tangents, out);
+    });
+    return out;
+  }
+
+  static Tensor dispersion(const LatticeArgs& args) {
+    return std::get<0>(evaluate(args, {false, false, "best"}));
+  }
+
+  static Tensors3 backward(const Slopes& slopes, const LatticeArgs& args) {
+    const Guard guard(args.positions.device());
+    Tensors3 out = backward_meta(slopes, args);
+    const Slopes s = contiguous(slopes);
+    const LatticeArgs a = contiguous(args);
+    AT_DISPATCH_FLOATING_TYPES(a.positions.scalar_type(), "dispersion_backward",
+                               [&] { Device::template scale<scalar_t>(s, a, out); });
+    return out;
+  }
+};
+
+}  // namespace d3

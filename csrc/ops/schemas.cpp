@@ -1,0 +1,81 @@
+// The schemas of all ops, which saved models call: they do not change, new needs get new ops. Their
+// argument lists are those of the structs in pair_args.h and lattice_args.h. With them the Meta
+// kernels, which check shapes and say what comes out.
+#include <torch/library.h>
+
+#include <string>
+
+#include "ops/lattice_args.h"
+#include "ops/pair_args.h"
+
+namespace {
+
+using namespace d3;
+
+const std::string counting =
+    "Tensor vectors, Tensor pairs, Tensor species, Tensor rcov, float cutoff";
+
+const std::string energy =
+    "Tensor vectors, Tensor cn, Tensor damping, Tensor pairs, Tensor species, Tensor r4r2, "
+    "Tensor cn_ref, Tensor c6_ref, float cutoff, float width";
+
+const std::string lattice =
+    "Tensor positions, Tensor cell, Tensor pbc, Tensor species, Tensor offsets, Tensor damping, "
+    "Tensor rcov, Tensor r4r2, Tensor cn_ref, Tensor c6_ref, float cutoff, float cn_cutoff, "
+    "float width, bool tail";
+
+const std::string eight = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)";
+
+void define(torch::Library& m, const std::string& schema) { m.def(schema.c_str()); }
+
+void define_pair_ops(torch::Library& m) {
+  define(m, "check_signals() -> ()");  // see signals.h
+  define(m, "coordination_number(" + counting + ") -> Tensor");
+  define(m, "coordination_number_backward(Tensor grad_cn, " + counting + ") -> Tensor");
+  define(m, "coordination_number_double_backward(Tensor tangent_vectors, Tensor grad_cn, " +
+                counting + ") -> (Tensor, Tensor)");
+  define(m, "dispersion_energy(" + energy + ") -> Tensor");
+  define(m, "dispersion_energy_by_centre(" + energy + ") -> (Tensor, Tensor, Tensor)");
+  define(m, "dispersion_energy_backward(Tensor grad_energy, " + energy +
+                ") -> (Tensor, Tensor, Tensor)");
+  define(m,
+         "dispersion_energy_double_backward(Tensor tangent_vectors, Tensor tangent_cn, "
+         "Tensor tangent_damping, Tensor grad_energy, " +
+             energy + ") -> (Tensor, Tensor, Tensor, Tensor)");
+}
+
+void define_lattice_ops(torch::Library& m) {
+  define(m, "dispersion(" + lattice + ") -> Tensor");
+  define(m,
+         "dispersion_backward(Tensor grad_energy, Tensor gradient, Tensor by_cell, "
+         "Tensor by_damping, " +
+             lattice + ") -> (Tensor, Tensor, Tensor)");
+  define(m, "dispersion_evaluate(" + lattice +
+                ", bool gradients=True, bool learn=False, str instruction_set=\"best\") -> " +
+                eight);
+  define(m,
+         "dispersion_tangent(Tensor tangent_positions, Tensor tangent_cell, "
+         "Tensor tangent_damping, " +
+             lattice + ") -> " + eight);
+}
+
+}  // namespace
+
+TORCH_LIBRARY(d3torch, m) {
+  define_pair_ops(m);
+  define_lattice_ops(m);
+}
+
+TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
+  m.impl("coordination_number", unpacked<cn_meta>);
+  m.impl("coordination_number_backward", unpacked<cn_backward_meta>);
+  m.impl("coordination_number_double_backward", unpacked<cn_double_backward_meta>);
+  m.impl("dispersion_energy", unpacked<energy_meta>);
+  m.impl("dispersion_energy_by_centre", unpacked<energy_by_centre_meta>);
+  m.impl("dispersion_energy_backward", unpacked<energy_backward_meta>);
+  m.impl("dispersion_energy_double_backward", unpacked<energy_double_backward_meta>);
+  m.impl("dispersion", unpacked<dispersion_meta>);
+  m.impl("dispersion_backward", unpacked<backward_meta>);
+  m.impl("dispersion_evaluate", unpacked<evaluate_meta>);
+  m.impl("dispersion_tangent", unpacked<tangent_meta>);
+}
