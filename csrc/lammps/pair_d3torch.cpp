@@ -88,16 +88,13 @@ void PairD3Torch::fill_tables() {
   const d3::HostUnits units =
       std::strcmp(update->unit_style, "real") ? d3::metal_units() : d3::real_units();
   tables_ = d3::host_tables(numbers_, settings_.reference, units);
-  input_.n_systems = 1;
+  input_.systems.n_systems = 1;
   std::copy_n(damping_, 4, host_damping_);
   host_damping_[3] *= units.length;
   input_.damping = host_damping_;
-  input_.rcov = tables_.rcov.data();
-  input_.tables = {tables_.r4r2.data(), tables_.cn_ref.data(), tables_.c6_ref.data(), nelements,
-                   tables_.n_refs};
-  input_.cutoff = settings_.cutoff;
-  input_.cn_cutoff = settings_.cn_cutoff;
-  input_.width = settings_.width;
+  input_.tables = {tables_.rcov.data(),   tables_.r4r2.data(), tables_.cn_ref.data(),
+                   tables_.c6_ref.data(), nelements,           tables_.n_refs};
+  input_.range = {settings_.cutoff, settings_.cn_cutoff, settings_.width, false};
   input_.threads = std::max(comm->nthreads, 1);
   input_.instruction_set = d3::InstructionSet::best;
   input_.gradients = true;
@@ -222,11 +219,11 @@ void PairD3Torch::fill_box() {
   const double rows[9] = {h[0], 0, 0, h[5], h[1], 0, h[4], h[3], h[2]};
   std::copy_n(rows, 9, cell_);
   for (int k = 0; k < 3; ++k) periodic_[k] = domain->periodicity[k];
-  input_.positions = positions_.data();
-  input_.species = species_.data();
-  input_.offsets = offsets_.data();
-  input_.cell = cell_;
-  input_.pbc = periodic_;
+  input_.systems.positions = positions_.data();
+  input_.systems.species = species_.data();
+  input_.systems.offsets = offsets_.data();
+  input_.systems.cell = cell_;
+  input_.systems.pbc = periodic_;
 }
 
 // The owners' values of a column for the atoms of other ranks.

@@ -21,15 +21,15 @@ class RankSweeps : private Sweeps<double, PlainTypes<double>> {
     if (error.kind) return error;
     this->allocate(in_.threads);
     atom_virial_.assign(virials ? 6 * n_ : 0, 0.0);
-    const int same = this->sweep(in_.cn_cutoff, in_.threads, &RankSweeps::count);
+    const int same = this->sweep(in_.range.cn_cutoff, in_.threads, &RankSweeps::count);
     if (same >= 0) return {LatticeError::same_spot, 0, same};
     share(cn_.data());
     this->fill_weights();
-    this->sweep(in_.cutoff, in_.threads, &RankSweeps::energy);
+    this->sweep(in_.range.cutoff, in_.threads, &RankSweeps::energy);
     share(dcn_.data());
     this->for_lanes(
         [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
-    this->sweep(in_.cn_cutoff, in_.threads, &RankSweeps::count_gradient);
+    this->sweep(in_.range.cn_cutoff, in_.threads, &RankSweeps::count_gradient);
     return error;
   }
 

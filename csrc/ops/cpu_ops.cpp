@@ -37,18 +37,18 @@ InstructionSet parse_instruction_set(c10::string_view name) {
                     name, ".");
 }
 
-template <class T> std::string pair_of(const PairList<T>& list, int64_t p) {
+template <class T> std::string pair_of(const Pairs<T>& list, int64_t p) {
   return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
 }
 
-template <class T> void check_indices(const PairList<T>& list) {
+template <class T> void check_indices(const Pairs<T>& list) {
   const int64_t bad =
       first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms, threads());
   TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms,
                     ") in pairs, got ", pair_of(list, bad), " for pair ", bad, ".");
 }
 
-template <class T> void check_lengths(const PairList<T>& list, int64_t bad) {
+template <class T> void check_lengths(const Pairs<T>& list, int64_t bad) {
   TORCH_CHECK_VALUE(bad < 0, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
                     pair_of(list, bad), " with a vector of length 0.");
 }
@@ -127,13 +127,13 @@ struct Cpu {
   static void evaluate(const LatticeArgs& a, const How& how, const LatticeTangents<T>* tangents,
                        Tensors8& out) {
     auto in = input_of<T>(a, how, threads(), parse_instruction_set(how.instruction_set));
-    check_species(in.species, a.n_atoms(), in.tables.n_species);
-    check_offsets(in.offsets, in.n_systems, a.n_atoms());
+    check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
+    check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
     Signals signals;
     in.watch = signals.watch();
     const LatticeError error = Lattice<T>::evaluate(in, tangents, output_of<T>(out));
     signals.rethrow();
-    check_error(error, in.n_systems);
+    check_error(error, in.systems.n_systems);
   }
 
   template <class T> static void scale(const Slopes& s, const LatticeArgs& a, Tensors3& out) {

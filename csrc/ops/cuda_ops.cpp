@@ -55,9 +55,9 @@ template <class T> struct EnergyOnGpu {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
     Kernels::forward(x.in, memory.mutable_data_ptr(), stream(), energy);
   }
-  static void by_centre(const In& x, T* energy, T* by_cn, T* by_vectors) {
+  static void by_centre(const In& x, ByCentre<T> out) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::by_centre(x.in, memory.mutable_data_ptr(), stream(), energy, by_cn, by_vectors);
+    Kernels::by_centre(x.in, memory.mutable_data_ptr(), stream(), out);
   }
   static void backward(const In& x, const T* grad_energy, EnergyGradients<T> out) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
@@ -124,7 +124,7 @@ struct Cuda {
                        Tensors8& out) {
     const int64_t n = a.n_atoms();
     const auto in = input_of<T>(a, how, 0, InstructionSet::best);
-    if (in.n_systems == 0) return;
+    if (in.systems.n_systems == 0) return;
     const Tensor memory = scratch(CudaLattice<T>::scratch(in, n, tangents), a.positions);
     const Tensor keys = empty_like_kind(a.positions, n, at::kLong);
     const Tensor starts = empty_like_kind(a.positions, n, at::kInt);

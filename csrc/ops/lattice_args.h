@@ -167,26 +167,15 @@ inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a) {
 
 template <class X>
 LatticeInput<X> input_of(const LatticeArgs& a, const How& how, int threads, InstructionSet set) {
-  const Tables<X> tables{a.r4r2.const_data_ptr<X>(), a.cn_ref.const_data_ptr<X>(),
-                         a.c6_ref.const_data_ptr<X>(), int(a.cn_ref.size(0)),
-                         int(a.cn_ref.size(1))};
-  return {a.positions.const_data_ptr<X>(),
-          a.cell.const_data_ptr<X>(),
-          a.pbc.const_data_ptr<bool>(),
-          a.species.const_data_ptr<int64_t>(),
-          a.offsets.const_data_ptr<int64_t>(),
-          a.n_systems(),
-          a.damping.const_data_ptr<X>(),
-          a.rcov.const_data_ptr<X>(),
-          tables,
-          X(a.cutoff),
-          X(a.cn_cutoff),
-          X(a.width),
-          a.tail,
-          threads,
-          set,
-          how.gradients || how.learn,
-          how.learn};
+  const Tables<X> tables{a.rcov.const_data_ptr<X>(),   a.r4r2.const_data_ptr<X>(),
+                         a.cn_ref.const_data_ptr<X>(), a.c6_ref.const_data_ptr<X>(),
+                         int(a.cn_ref.size(0)),        int(a.cn_ref.size(1))};
+  const Systems<X> systems{a.positions.const_data_ptr<X>(),     a.cell.const_data_ptr<X>(),
+                           a.pbc.const_data_ptr<bool>(),        a.species.const_data_ptr<int64_t>(),
+                           a.offsets.const_data_ptr<int64_t>(), a.n_systems()};
+  const Range<X> range{X(a.cutoff), X(a.cn_cutoff), X(a.width), a.tail};
+  return {systems, a.damping.const_data_ptr<X>(), tables,   range, threads,
+          set,     how.gradients || how.learn,    how.learn};
 }
 
 template <class X> LatticeTangents<X> tangents_of(const LatticeTangent& t) {
@@ -194,9 +183,9 @@ template <class X> LatticeTangents<X> tangents_of(const LatticeTangent& t) {
           t.damping.const_data_ptr<X>()};
 }
 
-template <class X> LatticeOutput<X> output_of(Tensors8& tensors) {
-  return std::apply(
-      [](auto&... t) { return LatticeOutput<X>{t.template mutable_data_ptr<X>()...}; }, tensors);
+template <class X> Evaluation<X> output_of(Tensors8& tensors) {
+  return std::apply([](auto&... t) { return Evaluation<X>{t.template mutable_data_ptr<X>()...}; },
+                    tensors);
 }
 
 }  // namespace d3

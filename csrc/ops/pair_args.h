@@ -182,7 +182,7 @@ inline Tensors4 energy_double_backward_meta(const EnergyTangent& t, const GradEn
 
 // ---- inputs of the kernels ----
 
-template <class T, class Args> PairList<T> list_of(const Args& a) {
+template <class T, class Args> Pairs<T> list_of(const Args& a) {
   const int64_t n_pairs = a.vectors.size(0);
   const int64_t* centre = a.pairs.template const_data_ptr<int64_t>();
   return {a.vectors.template const_data_ptr<T>(),       centre,  centre + n_pairs,
@@ -194,8 +194,11 @@ template <class T> CountingInput<T> input_of(const CountingArgs& a, int threads)
 }
 
 template <class T> EnergyInput<T> input_of(const EnergyArgs& a, int threads) {
-  const Tables<T> tables{a.r4r2.const_data_ptr<T>(), a.cn_ref.const_data_ptr<T>(),
-                         a.c6_ref.const_data_ptr<T>(), int(a.cn_ref.size(0)),
+  const Tables<T> tables{nullptr,
+                         a.r4r2.const_data_ptr<T>(),
+                         a.cn_ref.const_data_ptr<T>(),
+                         a.c6_ref.const_data_ptr<T>(),
+                         int(a.cn_ref.size(0)),
                          int(a.cn_ref.size(1))};
   return {list_of<T>(a),
           a.cn.const_data_ptr<T>(),

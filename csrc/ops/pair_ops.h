@@ -78,9 +78,10 @@ template <class Device> struct PairOps {
     const EnergyArgs a = contiguous(Device::prepared(args));
     AT_DISPATCH_FLOATING_TYPES(a.vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
       Device::template run<scalar_t>(a, [&](const auto& in) {
-        return Energy<scalar_t>::by_centre(in, std::get<0>(out).mutable_data_ptr<scalar_t>(),
-                                           std::get<1>(out).mutable_data_ptr<scalar_t>(),
-                                           std::get<2>(out).mutable_data_ptr<scalar_t>());
+        const ByCentre<scalar_t> results{std::get<0>(out).mutable_data_ptr<scalar_t>(),
+                                         std::get<1>(out).mutable_data_ptr<scalar_t>(),
+                                         std::get<2>(out).mutable_data_ptr<scalar_t>()};
+        return Energy<scalar_t>::by_centre(in, results);
       });
     });
     return out;

@@ -31,16 +31,16 @@ template <class T> class Molecule {
   Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
 
   static bool fits(const LatticeInput<T>& in, int64_t system) {
-    const bool* pbc = in.pbc + 3 * system;
-    return in.offsets[system + 1] - in.offsets[system] <= most_dense &&
-           !(pbc[0] || pbc[1] || pbc[2]) && !in.tail;
+    const bool* pbc = in.systems.pbc + 3 * system;
+    return in.systems.offsets[system + 1] - in.systems.offsets[system] <= most_dense &&
+           !(pbc[0] || pbc[1] || pbc[2]) && !in.range.tail;
   }
 
-  LatticeError run(int64_t system, const LatticeOutput<T>& out) {
-    first_ = in_.offsets[system];
-    d_.n = int(in_.offsets[system + 1] - first_);
+  LatticeError run(int64_t system, const Evaluation<T>& out) {
+    first_ = in_.systems.offsets[system];
+    d_.n = int(in_.systems.offsets[system + 1] - first_);
     for (int k = 0; k < 3 * d_.n; ++k) {
-      const double x = in_.positions[3 * first_ + k];
+      const double x = in_.systems.positions[3 * first_ + k];
       if (!std::isfinite(x)) return {LatticeError::not_finite, system, k / 3};
       if (std::abs(x) > farthest) return {LatticeError::too_far, system, k / 3};
     }
@@ -48,9 +48,9 @@ template <class T> class Molecule {
     lay_out();
     fill_atoms();
     for (int k = 0; k < 4; ++k) d_.damping[k] = in_.damping[4 * system + k];
-    d_.cutoff = in_.cutoff;
-    d_.cn_cutoff = in_.cn_cutoff;
-    d_.width = in_.width;
+    d_.cutoff = in_.range.cutoff;
+    d_.cn_cutoff = in_.range.cn_cutoff;
+    d_.width = in_.range.width;
     d_.learn = in_.learn;
     const int same = evaluate_(d_);
     if (same >= 0) return {LatticeError::same_spot, system, same};
@@ -65,14 +65,14 @@ template <class T> class Molecule {
     std::swap(present_, before_);
     present_.clear();
     for (int i = 0; i < d_.n; ++i) {
-      const int species = int(in_.species[first_ + i]);
+      const int species = int(in_.systems.species[first_ + i]);
       const auto at = std::lower_bound(present_.begin(), present_.end(), species);
       if (at == present_.end() || *at != species) present_.insert(at, species);
     }
     for (int i = 0; i < d_.n; ++i)
-      slot_[i] =
-          int(std::lower_bound(present_.begin(), present_.end(), int(in_.species[first_ + i])) -
-              present_.begin());
+      slot_[i] = int(
+          std::lower_bound(present_.begin(), present_.end(), int(in_.systems.species[first_ + i])) -
+          present_.begin());
     if (present_ != before_) fill_tables();
   }
 
@@ -129,18 +129,18 @@ template <class T> class Molecule {
   }
 
   void fill_atoms() {
-    const double nowhere = 8 * farthest + 4 * double(std::max(in_.cutoff, in_.cn_cutoff));
+    const double nowhere = 8 * farthest + 4 * double(in_.range.farthest());
     const Tables<T>& t = in_.tables;
     for (int i = 0; i < d_.stride; ++i) {
       const bool real = i < d_.n;
       const int species = present_.empty() ? 0 : real ? present_[slot_[i]] : present_[0];
       for (int k = 0; k < 3;
            ++k)  // from the first atom, so that no digits are lost far from the origin
-        position_[k][i] = real ? double(in_.positions[3 * (first_ + i) + k]) -
-                                     double(in_.positions[3 * first_ + k])
+        position_[k][i] = real ? double(in_.systems.positions[3 * (first_ + i) + k]) -
+                                     double(in_.systems.positions[3 * first_ + k])
                                : nowhere;
       slots_[i] = real ? slot_[i] : -1;
-      rcov_[i] = in_.rcov[species];
+      rcov_[i] = in_.tables.rcov[species];
       r4r2_[i] = t.r4r2[species];
       for (int a = 0; a < max_refs; ++a)
         cn_ref_[a * d_.stride + i] = a < t.n_refs ? double(t.cn_ref[species * t.n_refs + a]) : -1.0;
@@ -148,7 +148,7 @@ template <class T> class Molecule {
   }
 
   // Without images, the virial is the sum of x (x) dE/dx.
-  void write(int64_t system, const LatticeOutput<T>& out) const {
+  void write(int64_t system, const Evaluation<T>& out) const {
     double energy = 0, virial[3][3] = {};
     for (int i = 0; i < d_.n; ++i) {
       energy += d_.energy[i];

@@ -14,7 +14,7 @@
 namespace d3 {
 namespace {
 
-template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
+template <class T, class Types> class Driver : public Sweeps<T, Types> {
   using Base = Sweeps<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
@@ -24,27 +24,27 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   using typename Base::S;
 
  public:
-  Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
-             const LatticeKernels<T, S, A>& kernels)
+  Driver(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
+         const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents, find, kernels) {}
 
-  LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
+  LatticeError run(int64_t system, int threads, const Evaluation<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
     const double around = neighbours_of_one();
     if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
     this->allocate(threads);
     tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
-    const int same = this->sweep(in_.cn_cutoff, threads, &Evaluation::count);
+    const int same = this->sweep(in_.range.cn_cutoff, threads, &Driver::count);
     if (same >= 0) return {LatticeError::same_spot, system, same};
     if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();
-    this->sweep(in_.cutoff, threads, &Evaluation::energy);
-    if (in_.tail) add_tail();
+    this->sweep(in_.range.cutoff, threads, &Driver::energy);
+    if (in_.range.tail) add_tail();
     if (in_.gradients) {
       this->for_lanes(
           [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
-      this->sweep(in_.cn_cutoff, threads, &Evaluation::count_gradient);
+      this->sweep(in_.range.cn_cutoff, threads, &Driver::count_gradient);
     }
     if (this->stopping()) return {LatticeError::stopped, system};
     write(out);
@@ -55,7 +55,7 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
   // Neighbours of an atom within the cutoff, roughly: those of a homogeneous system in a box of
   // twice the cutoff.
   double neighbours_of_one() const {
-    const double reach = 2 * std::max(in_.cutoff, in_.cn_cutoff);
+    const double reach = 2 * in_.range.farthest();
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
       const Cell& r = this->reciprocal_;
@@ -79,7 +79,7 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     for (const Point& p : centres_->points)
       for (int a = 0; a < n_refs; ++a) sums[p.slot * n_refs + a] += w(p.atom)[a];
     const A scale = A(-0.5) / volume_of(this->cell_);
-    const auto [i6, i8] = tail_integrals(in_.cutoff, in_.width);
+    const auto [i6, i8] = tail_integrals(in_.range.cutoff, in_.range.width);
     for (const Point& p : centres_->points)
       for (int slot = 0; slot < n_slots; ++slot) {
         A row[max_refs] = {}, slope[max_refs] = {};
@@ -97,7 +97,7 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
       }
   }
 
-  void write(const LatticeOutput<T>& out) const {
+  void write(const Evaluation<T>& out) const {
     const int64_t b = this->system_;
     A energy(0.0), virial[3][3];
     for (const Point& p : centres_->points) out.c6[first_ + p.atom] = T(output(like_c6(p)));
@@ -141,7 +141,7 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
     for (int i = 0; i < n_ && in_.gradients; ++i)
       for (int k = 0; k < 9; ++k)
         rest[k / 3][k % 3] +=
-            -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
+            -(this->input(in_.systems.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
               gradient_[3 * i + k % 3]);
     gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
@@ -152,12 +152,12 @@ template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
 
 // Pairs that a system comes to, roughly: enough to decide how threads share the work.
 template <class T> double work(const LatticeInput<T>& in, int64_t b) {
-  const double n = double(in.offsets[b + 1] - in.offsets[b]),
-               reach = std::max(in.cutoff, in.cn_cutoff);
+  const double n = double(in.systems.offsets[b + 1] - in.systems.offsets[b]),
+               reach = in.range.farthest();
   double images = 1;
   for (int k = 0; k < 3; ++k) {
-    const T* a = in.cell + 9 * b + 3 * k;
-    if (in.pbc[3 * b + k])
+    const T* a = in.systems.cell + 9 * b + 3 * k;
+    if (in.systems.pbc[3 * b + k])
       images *= 1 + 2 * reach /
                         std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
   }
@@ -166,17 +166,17 @@ template <class T> double work(const LatticeInput<T>& in, int64_t b) {
 
 template <class T, class Types, class Kernels>
 LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
-                     const KernelSet<T>& set, const Kernels& kernels, const LatticeOutput<T>& out) {
+                     const KernelSet<T>& set, const Kernels& kernels, const Evaluation<T>& out) {
   double total = 0;
-  for (int64_t b = 0; b < in.n_systems; ++b) total += work(in, b);
+  for (int64_t b = 0; b < in.systems.n_systems; ++b) total += work(in, b);
   const int threads =
       total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
   const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
   const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
   std::vector<int64_t> large;
-  for (int64_t b = 0; b < in.n_systems; ++b)
+  for (int64_t b = 0; b < in.systems.n_systems; ++b)
     if (work(in, b) > small && !dense(b)) large.push_back(b);
-  int64_t failed = in.n_systems;
+  int64_t failed = in.systems.n_systems;
   LatticeError error;
   const auto note = [&](const LatticeError& e) {
     if (e.kind && e.system < failed) {
@@ -186,12 +186,12 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
+    Driver<T, Types> driver(in, tangents, set.find, kernels);
     Molecule<T> molecule(in, set.dense);
 #pragma omp for schedule(dynamic, 4)
-    for (int64_t b = 0; b < in.n_systems; ++b) {
+    for (int64_t b = 0; b < in.systems.n_systems; ++b) {
       if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;
-      const LatticeError e = dense(b) ? molecule.run(b, out) : evaluation.run(b, 1, out);
+      const LatticeError e = dense(b) ? molecule.run(b, out) : driver.run(b, 1, out);
       if (e.kind) {
 #pragma omp critical(d3_lattice_error)
         note(e);
@@ -199,24 +199,25 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
     }
   }
   if (large.empty() || stopped(in.watch)) return error;
-  Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
-  for (int64_t b : large) note(evaluation.run(b, threads, out));
+  Driver<T, Types> driver(in, tangents, set.find, kernels);
+  for (int64_t b : large) note(driver.run(b, threads, out));
   return error;
 }
 
 // Finds out, slowly, who is on the spot of the atom that the error names.
 template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e) {
-  const int64_t first = in.offsets[e.system], n = in.offsets[e.system + 1] - first;
+  const int64_t first = in.systems.offsets[e.system], n = in.systems.offsets[e.system + 1] - first;
   std::vector<Point> atoms;
   for (int64_t i = first; i < first + n; ++i) {
-    const T* x = in.positions + 3 * i;
+    const T* x = in.systems.positions + 3 * i;
     atoms.push_back({{double(x[0]), double(x[1]), double(x[2])}, int(i - first), 0, {0, 0, 0}});
   }
   Cell cell{};
   std::array<bool, 3> periodic;
   for (int k = 0; k < 3; ++k) {
-    periodic[k] = in.pbc[3 * e.system + k];
-    for (int d = 0; d < 3 && periodic[k]; ++d) cell[k][d] = in.cell[9 * e.system + 3 * k + d];
+    periodic[k] = in.systems.pbc[3 * e.system + k];
+    for (int d = 0; d < 3 && periodic[k]; ++d)
+      cell[k][d] = in.systems.cell[9 * e.system + 3 * k + d];
   }
   const Partner partner = closest(int(e.atom), atoms, cell, periodic);
   e.other = partner.atom;
@@ -252,7 +253,7 @@ bool supported(InstructionSet set) {
 
 template <class T>
 LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
-                                  const LatticeOutput<T>& out) {
+                                  const Evaluation<T>& out) {
   const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
   LatticeError error;
   if (tangents)

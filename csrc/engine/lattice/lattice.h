@@ -14,17 +14,10 @@ namespace d3 {
 enum class InstructionSet { best, avx512, avx2, baseline };
 
 template <class T> struct LatticeInput {
-  const T* positions;      // (n_atoms, 3)
-  const T* cell;           // (n_systems, 3, 3), rows are lattice vectors
-  const bool* pbc;         // (n_systems, 3)
-  const int64_t* species;  // (n_atoms)
-  const int64_t* offsets;  // (n_systems + 1), first atom of each system
-  int64_t n_systems;
+  Systems<T> systems;
   const T* damping;  // (n_systems, 4): s6 s8 a1 a2
-  const T* rcov;     // (n_species)
   Tables<T> tables;
-  T cutoff, cn_cutoff, width;
-  bool tail;  // add the isotropic tail beyond the cutoff
+  Range<T> range;
   int threads;
   InstructionSet instruction_set;
   bool gradients;  // else energies and CN alone
@@ -36,17 +29,6 @@ template <class T> struct LatticeInput {
 // along them.
 template <class T> struct LatticeTangents {
   const T *positions, *cell, *damping;
-};
-
-template <class T> struct LatticeOutput {
-  T* energy;    // (n_systems)
-  T* energies;  // (n_atoms)
-  T* cn;        // (n_atoms)
-  T* c6;        // (n_atoms) C6 of each atom with its like
-  T* gradient;  // (n_atoms, 3) dE/dx
-  T* virial;    // (n_systems, 3, 3) sum over pairs of r (x) dE/dr = dE/dstrain
-  T* cell;      // (n_systems, 3, 3) dE/dcell at fixed positions, 0 along non-periodic axes
-  T* damping;   // (n_systems, 4) dE/d(s6 s8 a1 a2)
 };
 
 // What went wrong, for a message; `kind` 0 is success. Atoms count from the first of the system.
@@ -74,7 +56,7 @@ constexpr double most_neighbours = 5e8, most_pairs = 1e14;
 
 template <class T> struct Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
-                               const LatticeOutput<T>& out);
+                               const Evaluation<T>& out);
 };
 
 // A length and a number of cells: far less than an int holds, far more than digits of a position
@@ -87,7 +69,6 @@ bool supported(InstructionSet set);
 
 template <class T> constexpr int lanes = 64 / sizeof(T);  // atoms in a cluster
 constexpr int box_lanes = lanes<float>;                   // boxes are in single precision
-constexpr int max_refs = 7;  // of the published tables; checked by the ops
 
 // Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };

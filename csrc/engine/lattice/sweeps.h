@@ -94,7 +94,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int slot = 0; slot < int(present_.size()); ++slot) {
       Group<T, S>& g = workspace.groups[slot];
       g.list = workspace.tiles[slot].list();
-      g.rc = in_.rcov[present_[cluster.slot]] + in_.rcov[present_[slot]];
+      g.rc = in_.tables.rcov[present_[cluster.slot]] + in_.tables.rcov[present_[slot]];
       g.n_refs = n_refs_[slot];
       if (damped) g.damping = damping(cluster.slot, slot);
     }
@@ -109,7 +109,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int k = 0; k < cluster.count && !stopping(); ++k) {
       CountSums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
-      kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.cn_cutoff),
+      kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.range.cn_cutoff),
                      sums);
       cn_[atom] = sums.cn;
       if (sums.coincident > 1) bad = std::min(bad, atom);
@@ -165,7 +165,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
       kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle,
-                      {in_.cutoff, in_.width}, shell(in_.cutoff), mode, sums);
+                      {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
     return n_;
@@ -190,7 +190,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       const int atom = centre(cluster, k, origin, middle);
       middle.dcn = narrow<S>(dcn_[atom]);
       kernels_.count_gradient(groups, int(present_.size()), this->rows(), middle,
-                              shell(in_.cn_cutoff), sums);
+                              shell(in_.range.cn_cutoff), sums);
       for (int d = 0; d < 3; ++d) gradient_[3 * atom + d] += -sums.gradient[d];
       add_virial(c, atom, A(0.5), sums);
     }

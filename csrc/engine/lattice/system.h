@@ -47,14 +47,14 @@ template <class T, class Types> class System {
   // are all in any case.
   LatticeError prepare(int64_t system, int n_centres = -1) {
     system_ = system;
-    first_ = in_.offsets[system];
-    n_ = int(in_.offsets[system + 1] - first_);
+    first_ = in_.systems.offsets[system];
+    n_ = int(in_.systems.offsets[system + 1] - first_);
     Cell cell;
     for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
     for (int k = 0; k < 3; ++k) {
-      periodic_[k] = in_.pbc[3 * system + k];
+      periodic_[k] = in_.systems.pbc[3 * system + k];
       for (int d = 0; d < 3; ++d) {
-        cell_[k][d] = input(in_.cell, t_cell(), 9 * system + 3 * k + d);
+        cell_[k][d] = input(in_.systems.cell, t_cell(), 9 * system + 3 * k + d);
         cell[k][d] = periodic_[k] ? value(cell_[k][d]) : 0.0;
       }
     }
@@ -65,7 +65,7 @@ template <class T, class Types> class System {
     for (const Point& p : atoms_)
       if (std::abs(p.x[0]) + std::abs(p.x[1]) + std::abs(p.x[2]) > farthest)
         return {LatticeError::too_far, system, p.atom};
-    if (in_.tail && !(periodic_[0] && periodic_[1] && periodic_[2]))
+    if (in_.range.tail && !(periodic_[0] && periodic_[1] && periodic_[2]))
       return {LatticeError::tail_needs_volume, system, 0};
     Frame frame;
     if (!make_frame(cell, periodic_, atoms_, frame))
@@ -73,7 +73,7 @@ template <class T, class Types> class System {
     reciprocal_ = frame.inverse;
     for (Point& p : atoms_)
       if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
-    neighbours_.build(frame, atoms_, lanes<T>, std::max(in_.cutoff, in_.cn_cutoff), 24 * lanes<T>);
+    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), 24 * lanes<T>);
     const bool part = n_centres >= 0 && n_centres < n_,
                repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
@@ -159,9 +159,9 @@ template <class T, class Types> class System {
     n_refs_.clear();
     atoms_.resize(n_);
     for (int i = 0; i < n_; ++i) {
-      const int species = int(in_.species[first_ + i]);
+      const int species = int(in_.systems.species[first_ + i]);
       if (slots_[species] < 0) add_species(species);
-      const T* x = in_.positions + 3 * (first_ + i);
+      const T* x = in_.systems.positions + 3 * (first_ + i);
       atoms_[i] = {{double(x[0]), double(x[1]), double(x[2])}, i, slots_[species], {0, 0, 0}};
     }
   }
@@ -192,7 +192,7 @@ template <class T, class Types> class System {
     const size_t size = set.clusters.size() * n_rows * lanes<T>;
     rows_.assign(size, T(0));
     t_rows_.assign(dual ? size : 0, T(0));
-    const double reach = std::max(in_.cutoff, in_.cn_cutoff);
+    const double reach = in_.range.farthest();
     for (size_t c = 0; c < set.clusters.size(); ++c) {
       const Cluster& cluster = set.clusters[c];
       const double nowhere =

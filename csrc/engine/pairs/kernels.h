@@ -1,31 +1,16 @@
-// Plain structs and launchers: raw pointers, sizes and a thread count, nothing of torch.
-// T is float or double. The pair list is directed: centre i, neighbour j, vector x_j - x_i (+
-// lattice shift), in any order; no reverse pair is assumed. Sums run in double and in an order that
-// the thread count does not change.
+// The kernels on a given list of pairs. Sums run in double and in an order that the thread count
+// does not change.
 #pragma once
 #include <cstdint>
+
+#include "engine/types.h"
 
 namespace d3 {
 
 class Watch;  // see watch.h; null where nobody asks for the work to stop
 
-template <class T> struct PairList {
-  const T* vectors;          // (n_pairs, 3)
-  const int64_t* centre;     // (n_pairs)
-  const int64_t* neighbour;  // (n_pairs)
-  const int64_t* species;    // (n_atoms)
-  int64_t n_pairs, n_atoms;
-};
-
-template <class T> struct Tables {
-  const T* r4r2;    // (n_species)
-  const T* cn_ref;  // (n_species, n_refs), padding < 0
-  const T* c6_ref;  // (n_species, n_species, n_refs, n_refs)
-  int n_species, n_refs;
-};
-
 template <class T> struct CountingInput {
-  PairList<T> list;
+  Pairs<T> list;
   const T* rcov;  // (n_species)
   int n_species;
   T cutoff;
@@ -34,7 +19,7 @@ template <class T> struct CountingInput {
 };
 
 template <class T> struct EnergyInput {
-  PairList<T> list;
+  Pairs<T> list;
   const T* cn;       // (n_atoms)
   const T* damping;  // s6 s8 a1 a2
   Tables<T> tables;
@@ -68,7 +53,7 @@ template <class T> struct Counting {
 template <class T> struct Energy {
   static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
-  static int64_t by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors);
+  static int64_t by_centre(const EnergyInput<T>& in, ByCentre<T> out);
   static int64_t backward(const EnergyInput<T>& in, const T* grad_energy, EnergyGradients<T> out);
   static int64_t double_backward(const EnergyInput<T>& in, const T* grad_energy,
                                  EnergyTangents<T> tangents, T* grad_grad_energy,

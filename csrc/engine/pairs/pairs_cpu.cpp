@@ -85,7 +85,7 @@ template <class V, class T>
 int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end,
                     double* cn, const T* grad_cn, T* grad_vectors) {
   using X = typename V::X;
-  const PairList<T>& list = in.list;
+  const Pairs<T>& list = in.list;
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
     const int64_t i = list.centre[p];
@@ -148,7 +148,7 @@ template <class X> class AtomRows {
   }
 
  private:
-  template <class T> void find_present(const PairList<T>& list, int n_species) {
+  template <class T> void find_present(const Pairs<T>& list, int n_species) {
     slot_.assign(n_species, -1);
     for (int64_t i = 0; i < list.n_atoms; ++i) slot_[list.species[i]] = 0;
     for (int s = 0; s < n_species; ++s)
@@ -199,7 +199,7 @@ template <class T, class V, class X> struct EnergyTask {
 template <class T, class V, class X>
 int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
                      double* grad_cn, double* grad_damping) {
-  const PairList<T>& list = task.in.list;
+  const Pairs<T>& list = task.in.list;
   const int n_refs = task.in.tables.n_refs;
   const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
   int64_t bad = none;
@@ -304,9 +304,9 @@ template <class T> int64_t Energy<T>::forward(const EnergyInput<T>& in, T* energ
   return energy_plain<T>(Wanted::energies, in, energy, nullptr, {});
 }
 
-template <class T>
-int64_t Energy<T>::by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors) {
-  return energy_plain<T>(Wanted::own_slopes, in, energy, nullptr, {by_vectors, by_cn, nullptr});
+template <class T> int64_t Energy<T>::by_centre(const EnergyInput<T>& in, ByCentre<T> out) {
+  const EnergyGradients<T> slopes{out.vectors, out.by_cn, nullptr};
+  return energy_plain<T>(Wanted::own_slopes, in, out.energies, nullptr, slopes);
 }
 
 template <class T>

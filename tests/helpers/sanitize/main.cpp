@@ -111,7 +111,9 @@ template <class T> struct TestTables {
           for (int b = 0; b < n_refs; ++b)
             c6_ref.push_back(T(20.0 * (1 + s) * (1 + t) / (2 + a) / (2 + b)));
   }
-  Tables<T> view() const { return {r4r2.data(), cn_ref.data(), c6_ref.data(), n_species, n_refs}; }
+  Tables<T> view() const {
+    return {rcov.data(), r4r2.data(), cn_ref.data(), c6_ref.data(), n_species, n_refs};
+  }
 };
 
 struct Mode {
@@ -137,24 +139,12 @@ template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError&
   std::vector<T> out[8] = {std::vector<T>(s),     std::vector<T>(n),     std::vector<T>(n),
                            std::vector<T>(n),     std::vector<T>(3 * n), std::vector<T>(9 * s),
                            std::vector<T>(9 * s), std::vector<T>(4 * s)};
-  const LatticeInput<T> in{x.data(),
-                           cell.data(),
-                           reinterpret_cast<const bool*>(b.pbc.data()),
-                           b.species.data(),
-                           b.offsets.data(),
-                           s,
-                           damping.data(),
-                           tables.rcov.data(),
-                           tables.view(),
-                           T(m.cutoff),
-                           T(m.cn_cutoff),
-                           T(m.width),
-                           m.tail,
-                           m.threads,
-                           m.set,
-                           m.gradients,
-                           m.learn,
-                           m.watch};
+  const Systems<T> systems{
+      x.data(),         cell.data(),      reinterpret_cast<const bool*>(b.pbc.data()),
+      b.species.data(), b.offsets.data(), s};
+  const Range<T> range{T(m.cutoff), T(m.cn_cutoff), T(m.width), m.tail};
+  const LatticeInput<T> in{systems, damping.data(), tables.view(), range,  m.threads,
+                           m.set,   m.gradients,    m.learn,       m.watch};
   const LatticeTangents<T> tangents{tx.data(), tc.data(), td.data()};
   error = Lattice<T>::evaluate(in, m.dual ? &tangents : nullptr,
                                {out[0].data(), out[1].data(), out[2].data(), out[3].data(),
@@ -293,8 +283,8 @@ template <class T> void pairs(int n_atoms, int threads) {
           "a good pair refused");
 
   const TestTables<T> tables;
-  const PairList<T> list{vectors.data(), centre.data(), neighbour.data(),
-                         species.data(), n_pairs,       n_atoms};
+  const Pairs<T> list{vectors.data(), centre.data(), neighbour.data(),
+                      species.data(), n_pairs,       n_atoms};
   std::vector<T> cn(n_atoms), energy(n_atoms), one(n_atoms, T(1)), slope(3 * n_pairs),
       along(3 * n_pairs, T(0.1)), by_cn(n_atoms), by_damping(4), tangent4(4, T(0.2)),
       again(n_atoms);

@@ -39,8 +39,8 @@ template <class T, class S> struct CountBody : RunningSums<S, 1> {
   unsigned same = 0;
 
   __device__ CountBody(const LatticeCall<T, S>& c, const Middle<S>& m)
-      : call(c), rcov(c.in.rcov[m.species]) {}
-  __device__ void species(int s) { rc = rcov + call.in.rcov[s]; }
+      : call(c), rcov(c.in.tables.rcov[m.species]) {}
+  __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool>
   __device__ void add(bool inside, S, S, S, S r2, const Neighbour<S>&, const Site<S>&) {
     this->now[0] += select(inside, counting(r2, rc).value, S(T(0)));
@@ -98,7 +98,7 @@ struct EnergyBody : RunningSums<S, energy_columns<mode>> {
   unsigned same = 0;
 
   __device__ EnergyBody(const LatticeCall<T, S>& c, const Middle<S>& m)
-      : call(c), middle(m), cutoff{c.in.cutoff, c.in.width} {}
+      : call(c), middle(m), cutoff{c.in.range.cutoff, c.in.range.width} {}
 
   // Constants against a species: the C6 row of this lane's atom and its derivative, the damping.
   __device__ void species(int s) {
@@ -151,8 +151,8 @@ template <class T, class S> struct CountGradientBody : RunningSums<S, 9> {
   unsigned same = 0;
 
   __device__ CountGradientBody(const LatticeCall<T, S>& c, const Middle<S>& m)
-      : call(c), rcov(c.in.rcov[m.species]), dcn(m.site.dcn) {}
-  __device__ void species(int s) { rc = rcov + call.in.rcov[s]; }
+      : call(c), rcov(c.in.tables.rcov[m.species]), dcn(m.site.dcn) {}
+  __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool with_virial>
   __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n, const Site<S>& arm) {
     const S f = select(inside, counting(r2, rc).slope_over_r * (dcn + n.site.dcn), S(T(0)));

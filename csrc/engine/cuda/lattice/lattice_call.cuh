@@ -71,7 +71,7 @@ template <class T, class S> struct LatticeCall {
   static constexpr bool dual = !std::is_same_v<S, T>;
   LatticeInput<T> in;
   LatticeTangents<T> tangents;
-  LatticeOutput<T> out;
+  Evaluation<T> out;
   SortedAtoms atoms;
   int64_t n_atoms, max_clusters;
   LatticeState* state;
@@ -94,18 +94,18 @@ template <class T, class S> struct LatticeCall {
       return A(values[k]);
   }
   __device__ A position(int64_t atom, int d) const {
-    return input(in.positions, tangents.positions, 3 * atom + d);
+    return input(in.systems.positions, tangents.positions, 3 * atom + d);
   }
   __device__ A damping(int64_t system, int k) const {
     return input(in.damping, tangents.damping, 4 * system + k);
   }
   __device__ A cell(int64_t system, int k, int d) const {
-    return input(in.cell, tangents.cell, 9 * system + 3 * k + d);
+    return input(in.systems.cell, tangents.cell, 9 * system + 3 * k + d);
   }
 
   // The clusters of a system are [first_cluster(b), first_cluster(b + 1)).
   __device__ int first_cluster(int64_t system) const {
-    const int64_t place = in.offsets[system];
+    const int64_t place = in.systems.offsets[system];
     return place < n_atoms ? atoms.clusters[place] - 1 : atoms.clusters[n_atoms - 1];
   }
 };
@@ -113,7 +113,7 @@ template <class T, class S> struct LatticeCall {
 // Clusters, at most: full ones, and one more for each species of each system.
 template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_atoms) {
   const int64_t species = in.tables.n_species < n_atoms ? in.tables.n_species : n_atoms;
-  const int64_t bound = n_atoms / cluster_atoms + in.n_systems * species + 1;
+  const int64_t bound = n_atoms / cluster_atoms + in.systems.n_systems * species + 1;
   return bound < n_atoms ? bound : n_atoms;
 }
 
@@ -124,7 +124,7 @@ template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
   const int64_t n = c.n_atoms, m = c.max_clusters = cluster_bound(c.in, n);
   Arena arena(start);
   c.state = arena.take<LatticeState>(1);
-  c.frames = arena.take<SystemFrame>(c.in.n_systems);
+  c.frames = arena.take<SystemFrame>(c.in.systems.n_systems);
   c.boxes = arena.take<ClusterBox>(m);
   c.infos = arena.take<ClusterInfo>(m);
   c.supers = arena.take<SuperBox>(blocks_for(m, 32));
@@ -135,7 +135,7 @@ template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
   c.c6 = arena.take<A>(n);
   c.gradient = arena.take<A>(3 * n);
   c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
-  const int64_t tail = c.in.tail ? max_refs * m : 0;
+  const int64_t tail = c.in.range.tail ? max_refs * m : 0;
   c.tail_weights = arena.take<A>(tail);
   c.tail_rows = arena.take<A>(tail);
   return arena.used();

@@ -36,7 +36,7 @@ template <class T> struct CudaLattice {
   static void starts(const int64_t* sorted, int64_t n_atoms, cudaStream_t stream, int* starts);
   static void evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                        int64_t n_atoms, SortedAtoms sorted, void* scratch, cudaStream_t stream,
-                       const LatticeOutput<T>& out);
+                       const Evaluation<T>& out);
   // Gradients of every system, of its atoms, cell and damping, times a number of the system.
   static void scale(const int64_t* offsets, int64_t n_systems, int64_t n_atoms, const T* by,
                     const ScaledGradients<const T>& from, cudaStream_t stream,

@@ -64,24 +64,24 @@ template <class T>
 __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
                             SystemFrame* frames) {
   const int64_t b = thread_index();
-  if (b >= in.n_systems) return;
+  if (b >= in.systems.n_systems) return;
   SystemFrame f;
   for (int k = 0; k < 3; ++k) {
-    f.periodic[k] = in.pbc[3 * b + k];
+    f.periodic[k] = in.systems.pbc[3 * b + k];
     f.origin[k] = 0;
     for (int d = 0; d < 3; ++d)
-      f.cell[k][d] = f.periodic[k] ? double(in.cell[9 * b + 3 * k + d]) : 0.0;
+      f.cell[k][d] = f.periodic[k] ? double(in.systems.cell[9 * b + 3 * k + d]) : 0.0;
   }
   const bool bulk = f.periodic[0] && f.periodic[1] && f.periodic[2];
-  f.bad = !invert(f) || (in.tail && !bulk);
+  f.bad = !invert(f) || (in.range.tail && !bulk);
   f.coincident = 0;
-  const int64_t first = in.offsets[b], last = in.offsets[b + 1];
+  const int64_t first = in.systems.offsets[b], last = in.systems.offsets[b + 1];
   const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) &&
-                      (b + 1 < in.n_systems || last == n_atoms);
+                      (b + 1 < in.systems.n_systems || last == n_atoms);
   if (!rising) atomicOr(&state->bad, 1u);
   if (rising && first < last) {
     int shift[3];
-    for (int d = 0; d < 3; ++d) f.origin[d] = in.positions[3 * first + d];
+    for (int d = 0; d < 3; ++d) f.origin[d] = in.systems.positions[3 * first + d];
     f.bad = f.bad || !wrap(f, f.origin, shift);
   }
   frames[b] = f;
@@ -120,14 +120,14 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
                           SystemFrame* frames, int64_t* keys) {
   const int64_t i = thread_index();
   if (i >= n_atoms) return;
-  const int64_t system = system_of(in.offsets, in.n_systems, i);
+  const int64_t system = system_of(in.systems.offsets, in.systems.n_systems, i);
   SystemFrame& f = frames[system];
   double x[3];
   int shift[3];
-  for (int d = 0; d < 3; ++d) x[d] = in.positions[3 * i + d];
+  for (int d = 0; d < 3; ++d) x[d] = in.systems.positions[3 * i + d];
   const bool near = fabs(x[0]) + fabs(x[1]) + fabs(x[2]) <= farthest;  // false for NaN
   if (!near || !wrap(f, x, shift)) atomicOr(&f.bad, 1u);
-  int64_t species = in.species[i];
+  int64_t species = in.systems.species[i];
   if (uint64_t(species) >= uint64_t(in.tables.n_species)) {
     atomicOr(&state->bad, 1u);
     species = 0;
@@ -135,7 +135,7 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
   unsigned cell[3];
   constexpr int cells = 1 << curve_bits;
   for (int d = 0; d < 3; ++d) {
-    const double c = floor((x[d] - f.origin[d]) * (32 / double(in.cutoff))) + cells / 2;
+    const double c = floor((x[d] - f.origin[d]) * (32 / double(in.range.cutoff))) + cells / 2;
     cell[d] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
   }
   keys[i] = (((system << species_bits) + species) << group_shift) + curve_place(cell);
@@ -172,7 +172,7 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
   const int64_t atom = member ? c.atoms.order[p] : 0;
   double x[3] = {0, 0, 0};
   int shift[3] = {0, 0, 0};
-  for (int d = 0; d < 3 && member; ++d) x[d] = c.in.positions[3 * atom + d];
+  for (int d = 0; d < 3 && member; ++d) x[d] = c.in.systems.positions[3 * atom + d];
   if (member) wrap(f, x, shift);
   ClusterBox box;
   ClusterInfo info;
@@ -243,8 +243,8 @@ void CudaLattice<T>::keys(const LatticeInput<T>& in, int64_t n_atoms, void* scra
   c.n_atoms = n_atoms;
   place(c, scratch);
   check_cuda(cudaMemsetAsync(c.state, 0, sizeof(LatticeState), stream));
-  launch(make_frames<T>, blocks_for(in.n_systems, lattice_threads), lattice_threads, 0, stream, in,
-         n_atoms, c.state, c.frames);
+  launch(make_frames<T>, blocks_for(in.systems.n_systems, lattice_threads), lattice_threads, 0,
+         stream, in, n_atoms, c.state, c.frames);
   launch(make_keys<T>, blocks_for(n_atoms, lattice_threads), lattice_threads, 0, stream, in,
          n_atoms, c.state, c.frames, keys);
 }

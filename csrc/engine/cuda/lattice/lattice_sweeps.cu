@@ -14,9 +14,9 @@ template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
-  if (!make_middle(c, c.in.cn_cutoff, m)) return;
+  if (!make_middle(c, c.in.range.cn_cutoff, m)) return;
   CountBody<T, S> body(c, m);
-  meet_all(c, m, c.in.cn_cutoff, body);
+  meet_all(c, m, c.in.range.cn_cutoff, body);
   const A totals[2] = {body.total[0], A(double(body.same))};
   const A* sums = gather(m, totals);
   if (threadIdx.x >= unsigned(m.count)) return;
@@ -52,9 +52,9 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
     energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
-  if (!make_middle(c, c.in.cutoff, m)) return;
+  if (!make_middle(c, c.in.range.cutoff, m)) return;
   EnergyBody<T, S, mode, R, smooth> body(c, m);
-  meet_all(c, m, c.in.cutoff, body);
+  meet_all(c, m, c.in.range.cutoff, body);
   const A* sums = gather(m, body.total);
   const A half(-0.5);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
@@ -81,9 +81,9 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
     count_gradient_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   Middle<S> m;
-  if (!make_middle(c, c.in.cn_cutoff, m)) return;
+  if (!make_middle(c, c.in.range.cn_cutoff, m)) return;
   CountGradientBody<T, S> body(c, m);
-  meet_all(c, m, c.in.cn_cutoff, body);
+  meet_all(c, m, c.in.range.cn_cutoff, body);
   A* sums = gather(m, body.total);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
   const int t = threadIdx.x;
@@ -194,7 +194,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
     launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads,
            shared(n_energy_columns), stream, c);
   else if constexpr (!dual) {
-    const bool smooth = c.in.width > 0;
+    const bool smooth = c.in.range.width > 0;
     if (!c.in.gradients)
       launch(energy_sweep<R, true, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream,
              c);
@@ -205,7 +205,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
       launch(energy_sweep<R, false, EnergyMode::gradient, T, S>, blocks, threads,
              shared(of_damping), stream, c);
   }
-  if (c.in.tail) add_tail<R>(c, stream);
+  if (c.in.range.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
   launch(publish_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
 }
@@ -213,7 +213,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
 template <class T, class S>
 void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents, int64_t n_atoms,
                   const SortedAtoms& sorted, void* scratch, cudaStream_t stream,
-                  const LatticeOutput<T>& out) {
+                  const Evaluation<T>& out) {
   LatticeCall<T, S> c{in, tangents, out, sorted, n_atoms};
   place(c, scratch);
   check_cuda(cudaMemsetAsync(
@@ -221,8 +221,9 @@ void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents,
   if (n_atoms > 0) find_clusters(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == 5) sweep<5>(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == max_refs) sweep<max_refs>(c, stream);
-  const int threads = n_atoms > 4096 * in.n_systems ? n_parts * warp_lanes : 128;
-  launch(publish_systems<T, S>, in.n_systems, threads, sizeof(Wide<S>) * n_parts, stream, c);
+  const int threads = n_atoms > 4096 * in.systems.n_systems ? n_parts * warp_lanes : 128;
+  launch(publish_systems<T, S>, in.systems.n_systems, threads, sizeof(Wide<S>) * n_parts, stream,
+         c);
 }
 
 }  // namespace
@@ -238,7 +239,7 @@ size_t CudaLattice<T>::scratch(const LatticeInput<T>& in, int64_t n_atoms, bool 
 template <class T>
 void CudaLattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                               int64_t n_atoms, SortedAtoms sorted, void* scratch,
-                              cudaStream_t stream, const LatticeOutput<T>& out) {
+                              cudaStream_t stream, const Evaluation<T>& out) {
   if (tangents)
     evaluate_all<T, Dual<T>>(in, *tangents, n_atoms, sorted, scratch, stream, out);
   else
@@ -249,9 +250,9 @@ template size_t CudaLattice<float>::scratch(const LatticeInput<float>&, int64_t,
 template size_t CudaLattice<double>::scratch(const LatticeInput<double>&, int64_t, bool);
 template void CudaLattice<float>::evaluate(const LatticeInput<float>&,
                                            const LatticeTangents<float>*, int64_t, SortedAtoms,
-                                           void*, cudaStream_t, const LatticeOutput<float>&);
+                                           void*, cudaStream_t, const Evaluation<float>&);
 template void CudaLattice<double>::evaluate(const LatticeInput<double>&,
                                             const LatticeTangents<double>*, int64_t, SortedAtoms,
-                                            void*, cudaStream_t, const LatticeOutput<double>&);
+                                            void*, cudaStream_t, const Evaluation<double>&);
 
 }  // namespace d3

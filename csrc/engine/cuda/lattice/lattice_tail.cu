@@ -126,11 +126,11 @@ template <int R, class T, class S> __global__ void share_tail(LatticeCall<T, S> 
 }
 
 template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cudaStream_t stream) {
-  const TailIntegrals integrals = tail_integrals(c.in.cutoff, c.in.width);
+  const TailIntegrals integrals = tail_integrals(c.in.range.cutoff, c.in.range.width);
   const size_t shared = sizeof(Wide<S>) * n_tail_sums * (lattice_threads / warp_lanes);
   launch(sum_weights<R, T, S>, blocks_for(c.max_clusters * warp_lanes, lattice_threads),
          lattice_threads, 0, stream, c);
-  launch(make_rows<R, T, S>, c.in.n_systems, lattice_threads, shared, stream, c, integrals);
+  launch(make_rows<R, T, S>, c.in.systems.n_systems, lattice_threads, shared, stream, c, integrals);
   launch(share_tail<R, T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0, stream,
          c);
 }

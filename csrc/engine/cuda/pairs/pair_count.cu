@@ -10,7 +10,7 @@ template <class V, class T>
 __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* state,
                            const int64_t* rows, double* sums, const T* grad_cn, T* grad_vectors) {
   using X = typename V::X;
-  const PairList<T>& list = in.list;
+  const Pairs<T>& list = in.list;
   const bool sorted = state && state->sorted();
   const int64_t warp = thread_index() / warp_lanes,
                 warps = sorted ? list.n_atoms : thread_count() / warp_lanes;
@@ -58,7 +58,7 @@ struct CountScratch {
 template <class V, class T>
 void count(const CountingInput<T>& in, V vectors, void* memory, cudaStream_t stream, T* cn,
            const T* grad_cn, T* grad_vectors) {
-  const PairList<T>& list = in.list;
+  const Pairs<T>& list = in.list;
   const CountScratch s(memory, list.n_atoms);
   check_cuda(cudaMemsetAsync(s.state, 0, s.zeroed, stream));
   launch(inspect<false, V, T>, inspect_blocks(list.n_pairs, list.n_atoms), pair_threads, 0, stream,

@@ -77,7 +77,7 @@ template <int R, bool slopes, class V, class T>
 void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
           EnergyGradients<T> out) {
   using X = typename V::X;
-  const PairList<T>& list = c.in.list;
+  const Pairs<T>& list = c.in.list;
   const EnergySizes sizes = place(c, memory, energy != nullptr, slopes);
   const int64_t atom_blocks = blocks_for(list.n_atoms, pair_threads);
   const int warps = row_warps<X>(c.in.tables.n_species), rows_threads = warp_lanes * warps;
@@ -139,10 +139,11 @@ void CudaEnergy<T>::forward(const EnergyInput<T>& in, void* scratch, cudaStream_
 
 template <class T>
 void CudaEnergy<T>::by_centre(const EnergyInput<T>& in, void* scratch, cudaStream_t stream,
-                              T* energy, T* by_cn, T* by_vectors) {
+                              ByCentre<T> out) {
   auto call = plain_call<T>(in, nullptr);
   call.own = true;
-  walk_any<true>(call, scratch, stream, energy, EnergyGradients<T>{by_vectors, by_cn, nullptr});
+  const EnergyGradients<T> slopes{out.vectors, out.by_cn, nullptr};
+  walk_any<true>(call, scratch, stream, out.energies, slopes);
 }
 
 template <class T>

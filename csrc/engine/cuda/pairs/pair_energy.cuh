@@ -109,7 +109,7 @@ __device__ inline void sum_damping(EnergyPart& part, double* out) {
 template <int R, bool slopes, class V, class T> __global__ void energy_rows(EnergyCall<V, T> c) {
   using X = typename V::X;
   if (!c.state->sorted()) return;
-  const PairList<T>& list = c.in.list;
+  const Pairs<T>& list = c.in.list;
   const int n_species = c.in.tables.n_species;
   const int64_t i = thread_index() / warp_lanes;
   const bool symmetric = c.state->symmetric(), gathered = symmetric || c.own;
@@ -142,7 +142,7 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
 template <int R, bool slopes, class V, class T>
 __global__ void energy_scattered(EnergyCall<V, T> c) {
   if (c.state->sorted()) return;
-  const PairList<T>& list = c.in.list;
+  const Pairs<T>& list = c.in.list;
   EnergyPart total;
   for (int64_t p = thread_index(); p < list.n_pairs; p += thread_count()) {
     const Ends e = ends_of(list, list.centre[p], list.neighbour[p], c.in.tables.n_species);

@@ -43,7 +43,7 @@ struct Ends {
 };
 
 template <class T>
-__device__ inline Ends ends_of(const PairList<T>& list, int64_t i, int64_t j, int n_species) {
+__device__ inline Ends ends_of(const Pairs<T>& list, int64_t i, int64_t j, int n_species) {
   Ends e{i, j, 0, 0, uint64_t(i) < uint64_t(list.n_atoms) && uint64_t(j) < uint64_t(list.n_atoms)};
   if (!e.ok) return e;
   const int64_t s = list.species[i], t = list.species[j];
@@ -69,7 +69,7 @@ struct Share {
 };
 
 template <class T>
-__device__ inline Share share_of(const PairList<T>& list, const int64_t* rows, bool sorted,
+__device__ inline Share share_of(const Pairs<T>& list, const int64_t* rows, bool sorted,
                                  int64_t warp, int64_t warps) {
   if (sorted) return {rows[warp], warp + 1 < list.n_atoms ? rows[warp + 1] : list.n_pairs};
   return {list.n_pairs * warp / warps, list.n_pairs * (warp + 1) / warps};
@@ -77,7 +77,7 @@ __device__ inline Share share_of(const PairList<T>& list, const int64_t* rows, b
 
 // Also notes which species occur, where `present` is given, and hashes the pairs where `with_hash`.
 template <bool with_hash, class V, class T>
-__global__ void inspect(PairList<T> list, V vectors, int n_species, ListState* state, int* present,
+__global__ void inspect(Pairs<T> list, V vectors, int n_species, ListState* state, int* present,
                         int64_t* rows) {
   bool unsorted = false, bad = false;
   unsigned long long hash = 0;

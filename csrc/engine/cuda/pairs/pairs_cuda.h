@@ -28,8 +28,8 @@ template <class T> struct CudaCounting {
 template <class T> struct CudaEnergy {
   static size_t scratch(const EnergyInput<T>& in);
   static void forward(const EnergyInput<T>& in, void* scratch, cudaStream_t stream, T* energy);
-  static void by_centre(const EnergyInput<T>& in, void* scratch, cudaStream_t stream, T* energy,
-                        T* by_cn, T* by_vectors);
+  static void by_centre(const EnergyInput<T>& in, void* scratch, cudaStream_t stream,
+                        ByCentre<T> out);
   static void backward(const EnergyInput<T>& in, void* scratch, cudaStream_t stream,
                        const T* grad_energy, EnergyGradients<T> out);
   static void double_backward(const EnergyInput<T>& in, void* scratch, cudaStream_t stream,

@@ -1,0 +1,71 @@
+// The values that cross the walls of the engine: raw pointers and sizes, nothing of torch, the same
+// on a CPU and on a GPU. T is float or double.
+//
+// Signs: a pair vector points from the centre i to the neighbour j, r_ij = x_j - x_i + S . cell
+// with lattice vectors as the rows of cell; forces are minus the gradients, and the virial is the
+// sum of r (x) dE/dr over the pairs, which is the derivative of the energy by a strain.
+#pragma once
+#include <cstdint>
+
+namespace d3 {
+
+constexpr int max_refs = 7;  // references of an element in the published tables; checked by the ops
+
+// Structures of a batch, their atoms one after the other.
+template <class T> struct Systems {
+  const T* positions;      // (n_atoms, 3)
+  const T* cell;           // (n_systems, 3, 3), rows are lattice vectors
+  const bool* pbc;         // (n_systems, 3)
+  const int64_t* species;  // (n_atoms), index into the tables
+  const int64_t* offsets;  // (n_systems + 1), first atom of each system
+  int64_t n_systems;
+};
+
+// A directed list of pairs, in any order; no reverse pair is assumed.
+template <class T> struct Pairs {
+  const T* vectors;          // (n_pairs, 3)
+  const int64_t* centre;     // (n_pairs)
+  const int64_t* neighbour;  // (n_pairs)
+  const int64_t* species;    // (n_atoms), index into the tables
+  int64_t n_pairs, n_atoms;
+};
+
+// Data of the elements.
+template <class T> struct Tables {
+  const T* rcov;    // (n_species), covalent radii with the 4/3; null where only energies are asked
+  const T* r4r2;    // (n_species), Q
+  const T* cn_ref;  // (n_species, n_refs), padding < 0
+  const T* c6_ref;  // (n_species, n_species, n_refs, n_refs)
+  int n_species, n_refs;
+};
+
+// How far the dispersion reaches.
+template <class T> struct Range {
+  T cutoff;     // of the energy
+  T cn_cutoff;  // of the coordination number
+  T width;      // of the smooth switch before the cutoff; 0 cuts off hard
+  bool tail;    // add the isotropic energy beyond the cutoff
+
+  T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
+};
+
+// Everything that is known of a batch of structures.
+template <class T> struct Evaluation {
+  T* energy;    // (n_systems)
+  T* energies;  // (n_atoms), the share of each atom
+  T* cn;        // (n_atoms)
+  T* c6;        // (n_atoms), of each atom with its like
+  T* gradient;  // (n_atoms, 3), dE/dx
+  T* virial;    // (n_systems, 3, 3)
+  T* cell;      // (n_systems, 3, 3), dE/dcell at fixed positions, 0 along axes without pbc
+  T* damping;   // (n_systems, 4), dE/d(s6 s8 a1 a2)
+};
+
+// Energies of the centres of a list, and what moves each of them.
+template <class T> struct ByCentre {
+  T* energies;  // (n_atoms), E_i
+  T* by_cn;     // (n_atoms), dE_i/dCN_i, the CN of the neighbours held
+  T* vectors;   // (n_pairs, 3), dE_i/dr_ij
+};
+
+}  // namespace d3
