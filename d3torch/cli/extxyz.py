@@ -91,9 +91,9 @@ class TextFrame:
             start += int(width)
         return columns
 
-    def keys(self) -> list[str]:
-        """Keys of the comment."""
-        return [*self._fields()]
+    def valued(self) -> list[str]:
+        """Keys of the comment that have a value; words alone have none."""
+        return [key for key, (start, _) in self._fields().items() if start >= 0]
 
     def names(self) -> list[str]:
         """Keys of the comment, and properties of the atoms.
