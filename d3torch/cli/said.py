@@ -79,6 +79,7 @@ UNREAD = {
     "nwchem-in": (r"^\s*system\s+surface\b", "a crystal or a molecule"),  # gamma as radians
     "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)).*", "all atoms in the list"),
     "lammps-data": (r"units\s*=\s*(?!metal|real)\w+", "lengths in angstrom"),
+    "sdf": (r"^\$\$\$\$\s+\S.*", "one molecule"),
     "lammps-dump-text": (r"^ITEM: UNITS\s+(?!metal|real)\w+", "lengths in angstrom"),
 }
 """What ASE's reader of a format skips and D3 needs: a pattern, and what is expected instead."""
@@ -174,11 +175,14 @@ def _occupancy_problem(atoms: Any) -> str | None:
 
 
 def _name_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | None:
-    """An atom whose name begins like two elements, where the name is all there is."""
+    """An atom whose name begins like two elements or with none, where the name is all there is."""
     for name, symbol in _names(form, text, atoms) if form in FROM_NAMES else ():
         one, two = name[:1], name[:2].capitalize()
         sure = symbol in (two, None) and not name[:2].isupper()
-        if len(two) == 2 and one in SYMBOLS and two in SYMBOLS and not sure:
+        both = len(two) == 2 and one in SYMBOLS and two in SYMBOLS
+        first = name.lstrip("0123456789")[:2].capitalize()
+        neither = symbol not in (None, "X", first[:1], first)
+        if neither or (both and not sure):
             read = "" if symbol is None else f", read as {symbol}"
             return f"expected a column of elements, got the name {name!r}{read}"
     return None

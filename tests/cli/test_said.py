@@ -49,6 +49,15 @@ GRO = """x
 
 RES = "TITL x\nCELL 1 4 4 4 90 90 90\nLATT {}\nSFAC Na Cl\nNa 1 0 0 0 1.0\nCl 2 .5 .5 .5 1.0\nEND\n"
 
+SDF = """
+ x
+
+  1  0  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 Ar  0  0
+M  END
+$$$$
+"""
+
 CONFIG = "x\n 0 1 2\n 5 0 0\n 0 5 0\n 0 0 5\n{} 1\n 0 0 0\n{} 2\n 2.5 0 0\n"
 
 HSD = """Geometry = {{
@@ -144,6 +153,8 @@ REFUSED = {
     "dummy cell": ("a.pdb", CRYST1.format(1) + SALT_PDB + "END\n"),
     "PDB without elements": ("a.pdb", ATOM.format(1, "CA", "ALA", 0, 0, 0, 1, "")),
     "GROMACS, NA is not N": ("a.gro", GRO.format("NA", "CL") + " 0.6 0.6 0.6\n"),
+    "GROMACS, MW is not W": ("a.gro", GRO.format("OW", "MW") + " 0.6 0.6 0.6\n"),
+    "SDF, two molecules": ("a.sdf", SDF * 2),
     "DL_POLY, CL is not C": ("CONFIG", CONFIG.format("NA", "CL")),
     "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
     "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
@@ -196,7 +207,9 @@ TAKEN = {
     "DFTB+": ("dftb.hsd", HSD.format("Yes"), "T T T"),
     "PDB": ("a.pdb", CRYST1.format(6) + SALT_PDB + "ENDMDL\nEND\n", "T T T"),
     "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
+    "SDF, one molecule": ("a.sdf", SDF + "\n", "none"),
     "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
+    "GROMACS, a number first": ("a.gro", GRO.format("1HB", "2HB") + " 0.6 0.6 0.6\n", "T T T"),
     "DL_POLY": ("CONFIG", CONFIG.format("Na+", "Cl-"), "T T T"),
     "CIF with deuterium": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 1\nB .5 .5 .5 D 1"), "T T T"),
     "CIF with labels": ("a.cif", CIF.format(SITE + "Na1 0 0 0\nCl1 .5 .5 .5"), "T T T"),
