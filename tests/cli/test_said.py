@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import ase.io
@@ -259,6 +260,24 @@ def test_types_become_elements(tmp_path, monkeypatch, capsys):
     ]
     assert {frame["formula"] for frame in found} == {"ClNa"}
     assert [frame["energy"] for frame in found] == pytest.approx([found[1]["energy"]] * 6)
+
+
+@pytest.mark.parametrize("name", ["data.salt", "salt.data", "salt.lmp", "salt.data.gz"])
+def test_a_data_file_of_lammps_may_have_any_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    text = data(masses=(22.99, 35.45)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert energy(capsys, name)["formula"] == "ClNa"
+    assert energy(capsys, name, "--elements", "Na", "Cl")["pbc"] == [True] * 3
+
+
+@pytest.mark.parametrize("symbol", ["6", "C1", "Ow"])
+def test_a_name_that_is_no_symbol_is_named(tmp_path, monkeypatch, capsys, symbol):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.xyz").write_text(f"1\n\n{symbol} 0 0 0\n")
+    assert main(["energy", "a.xyz"]) == 1
+    words = f"frame 0: expected chemical symbols, got '{symbol}'"
+    assert capsys.readouterr().err == f"d3torch: a.xyz: {words}\n"
 
 
 def test_elements_where_the_file_has_no_types(tmp_path, monkeypatch, capsys):
