@@ -87,6 +87,19 @@ def check_pairs(vectors: Tensor, pairs: Tensor, n_atoms: int) -> None:
         )
 
 
+def check_species(species: Tensor, n_species: int) -> None:
+    """Refuse species indices out of range, as the kernels do.
+
+    Raises:
+        IndexError: for an index outside [0, n_species).
+    """
+    outside = (species < 0) | (species >= n_species)
+    if _occurs(outside):
+        atom = int(outside.to(torch.uint8).argmax())
+        found = f"{int(species[atom])} for atom {atom}"
+        raise IndexError(f"d3torch: expected species indices in [0, {n_species}), got {found}.")
+
+
 def squared_lengths(vectors: Tensor) -> Tensor:
     """Squared lengths of pair vectors; NaN for a length of 0 that could not be refused."""
     r2 = (vectors**2).sum(dim=1)
@@ -98,6 +111,7 @@ def coordination_number(
 ) -> Tensor:
     """CN_i = sum_j 1/(1 + exp(-16 (R_ij/r_ij - 1))), as in :mod:`d3torch.ops`."""
     check_pairs(vectors, pairs, species.shape[0])
+    check_species(species, rcov.shape[0])
     r = torch.sqrt(squared_lengths(vectors))
     radii = rcov[species[pairs[0]]] + rcov[species[pairs[1]]]
     count = torch.sigmoid(16.0 * (radii / r - 1.0))
@@ -131,6 +145,7 @@ def dispersion_energy(
 ) -> Tensor:
     """E_i = -1/2 sum_j C6_ij [s6/(r^6 + R0^6) + ...] sw, as in :mod:`d3torch.ops`."""
     check_pairs(vectors, pairs, species.shape[0])
+    check_species(species, tables.r4r2.shape[0])
     i, j = pairs[0], pairs[1]
     s_i, s_j = species[i], species[j]
     w = reference_weights(cn, tables.cn_ref[species])

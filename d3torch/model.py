@@ -290,11 +290,15 @@ class D3BJ(CheckedState):
         """The functional that the damping is of."""
         return {"xc": self.xc}
 
-    def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Refuse other elements, units and references by the tables in a state."""
-        if any(prefix + name in given for name in (*TABLES, *DampingParameters._fields)):
+    def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Refuse other elements, units and references, and rounded ones, by the tables."""
+        if any(prefix + name in given for name in TABLES):
             tables = scaled_tables(self.elements, self.reference, get_units(self.units))
             refuse_other_tables({"numbers": self.elements, **tables}, given, prefix)
+
+    def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Warn if there is anything of this module in a state."""
+        if any(prefix + name in given for name in (*TABLES, *DampingParameters._fields)):
             warn_of_missing(self.checked_settings())
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:

@@ -30,8 +30,11 @@ class CheckedState(nn.Module):
         """Attributes that go with the tensors of a state, and are taken from it."""
         return {}
 
+    def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
+        """Refuse, by its tensors, the state of another module, or one that was rounded."""
+
     def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Refuse, by its tensors, the state of another module that does not tell its settings."""
+        """Say what is taken where a state does not tell its settings."""
 
     def get_extra_state(self) -> Tensor:
         """Settings as JSON in bytes, uint8: a tensor, which every format of weights can hold."""
@@ -52,7 +55,8 @@ class CheckedState(nn.Module):
     def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + EXTRA in given:
             refuse_others(self.checked_settings(), unpacked(given[prefix + EXTRA]))
-        elif any(name.startswith(prefix) for name in given):
+        self.check_tables(given, prefix)
+        if prefix + EXTRA not in given and any(name.startswith(prefix) for name in given):
             self.check_older(given, prefix)
             given[prefix + EXTRA] = self.get_extra_state()
         super()._load_from_state_dict(given, prefix, *rest)
@@ -65,7 +69,7 @@ def unpacked(extra: object) -> dict[str, Any]:
         ValueError: for something else.
     """
     try:
-        found = json.loads(bytes(extra.tolist()))  # type: ignore[attr-defined]
+        found = json.loads(bytes(round(x) for x in extra.tolist()))  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
         found = None
     if not isinstance(found, dict):
@@ -107,7 +111,7 @@ def refuse_other_tables(own: Mapping[str, Any], given: Mapping[str, Any], prefix
             shown = f" {list(values)}" if name == "numbers" else " of this module"
             raise ValueError(
                 f"expected a state with {name}{shown}, "
-                "got one of other elements, units or reference"
+                "got one of other elements, units or reference, or rounded beyond float32"
             )
 
 

@@ -38,7 +38,8 @@ def _format(old: str, change: float) -> str:
 def reader_words(form: str, error: Exception) -> str:
     """The sentence about what a reader of ASE raised."""
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if isinstance(key, str) and re.fullmatch("[A-Za-z]{1,3}", key):
+    symbol = "[A-Za-z0-9]{1,5}" if form in ("xyz", "extxyz") else "[A-Za-z]{1,3}"
+    if isinstance(key, str) and re.fullmatch(symbol, key):
         hint = ": hydrogen, whatever its mass, is H" if key in ("D", "T") else ""
         return f"expected chemical symbols, got {key!r}{hint}"
     kind, words = type(error).__name__, one_line(error)
@@ -91,9 +92,9 @@ class TextFrame:
             start += int(width)
         return columns
 
-    def keys(self) -> list[str]:
-        """Keys of the comment."""
-        return [*self._fields()]
+    def valued(self) -> list[str]:
+        """Keys of the comment that have a value; words alone have none."""
+        return [key for key, (start, _) in self._fields().items() if start >= 0]
 
     def names(self) -> list[str]:
         """Keys of the comment, and properties of the atoms.

@@ -57,6 +57,17 @@ class Keys(NamedTuple):
         """The kind and the name of each label."""
         return [(kind, key) for kind, keys in self._asdict().items() for key in keys]
 
+    def check(self) -> None:
+        """Refuse a name that is given twice, for one kind or two: it would be treated twice.
+
+        Raises:
+            ValueError: naming it.
+        """
+        names = [key for _, key in self.kinds()]
+        twice = next((key for key in names if names.count(key) > 1), None)
+        if twice is not None:
+            raise ValueError(f"expected each label once, got {twice} twice")
+
 
 class Labels:
     """D3(BJ) taken out of the labels of frames, or put back.
@@ -251,7 +262,10 @@ def run_labels(args: argparse.Namespace) -> int:
     for module in ("ase", "tqdm"):
         import_extra(module, "cli")
     names = ["xc", "cutoff", "cn_cutoff", "width", "reference", "preset"]
+    given = {name: tuple(getattr(args, f"{name}_key") or ()) for name in Keys._fields}
+    keys = Keys()._replace(**{name: each for name, each in given.items() if each})
     try:
+        keys.check()
         check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
         calculator = calculator_of(**{name: getattr(args, name) for name in names})
@@ -259,8 +273,6 @@ def run_labels(args: argparse.Namespace) -> int:
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
-    given = {name: tuple(getattr(args, f"{name}_key") or ()) for name in Keys._fields}
-    keys = Keys()._replace(**{name: each for name, each in given.items() if each})
     labels = Labels(args.action, calculator, keys, [key for each in given.values() for key in each])
     try:
         with output:

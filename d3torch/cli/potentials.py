@@ -27,7 +27,8 @@ def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
         return
     yield thing
     for value in vars(thing).values() if hasattr(thing, "__dict__") else ():
-        for held in value if isinstance(value, list | tuple) else [value]:
+        several = value.values() if isinstance(value, dict) else value
+        for held in several if isinstance(value, list | tuple | dict) else [value]:
             kinds = (held, "calculate"), (held, "calcs")  # a calculator, the mixer of a sum
             if isinstance(held, torch.nn.Module) or any(hasattr(*kind) for kind in kinds):
                 yield from _parts(held, seen)

@@ -113,7 +113,7 @@ def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fra
 
 def frame_problem(text: TextFrame, atoms: Any) -> str | None:
     """What is wrong with what ASE made of a frame of an extxyz file, as a sentence."""
-    said = comment_problem(text.keys(), text.comment, atoms)
+    said = comment_problem(text.valued(), text.comment, atoms)
     return said or atoms_problem("extxyz", lambda _: text.text(), atoms)
 
 

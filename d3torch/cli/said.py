@@ -25,22 +25,28 @@ BETWEEN = r"[\s,;:=|\"'\[\](){}]"
 
 WORD = (
     r"(?:lattice|(?:unit|simulation|periodic)?[ _-]?cell|cryst1?|(?:simulation|periodic)?[ _-]?box"
-    r"|primvec|convvec|vec1|tv|acell|rprim)(?:[ _-]?(?:vec(?:tor)?s?|par(?:am(?:eter)?)?s?"
-    r"|lengths?|const(?:ant)?s?|matrix|abc))?(?:[({]\w*[)}])?"
+    r"|primvec|convvec|vec1|tv|acell|rprim|lat(?=[ _-]?vec)|dimensions|pbc)"
+    r"(?:[ _-]?(?:vec|par|length|const|mat|size|dim|abc)[a-z]*)?(?:[({]\w*[)}])?"
 )
 """The lattice, as formats spell it: ``CRYST1``, ``cell_parameters``, ``CELL(abcABC)``."""
 
 THREE = rf"{BETWEEN}*(?P<numbers>{NUMBER}(?:{BETWEEN}+{NUMBER}){{2}})"
 
-YES = r"[\s=:\"'\[(]*(?:[123]\b|t\b|true|y\b|yes|on\b)"
+YES = r"[\s=:\"'\[(]*(?:[123]\b|t\b|true|y\b|yes|on\b|p\b|periodic)"
 
 ANYWHERE = (
     rf"(?<![a-z]){WORD}{THREE}",
     rf"(?<![a-z]){WORD}\s*=\s*[\"']?(?P<numbers>\d+\.\d+)",
     r"(?<![a-z])a\s*=\s*(?P<numbers>[\d.]+)[,\s]+b\s*=\s*[\d.]+[,\s]+c\s*=\s*[\d.]+",
-    rf"(?<![a-z])(?:pbc|periodic\w*)\s*={YES}",
+    rf"(?<![a-z])(?:pbc|periodic\w*|boundar\w*)\s*={YES}",
 )
 """A lattice in a comment: the word anywhere, its numbers behind it."""
+
+ALONE = (
+    rf"^\s*{NUMBER}(?:\s+{NUMBER}){{2}}(?:\s+(?P<numbers>(?:[3-9]\d|1[0-5]\d)(?:\.\d*)?)){{3}}\s*$",
+    rf"^\s*(?P<numbers>{NUMBER}(?:\s+{NUMBER}){{8}})\s*$",
+)
+"""A comment that is a lattice and no more: lengths and angles, as of Tinker, or three vectors."""
 
 LEAD = r"^[ \t$%#&*!\"'<]*(?:block\s+|begin\s+)?"
 
@@ -73,6 +79,7 @@ UNREAD = {
     "nwchem-in": (r"^\s*system\s+surface\b", "a crystal or a molecule"),  # gamma as radians
     "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)).*", "all atoms in the list"),
     "lammps-data": (r"units\s*=\s*(?!metal|real)\w+", "lengths in angstrom"),
+    "sdf": (r"^\$\$\$\$\s+\S.*", "one molecule"),
     "lammps-dump-text": (r"^ITEM: UNITS\s+(?!metal|real)\w+", "lengths in angstrom"),
 }
 """What ASE's reader of a format skips and D3 needs: a pattern, and what is expected instead."""
@@ -98,14 +105,20 @@ def find_lattice(text: str, patterns: Iterable[str]) -> str | None:
 
 
 def comment_problem(keys: Iterable[str], comment: str, atoms: Any) -> str | None:
-    """What the comment of an extxyz frame says and ASE did not heed, as a sentence."""
+    """What the comment of an extxyz frame says and ASE did not heed, as a sentence.
+
+    Args:
+        keys: those that have a value; a word alone, as in "lattice energy", means nothing.
+        comment: the whole line.
+        atoms: what ASE read.
+    """
     keys = set(keys)
     for known in (known for known in KNOWN if known not in keys):
         like = difflib.get_close_matches(known.lower(), [key.lower() for key in keys], cutoff=ALIKE)
         if like:
             key = next(key for key in keys if key.lower() == like[0])
             return f"expected the key {known}, got {key}, which ASE does not read"
-    said = None if atoms.pbc.any() or "pbc" in keys else find_lattice(comment, ANYWHERE)
+    said = None if atoms.pbc.any() or "pbc" in keys else find_lattice(comment, (*ANYWHERE, *ALONE))
     if said is not None:
         return f'expected Lattice="..." in the comment, got {said!r}, which ASE does not read'
     return None
@@ -162,11 +175,14 @@ def _occupancy_problem(atoms: Any) -> str | None:
 
 
 def _name_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | None:
-    """An atom whose name begins like two elements, where the name is all there is."""
+    """An atom whose name begins like two elements or with none, where the name is all there is."""
     for name, symbol in _names(form, text, atoms) if form in FROM_NAMES else ():
         one, two = name[:1], name[:2].capitalize()
         sure = symbol in (two, None) and not name[:2].isupper()
-        if len(two) == 2 and one in SYMBOLS and two in SYMBOLS and not sure:
+        both = len(two) == 2 and one in SYMBOLS and two in SYMBOLS
+        first = name.lstrip("0123456789")[:2].capitalize()
+        neither = symbol not in (None, "X", first[:1], first)
+        if neither or (both and not sure):
             read = "" if symbol is None else f", read as {symbol}"
             return f"expected a column of elements, got the name {name!r}{read}"
     return None

@@ -13,6 +13,9 @@ from pathlib import Path
 from ..extras import import_extra
 from .extxyz import open_text
 
+DATA = re.compile(r"^\s*\d+\s+atoms\s*$.*^[^\n]*\bxlo\s+xhi\b", re.MULTILINE | re.DOTALL)
+"""How a data file of LAMMPS begins."""
+
 
 class Source:
     """A file to read from.
@@ -41,12 +44,17 @@ class Source:
             self.path = _copied(self.path, name == "-", Path(folder))
         if self.path.is_file() and self.path.stat().st_size == 0:
             raise ValueError("expected structures, got an empty file")
-        self.form = form or _guess(self.path, self._counted(), xyz)
+        guess = "lammps-data" if self._is_data() else None
+        self.form = form or guess or _guess(self.path, self._counted(), xyz)
 
     def _counted(self) -> bool:
         """Whether the file starts with a number of atoms."""
         line = "" if self.path.is_dir() else self.head.lstrip().split("\n", 1)[0]
         return line.strip().isdecimal()
+
+    def _is_data(self) -> bool:
+        """Whether the file is a data file of LAMMPS, whose name ASE takes for RuNNer's or none."""
+        return not self.path.is_dir() and bool(DATA.search(self.head))
 
     def text(self, size: int = -1) -> str:
         """The file as text, "" if it is binary; all of it or the first characters."""

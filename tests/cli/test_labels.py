@@ -410,6 +410,16 @@ def test_one_broken_frame_leaves_no_output(folder, capsys, old, new, words):
         (["set.xyz", "o.xyz", "--cutoff", "auto"], "argument --cutoff: invalid float", 2),
         (["set.xyz", "o.xyz", "--width", "99"], "expected 0 <= width < cutoff", 2),
         (["set.xyz", "o.txt"], "expected an output file .extxyz or .xyz", 2),
+        (
+            ["set.xyz", "o.xyz", "--energy-key", "E", "E"],
+            "expected each label once, got E twice",
+            2,
+        ),
+        (
+            ["set.xyz", "o.xyz", "--energy-key", "E", "--stress-key", "E"],
+            "expected each label on",
+            2,
+        ),
         (["set.xyz"], "the following arguments are required: OUT.xyz", 2),
     ],
 )

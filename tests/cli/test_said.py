@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import ase.io
@@ -48,6 +49,15 @@ GRO = """x
 """
 
 RES = "TITL x\nCELL 1 4 4 4 90 90 90\nLATT {}\nSFAC Na Cl\nNa 1 0 0 0 1.0\nCl 2 .5 .5 .5 1.0\nEND\n"
+
+SDF = """
+ x
+
+  1  0  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 Ar  0  0
+M  END
+$$$$
+"""
 
 CONFIG = "x\n 0 1 2\n 5 0 0\n 0 5 0\n 0 0 5\n{} 1\n 0 0 0\n{} 2\n 2.5 0 0\n"
 
@@ -125,6 +135,14 @@ REFUSED = {
     "box in words": ("a.xyz", SALT.format("box 10.0 10.0 10.0")),
     "one length": ("a.xyz", SALT.format("box=20.0")),
     "a, b, c": ("a.xyz", SALT.format("a=5.4, b=5.4, c=5.4")),
+    "vectors, shortened": ("a.xyz", SALT.format(f'latvec="{CUBIC}"')),
+    "matrix": ("a.xyz", SALT.format(f'lattice_mat="{CUBIC}"')),
+    "size of a box": ("a.xyz", SALT.format('box_size="5 5 5"')),
+    "MDAnalysis": ("a.xyz", SALT.format('dimensions="5 5 5 90 90 90"')),
+    "lengths after pbc": ("a.xyz", SALT.format("PBC 5.0 5.0 5.0")),
+    "Tinker": ("a.xyz", SALT.format("  5.0 5.0 5.0 90.0 90.0 90.0")),
+    "nine numbers": ("a.xyz", SALT.format(CUBIC)),
+    "LAMMPS's boundary": ("a.xyz", SALT.format('boundary="p p p"')),
     "periodic": ("a.xyz", SALT.format("periodic=yes")),
     "pbc in upper case": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" PBC="T T F"')),
     "properties in lower case": ("a.xyz", SALT.format("properties=species:S:1:force:R:3:pos:R:3")),
@@ -136,6 +154,8 @@ REFUSED = {
     "dummy cell": ("a.pdb", CRYST1.format(1) + SALT_PDB + "END\n"),
     "PDB without elements": ("a.pdb", ATOM.format(1, "CA", "ALA", 0, 0, 0, 1, "")),
     "GROMACS, NA is not N": ("a.gro", GRO.format("NA", "CL") + " 0.6 0.6 0.6\n"),
+    "GROMACS, MW is not W": ("a.gro", GRO.format("OW", "MW") + " 0.6 0.6 0.6\n"),
+    "SDF, two molecules": ("a.sdf", SDF * 2),
     "DL_POLY, CL is not C": ("CONFIG", CONFIG.format("NA", "CL")),
     "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
     "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
@@ -174,6 +194,9 @@ def test_what_the_reader_loses_is_refused_in_a_sentence(tmp_path, name):
 TAKEN = {
     "no comment": ("a.xyz", SALT.format(""), "none"),
     "words": ("a.xyz", SALT.format("i = 1, time = 0.5, E = -1.0, frame 1 2 3"), "none"),
+    "lattice energy": ("a.xyz", SALT.format("energy=-1.2 lattice energy of the salt"), "none"),
+    "words that are keys elsewhere": ("a.xyz", SALT.format("properties of a LATTICE"), "none"),
+    "six numbers": ("a.xyz", SALT.format("-1.5 0.1 0.2 0.3 12.5 7"), "none"),
     "labels": ("a.xyz", SALT.format('REF_energy=-1 virials="1 2 3 4 5 6 7 8 9"'), "none"),
     "supercell": ("a.xyz", SALT.format('supercell="2 2 2" cell=3 excellent 1 2 3'), "none"),
     "zeros": ("a.xyz", SALT.format('cell="0 0 0" pbc="F F F"'), "none"),
@@ -185,7 +208,9 @@ TAKEN = {
     "DFTB+": ("dftb.hsd", HSD.format("Yes"), "T T T"),
     "PDB": ("a.pdb", CRYST1.format(6) + SALT_PDB + "ENDMDL\nEND\n", "T T T"),
     "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
+    "SDF, one molecule": ("a.sdf", SDF + "\n", "none"),
     "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
+    "GROMACS, a number first": ("a.gro", GRO.format("1HB", "2HB") + " 0.6 0.6 0.6\n", "T T T"),
     "DL_POLY": ("CONFIG", CONFIG.format("Na+", "Cl-"), "T T T"),
     "CIF with deuterium": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 1\nB .5 .5 .5 D 1"), "T T T"),
     "CIF with labels": ("a.cif", CIF.format(SITE + "Na1 0 0 0\nCl1 .5 .5 .5"), "T T T"),
@@ -235,6 +260,24 @@ def test_types_become_elements(tmp_path, monkeypatch, capsys):
     ]
     assert {frame["formula"] for frame in found} == {"ClNa"}
     assert [frame["energy"] for frame in found] == pytest.approx([found[1]["energy"]] * 6)
+
+
+@pytest.mark.parametrize("name", ["data.salt", "salt.data", "salt.lmp", "salt.data.gz"])
+def test_a_data_file_of_lammps_may_have_any_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    text = data(masses=(22.99, 35.45)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert energy(capsys, name)["formula"] == "ClNa"
+    assert energy(capsys, name, "--elements", "Na", "Cl")["pbc"] == [True] * 3
+
+
+@pytest.mark.parametrize("symbol", ["6", "C1", "Ow"])
+def test_a_name_that_is_no_symbol_is_named(tmp_path, monkeypatch, capsys, symbol):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.xyz").write_text(f"1\n\n{symbol} 0 0 0\n")
+    assert main(["energy", "a.xyz"]) == 1
+    words = f"frame 0: expected chemical symbols, got '{symbol}'"
+    assert capsys.readouterr().err == f"d3torch: a.xyz: {words}\n"
 
 
 def test_elements_where_the_file_has_no_types(tmp_path, monkeypatch, capsys):

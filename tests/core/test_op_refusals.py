@@ -239,3 +239,22 @@ def test_a_pair_of_length_zero_is_nan_where_it_cannot_be_refused() -> None:
     energy = torch.func.vmap(lambda v: energy_of("eager", case)(v, case.cn, case.damping))(batch)
     for values in (cn, energy):
         assert values.isnan().tolist() == [[False, False, True, False, False]] * 2
+
+
+@backends
+@pytest.mark.parametrize("index", [-1, 99])
+def test_species_out_of_range_are_refused(index: int, backend: str) -> None:
+    """By kernel and twin: -1, by which some hosts mark absent atoms, is not the last element."""
+    case = small_case(torch.float64)
+    species = case.species.clone()
+    species[1] = index
+    wrong = case._replace(species=species)
+    calls: list[Callable[[], Tensor]] = [
+        lambda: counter(backend, wrong)(wrong.vectors),
+        lambda: energy_of(backend, wrong)(wrong.vectors, wrong.cn, wrong.damping),
+    ]
+    for call in calls:
+        with pytest.raises(
+            IndexError, match=rf"species indices in \[0, \d\), got {index} for atom 1"
+        ):
+            call()

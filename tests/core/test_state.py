@@ -63,14 +63,18 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing(name: str, str
     "changes", [{"elements": ["Cl", "Na"]}, {"units": "hartree/bohr"}, {"elements": ["Na", "Br"]}]
 )
 def test_an_older_state_of_other_tables_is_refused(changes: dict[str, Any], strict: bool) -> None:
-    with pytest.raises(ValueError, match=r"got one of other elements, units or reference$"):
+    with pytest.raises(
+        ValueError, match=r"got one of other elements, units or reference, or rounded"
+    ):
         _model(**changes).load_state_dict(_older(_model().state_dict()), strict=strict)
 
 
 def test_an_older_state_of_another_reference_is_refused() -> None:
     """Where the generations differ at all: from francium on."""
     states = _older(D3BJ(["Fr"], "pbe", reference="2010").state_dict())
-    with pytest.raises(ValueError, match=r"got one of other elements, units or reference$"):
+    with pytest.raises(
+        ValueError, match=r"got one of other elements, units or reference, or rounded"
+    ):
         D3BJ(["Fr"], "pbe").load_state_dict(states)
 
 
@@ -85,6 +89,24 @@ def test_a_part_of_a_state_is_no_silent_one() -> None:
     part = {"a2": torch.tensor(4.0, dtype=torch.float64)}
     with pytest.warns(DispersionWarning, match="or it is a part"):
         _model().load_state_dict(part, strict=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounded_tables_are_refused(dtype: torch.dtype) -> None:
+    """Half precision changes the energy by 3e-4 of it."""
+    rounded = _model().to(dtype).state_dict()
+    with pytest.raises(
+        ValueError, match=r"^expected a state with rcov .* or rounded beyond float32"
+    ):
+        _model().load_state_dict(rounded)
+
+
+def test_a_state_may_have_been_through_float32() -> None:
+    """As a whole, whose integers and settings are exact there."""
+    given = {name: value.float() for name, value in _model().state_dict().items()}
+    model = _model()
+    model.load_state_dict(given)
+    assert _energy(model) == pytest.approx(_energy(_model()), rel=1e-6)
 
 
 def test_the_functional_goes_with_its_damping() -> None:

@@ -23,9 +23,19 @@ from d3torch.integrations.lammps.mace import MACED3MLIAP
 from d3torch.integrations.mace import MACED3, torchscript
 
 
+class Mixture(EMT):
+    """A calculator that keeps others by name, as users write them."""
+
+    def __init__(self, **parts: object) -> None:
+        super().__init__()
+        self.parts = parts
+
+
 @pytest.mark.parametrize(
     ("potential", "inside"),
     [
+        (Mixture(short=EMT()), None),
+        (Mixture(short=EMT(), far=D3Calculator()), "D3Calculator"),
         (EMT(), None),
         (SumCalculator([EMT(), LennardJones()]), None),
         (PMMCS(), None),
