@@ -97,15 +97,18 @@ class Build(BuildExtension):
 
 def extension() -> CppExtension:
     """The library ``d3torch/_C.so``; OpenMP always, without it kernels run serially in silence."""
-    sources, headers = set(Path("csrc").glob("*.cpp")), set(Path("csrc").glob("*.h"))
-    if CUDA:
-        sources -= {Path("csrc/no_cuda_ops.cpp")}
-        sources |= {p for p in Path("csrc/cuda").iterdir() if p.suffix in (".cu", ".cpp")}
-        headers |= {p for p in Path("csrc/cuda").iterdir() if p.suffix in (".h", ".cuh")}
+    rooms = [Path("csrc/engine"), Path("csrc/ops")]
+    files = [path for room in rooms for path in room.rglob("*.*")]
+    sources = {path for path in files if path.suffix in ((".cpp", ".cu") if CUDA else (".cpp",))}
+    ops = {path for path in sources if path.name.endswith("_cuda_ops.cpp")}
+    without = {path for path in ops if path.name == "no_cuda_ops.cpp"}
+    sources -= without if CUDA else ops - without
+    headers = {path for path in files if path.suffix in (".h", ".cuh")}
     flags = ["-O3", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
     return (CUDAExtension if CUDA else CppExtension)(
         "d3torch._C",
         sorted(map(str, sources)),
+        include_dirs=[str(Path("csrc").resolve())],
         depends=sorted(map(str, headers)),
         extra_compile_args={"cxx": flags, **({"nvcc": NVCC_FLAGS} if CUDA else {})},
         extra_link_args=["-fopenmp", *(["-lmvec"] if platform.machine() == "x86_64" else [])],

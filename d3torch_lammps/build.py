@@ -23,18 +23,8 @@ from typing import NamedTuple
 
 from d3torch_lammps import FOLDER, PLUGIN
 
-SOURCES = (
-    "clusters.cpp",
-    "lattice_cpu.cpp",
-    "lattice_baseline.cpp",
-    "lattice_avx2.cpp",
-    "lattice_avx512.cpp",
-    "lammps/exclusions.cpp",
-    "lammps/parameters.cpp",
-    "lammps/pair_d3torch.cpp",
-    "lammps/pair_settings.cpp",
-    "lammps/plugin.cpp",
-)
+FOLDERS = ("engine/lattice", "engine/simd", "lammps")
+"""Of the C++ sources: the lattice engine, its kernels, and the pair style."""
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
 FLAGS += ["-fvisibility=hidden"]
 FLAGS += [
@@ -222,12 +212,13 @@ def build(
         folder = Path(name)
         write_header(folder)
         _complete_headers(target.headers, folder)
-        includes = [f"-I{path}" for path in (folder, target.headers, *target.mpi)]
+        includes = [f"-I{path}" for path in (source, folder, target.headers, *target.mpi)]
+        files = [path for name in FOLDERS for path in sorted((source / name).glob("*.cpp"))]
         defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
-        objects = [str(folder / f"{Path(file).stem}.o") for file in SOURCES]
+        objects = [str(folder / f"{path.stem}.o") for path in files]
         commands = [
-            [compiler, *FLAGS, *extra, *includes, *defines, "-c", str(source / file), "-o", made]
-            for file, made in zip(SOURCES, objects, strict=True)
+            [compiler, *FLAGS, *extra, *includes, *defines, "-c", str(path), "-o", made]
+            for path, made in zip(files, objects, strict=True)
         ]
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(_run, commands))

@@ -6,6 +6,7 @@ bash scripts/setup.sh test,mace,torchsim,lint
 echo "== lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs .venv/bin/clang-format --dry-run -Werror
 echo "== types"
 .venv/bin/mypy
 if command -v nvcc > /dev/null; then

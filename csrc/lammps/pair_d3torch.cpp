@@ -29,17 +29,22 @@ constexpr double largest_ghost_cutoff = 6;
 }  // namespace
 
 PairD3Torch::PairD3Torch(LAMMPS* lmp) : Pair(lmp), exclusions_(lmp) {
-  const bool early = single_enable == 1 && restartinfo == 1 && reinitflag == 1, late = tabinner == std::sqrt(2.0);
-  pair_as_compiled_ = early && ncoultablebits == 12 && ndisptablebits == 12 && late;  // what LAMMPS has just put there
+  const bool early = single_enable == 1 && restartinfo == 1 && reinitflag == 1,
+             late = tabinner == std::sqrt(2.0);
+  pair_as_compiled_ = early && ncoultablebits == 12 && ndisptablebits == 12 &&
+                      late;  // what LAMMPS has just put there
   single_enable = reinitflag = 0;
   one_coeff = manybody_flag = 1;
   no_virial_fdotr_compute = 1;  // ghosts carry no forces: f.r over the atoms is not the virial
 }
 
 bool PairD3Torch::laid_out_as_compiled() const {
-  const auto is = [this](const char* name, int value) { return lammps_extract_setting(lmp, name) == value; };
-  return pair_as_compiled_ && is("world_rank", comm->me) && is("world_size", comm->nprocs) && is("nthreads", comm->nthreads) &&
-         is("nlocal", atom->nlocal) && is("ntypes", atom->ntypes) && is("dimension", domain->dimension) &&
+  const auto is = [this](const char* name, int value) {
+    return lammps_extract_setting(lmp, name) == value;
+  };
+  return pair_as_compiled_ && is("world_rank", comm->me) && is("world_size", comm->nprocs) &&
+         is("nthreads", comm->nthreads) && is("nlocal", atom->nlocal) &&
+         is("ntypes", atom->ntypes) && is("dimension", domain->dimension) &&
          is("triclinic", domain->triclinic) && is("newton_pair", force->newton_pair) &&
          is("molecule_flag", atom->molecule_flag) && lammps_extract_atom(lmp, "x") == atom->x &&
          lammps_extract_atom(lmp, "type") == atom->type &&
@@ -52,7 +57,9 @@ PairD3Torch::~PairD3Torch() {
   memory->destroy(cutsq);
 }
 
-void PairD3Torch::refuse(const std::string& what) const { error->all(FLERR, "pair_style d3torch: " + what); }
+void PairD3Torch::refuse(const std::string& what) const {
+  error->all(FLERR, "pair_style d3torch: " + what);
+}
 
 // ---- before a run ----
 
@@ -61,7 +68,9 @@ void PairD3Torch::init_style() {
   if (domain->dimension != 3) refuse("expected dimension 3, got 2");
   const int last = d3::last_element(settings_.reference);
   for (int k = 0; k < nelements; ++k)
-    if (numbers_[k] > last) refuse(std::string("expected elements with references of ") + settings_.reference + ", got " + elements[k]);
+    if (numbers_[k] > last)
+      refuse(std::string("expected elements with references of ") + settings_.reference + ", got " +
+             elements[k]);
   given_.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
   fill_tables();
 }
@@ -71,21 +80,27 @@ void PairD3Torch::setup() {
   if (comm->me != 0 || atom->molecular == Atom::ATOMIC) return;
   const double* factors = force->special_lj;
   if (std::any_of(factors + 1, factors + 4, [](double f) { return f != 1; }))
-    error->warning(
-        FLERR, "pair_style d3torch counts all pairs in full, whatever special_bonds says");
+    error->warning(FLERR,
+                   "pair_style d3torch counts all pairs in full, whatever special_bonds says");
 }
 
 void PairD3Torch::fill_tables() {
-  const d3::HostUnits units = std::strcmp(update->unit_style, "real") ? d3::metal_units() : d3::real_units();
+  const d3::HostUnits units =
+      std::strcmp(update->unit_style, "real") ? d3::metal_units() : d3::real_units();
   tables_ = d3::host_tables(numbers_, settings_.reference, units);
   input_.n_systems = 1;
   std::copy_n(damping_, 4, host_damping_);
   host_damping_[3] *= units.length;
-  input_.damping = host_damping_, input_.rcov = tables_.rcov.data();
-  input_.tables = {tables_.r4r2.data(), tables_.cn_ref.data(), tables_.c6_ref.data(), nelements, tables_.n_refs};
-  input_.cutoff = settings_.cutoff, input_.cn_cutoff = settings_.cn_cutoff, input_.width = settings_.width;
+  input_.damping = host_damping_;
+  input_.rcov = tables_.rcov.data();
+  input_.tables = {tables_.r4r2.data(), tables_.cn_ref.data(), tables_.c6_ref.data(), nelements,
+                   tables_.n_refs};
+  input_.cutoff = settings_.cutoff;
+  input_.cn_cutoff = settings_.cn_cutoff;
+  input_.width = settings_.width;
   input_.threads = std::max(comm->nthreads, 1);
-  input_.instruction_set = d3::InstructionSet::best, input_.gradients = true;
+  input_.instruction_set = d3::InstructionSet::best;
+  input_.gradients = true;
   sweeps_ = std::make_unique<d3::RankSweeps>(input_);
 }
 
@@ -100,16 +115,19 @@ void PairD3Torch::refuse_pairs_of_another_style() const {
   for (int i = 1; i <= n; ++i)
     for (int j = i; j <= n; ++j)
       if (map[i] >= 0 && map[j] >= 0 && !given_[i * (n + 1) + j])
-        refuse("expected all pairs of its atom types, but another style has types " + std::to_string(i) + " and " +
-               std::to_string(j) + " (use pair_style hybrid/overlay)");
+        refuse("expected all pairs of its atom types, but another style has types " +
+               std::to_string(i) + " and " + std::to_string(j) +
+               " (use pair_style hybrid/overlay)");
 }
 
 // Coordination numbers need all pairs: an atom has them all or is not there.
 void PairD3Torch::take_out_excluded_atoms() {
   const std::string rule = exclusions_.update(map);
   if (rule.empty()) return;
-  refuse("expected neigh_modify exclude to take atoms out of all their pairs, as exclude group "
-         "NAME all does (D3 needs all pairs of the others), got exclude " + rule);
+  refuse(
+      "expected neigh_modify exclude to take atoms out of all their pairs, as exclude group "
+      "NAME all does (D3 needs all pairs of the others), got exclude " +
+      rule);
 }
 
 // ---- a step ----
@@ -121,14 +139,16 @@ void PairD3Torch::compute(int eflag, int vflag) {
   gather_atoms();
   choose_atoms();
   fill_box();
-  const d3::LatticeError e = sweeps_->run(int(own_.size()), vflag_atom, [this](double* column) { share(column); });
+  const d3::LatticeError e =
+      sweeps_->run(int(own_.size()), vflag_atom, [this](double* column) { share(column); });
   if (e.kind) refuse_atom(e);
   add_results();
 }
 
 // Positions and elements of all atoms, rank by rank.
 void PairD3Torch::gather_atoms() {
-  own_.clear(), sent_.clear();
+  own_.clear();
+  sent_.clear();
   for (int i = 0; i < atom->nlocal; ++i) {
     const int element = map[atom->type[i]];
     if (element < 0 || exclusions_.take_out(i)) continue;
@@ -136,14 +156,16 @@ void PairD3Torch::gather_atoms() {
     sent_.insert(sent_.end(), {atom->x[i][0], atom->x[i][1], atom->x[i][2], double(element)});
   }
   int n = int(own_.size());
-  counts_.resize(comm->nprocs), starts_.assign(comm->nprocs + 1, 0);
+  counts_.resize(comm->nprocs);
+  starts_.assign(comm->nprocs + 1, 0);
   MPI_Allgather(&n, 1, MPI_INT, counts_.data(), 1, MPI_INT, world);
   for (int r = 0; r < comm->nprocs; ++r) starts_[r + 1] = starts_[r] + counts_[r];
   all_.resize(n_columns * size_t(starts_.back()));
   std::vector<int> counts(counts_), starts(starts_);
   for (int& c : counts) c *= n_columns;
   for (int& s : starts) s *= n_columns;
-  MPI_Allgatherv(sent_.data(), n_columns * n, MPI_DOUBLE, all_.data(), counts.data(), starts.data(), MPI_DOUBLE, world);
+  MPI_Allgatherv(sent_.data(), n_columns * n, MPI_DOUBLE, all_.data(), counts.data(), starts.data(),
+                 MPI_DOUBLE, world);
 }
 
 // Own atoms first, then those of other ranks that may be near one of them.
@@ -159,7 +181,9 @@ void PairD3Torch::choose_atoms() {
     }
   }
   const size_t n = n_own + others_.size();
-  positions_.resize(3 * n), species_.resize(n), offsets_.assign({0, int64_t(n)});
+  positions_.resize(3 * n);
+  species_.resize(n);
+  offsets_.assign({0, int64_t(n)});
   for (int k = 0; k < n_own; ++k) place(k, first + k);
   for (size_t k = 0; k < others_.size(); ++k) place(n_own + int(k), others_[k]);
 }
@@ -172,15 +196,23 @@ void PairD3Torch::place(int to, int from) {
 
 d3::Surroundings PairD3Torch::surroundings() const {
   d3::Surroundings s;
-  for (int k = 0; k < 3; ++k) s.low[k] = HUGE_VAL, s.high[k] = -HUGE_VAL, s.periodic[k] = domain->periodicity[k];
+  for (int k = 0; k < 3; ++k) {
+    s.low[k] = HUGE_VAL;
+    s.high[k] = -HUGE_VAL;
+    s.periodic[k] = domain->periodicity[k];
+  }
   for (int i : own_) {
     double fractional[3];
     domain->x2lamda(atom->x[i], fractional);
-    for (int k = 0; k < 3; ++k) s.low[k] = std::min(s.low[k], fractional[k]), s.high[k] = std::max(s.high[k], fractional[k]);
+    for (int k = 0; k < 3; ++k) {
+      s.low[k] = std::min(s.low[k], fractional[k]);
+      s.high[k] = std::max(s.high[k], fractional[k]);
+    }
   }
   const double* inverse = domain->h_inv;
   const double reach = std::max(settings_.cutoff, settings_.cn_cutoff);
-  const double steepness[3] = {std::hypot(inverse[0], inverse[5], inverse[4]), std::hypot(inverse[1], inverse[3]), std::abs(inverse[2])};
+  const double steepness[3] = {std::hypot(inverse[0], inverse[5], inverse[4]),
+                               std::hypot(inverse[1], inverse[3]), std::abs(inverse[2])};
   for (int k = 0; k < 3; ++k) s.reach[k] = reach * steepness[k] + 1e-9;
   return s;
 }
@@ -190,8 +222,11 @@ void PairD3Torch::fill_box() {
   const double rows[9] = {h[0], 0, 0, h[5], h[1], 0, h[4], h[3], h[2]};
   std::copy_n(rows, 9, cell_);
   for (int k = 0; k < 3; ++k) periodic_[k] = domain->periodicity[k];
-  input_.positions = positions_.data(), input_.species = species_.data(), input_.offsets = offsets_.data();
-  input_.cell = cell_, input_.pbc = periodic_;
+  input_.positions = positions_.data();
+  input_.species = species_.data();
+  input_.offsets = offsets_.data();
+  input_.cell = cell_;
+  input_.pbc = periodic_;
 }
 
 // The owners' values of a column for the atoms of other ranks.
@@ -199,7 +234,8 @@ void PairD3Torch::share(double* column) {
   if (comm->nprocs == 1) return;
   const int n = int(own_.size());
   column_.resize(std::max(starts_.back(), 1));
-  MPI_Allgatherv(column, n, MPI_DOUBLE, column_.data(), counts_.data(), starts_.data(), MPI_DOUBLE, world);
+  MPI_Allgatherv(column, n, MPI_DOUBLE, column_.data(), counts_.data(), starts_.data(), MPI_DOUBLE,
+                 world);
   for (size_t k = 0; k < others_.size(); ++k) column[n + k] = column_[others_[k]];
 }
 
@@ -219,20 +255,30 @@ void PairD3Torch::add_results() {
 
 void PairD3Torch::refuse_atom(const d3::LatticeError& e) const {
   const double* x = positions_.data() + 3 * e.atom;
-  const std::string at = " at " + std::to_string(x[0]) + " " + std::to_string(x[1]) + " " + std::to_string(x[2]);
+  const std::string at =
+      " at " + std::to_string(x[0]) + " " + std::to_string(x[1]) + " " + std::to_string(x[2]);
   std::string what;
   switch (e.kind) {
-    case d3::LatticeError::not_finite: what = "expected finite positions, got an atom" + at; break;
-    case d3::LatticeError::too_far: what = "expected atoms near the cell, got one" + at; break;
-    case d3::LatticeError::same_spot: what = "expected every atom in a place of its own, got two" + at; break;
-    default: what = "expected a cell with a volume";
+    case d3::LatticeError::not_finite:
+      what = "expected finite positions, got an atom" + at;
+      break;
+    case d3::LatticeError::too_far:
+      what = "expected atoms near the cell, got one" + at;
+      break;
+    case d3::LatticeError::same_spot:
+      what = "expected every atom in a place of its own, got two" + at;
+      break;
+    default:
+      what = "expected a cell with a volume";
   }
   error->one(FLERR, "pair_style d3torch: " + what);  // this rank alone may know of it
 }
 
 double PairD3Torch::memory_usage() {
-  return double(sizeof(double) * (sent_.capacity() + all_.capacity() + positions_.capacity() + column_.capacity()) +
-                sizeof(int64_t) * species_.capacity() + sizeof(int) * (own_.capacity() + others_.capacity())) +
+  return double(sizeof(double) * (sent_.capacity() + all_.capacity() + positions_.capacity() +
+                                  column_.capacity()) +
+                sizeof(int64_t) * species_.capacity() +
+                sizeof(int) * (own_.capacity() + others_.capacity())) +
          Pair::memory_usage();
 }
 

@@ -1,8 +1,9 @@
 // pair_style d3torch bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024]
 // pair_coeff * * ELEMENT ...
 //
-// D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates its own by the lattice
-// engine, which finds neighbours and images itself. Two columns, CN and dE/dCN, go from the owners to all between the sweeps.
+// D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates
+// its own by the lattice engine, which finds neighbours and images itself. Two columns, CN and
+// dE/dCN, go from the owners to all between the sweeps.
 #pragma once
 #include <cstdlib>
 #include <memory>
@@ -26,7 +27,8 @@ class PairD3Torch : public Pair {
   explicit PairD3Torch(LAMMPS*);
   ~PairD3Torch() override;
 
-  // Updates of one LAMMPS version may lay out their classes differently: room for a larger Pair, until that is known.
+  // Updates of one LAMMPS version may lay out their classes differently: room for a larger Pair,
+  // until that is known.
   static void* operator new(size_t size) { return std::calloc(1, size + 4096); }
   static void operator delete(void* memory) { std::free(memory); }
   bool laid_out_as_compiled() const;  // LAMMPS's classes are where the headers said
@@ -72,14 +74,15 @@ class PairD3Torch : public Pair {
   bool pair_as_compiled_;
   Settings settings_;
   double damping_[4], host_damping_[4];  // a2 in bohr, in the host's length
-  std::vector<int> numbers_;       // atomic numbers of the elements
-  std::vector<char> given_;        // type pairs that LAMMPS gave to this style
+  std::vector<int> numbers_;             // atomic numbers of the elements
+  std::vector<char> given_;              // type pairs that LAMMPS gave to this style
   Exclusions exclusions_;
   d3::HostTables tables_;
   d3::LatticeInput<double> input_{};  // read by sweeps_ at every step
   std::unique_ptr<d3::RankSweeps> sweeps_;
 
-  // Of this step: own atoms; what they send; what all ranks have; the others that may be near; input of the engine.
+  // Of this step: own atoms; what they send; what all ranks have; the others that may be near;
+  // input of the engine.
   std::vector<int> own_, counts_, starts_, others_;
   std::vector<double> sent_, all_, positions_, column_;
   std::vector<int64_t> species_, offsets_;

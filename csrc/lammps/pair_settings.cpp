@@ -24,19 +24,26 @@ std::string text(double x) { return fmt::format("{}", x); }
 double PairD3Torch::number(const char* name, const char* text) const {
   char* end;
   const double x = std::strtod(text, &end);
-  if (end == text || *end || !std::isfinite(x)) refuse(std::string("expected ") + name + " to be a number, got " + text);
+  if (end == text || *end || !std::isfinite(x))
+    refuse(std::string("expected ") + name + " to be a number, got " + text);
   return x;
 }
 
 void PairD3Torch::settings(int narg, char** arg) {
   const std::string units = update->unit_style;
   if (units != "metal" && units != "real") refuse("expected units metal or real, got " + units);
-  if (narg < 4) refuse("expected bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024], got " + std::to_string(narg) + " words");
-  if (utils::lowercase(arg[0]) != "bj") refuse(std::string("expected the damping bj (Becke-Johnson), got ") + arg[0]);
+  if (narg < 4)
+    refuse("expected bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024], got " +
+           std::to_string(narg) + " words");
+  if (utils::lowercase(arg[0]) != "bj")
+    refuse(std::string("expected the damping bj (Becke-Johnson), got ") + arg[0]);
   settings_ = {};
-  if (std::strlen(arg[1]) >= sizeof settings_.xc) refuse(std::string("expected a functional such as pbe, got ") + arg[1]);
-  std::strcpy(settings_.xc, arg[1]), std::strcpy(settings_.reference, "2024");
-  settings_.cutoff = number("the cutoff", arg[2]), settings_.cn_cutoff = number("the cutoff of CN", arg[3]);
+  if (std::strlen(arg[1]) >= sizeof settings_.xc)
+    refuse(std::string("expected a functional such as pbe, got ") + arg[1]);
+  std::strcpy(settings_.xc, arg[1]);
+  std::strcpy(settings_.reference, "2024");
+  settings_.cutoff = number("the cutoff", arg[2]);
+  settings_.cn_cutoff = number("the cutoff of CN", arg[3]);
   read_keywords(narg - 4, arg + 4);
   apply_settings();
 }
@@ -44,11 +51,15 @@ void PairD3Torch::settings(int narg, char** arg) {
 void PairD3Torch::read_keywords(int narg, char** arg) {
   for (int k = 0; k < narg; k += 2) {
     const std::string word = arg[k];
-    if (word != "width" && word != "reference") refuse("expected the keyword width or reference, got " + word);
+    if (word != "width" && word != "reference")
+      refuse("expected the keyword width or reference, got " + word);
     if (k + 1 == narg) refuse("expected a value after " + word);
-    if (word == "width") settings_.width = number("the width", arg[k + 1]);
-    else if (std::strlen(arg[k + 1]) < sizeof settings_.reference) std::strcpy(settings_.reference, arg[k + 1]);
-    else refuse(std::string("expected reference 2010 or 2024, got ") + arg[k + 1]);
+    if (word == "width")
+      settings_.width = number("the width", arg[k + 1]);
+    else if (std::strlen(arg[k + 1]) < sizeof settings_.reference)
+      std::strcpy(settings_.reference, arg[k + 1]);
+    else
+      refuse(std::string("expected reference 2010 or 2024, got ") + arg[k + 1]);
   }
 }
 
@@ -63,9 +74,13 @@ void PairD3Torch::apply_settings() {
   const auto& s = settings_;
   check_cutoff("cutoff", s.cutoff);
   check_cutoff("cutoff of CN", s.cn_cutoff);
-  if (!(s.width >= 0 && s.width < s.cutoff)) refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
-  if (!d3::last_element(s.reference)) refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
-  if (!d3::find_functional(s.xc, damping_)) refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") + s.xc);
+  if (!(s.width >= 0 && s.width < s.cutoff))
+    refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
+  if (!d3::last_element(s.reference))
+    refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
+  if (!d3::find_functional(s.xc, damping_))
+    refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") +
+           s.xc);
 }
 
 void PairD3Torch::allocate() {
@@ -79,16 +94,18 @@ void PairD3Torch::allocate() {
 
 void PairD3Torch::coeff(int narg, char** arg) {
   if (narg != atom->ntypes + 2)
-    refuse("expected pair_coeff * * and one element or NULL for each of " + std::to_string(atom->ntypes) + " types, got " +
-           std::to_string(narg - 2));
+    refuse("expected pair_coeff * * and one element or NULL for each of " +
+           std::to_string(atom->ntypes) + " types, got " + std::to_string(narg - 2));
   set_elements(narg - 2, arg + 2);
 }
 
 void PairD3Torch::set_elements(int n, char** names) {
   if (!allocated) allocate();
-  if (std::all_of(names, names + n, [](const char* name) { return !std::strcmp(name, "NULL"); })) refuse("expected an element, got NULL for every atom type");
+  if (std::all_of(names, names + n, [](const char* name) { return !std::strcmp(name, "NULL"); }))
+    refuse("expected an element, got NULL for every atom type");
   for (int k = 0; k < n; ++k)
-    if (std::strcmp(names[k], "NULL") && !d3::atomic_number(names[k])) refuse(std::string("expected a chemical symbol such as Si, or NULL, got ") + names[k]);
+    if (std::strcmp(names[k], "NULL") && !d3::atomic_number(names[k]))
+      refuse(std::string("expected a chemical symbol such as Si, or NULL, got ") + names[k]);
   map_element2type(n, names);
   numbers_.clear();
   for (int k = 0; k < nelements; ++k) numbers_.push_back(d3::atomic_number(elements[k]));
@@ -96,7 +113,9 @@ void PairD3Torch::set_elements(int n, char** names) {
 
 // ---- restart ----
 
-void PairD3Torch::write_restart_settings(FILE* file) { std::fwrite(&settings_, sizeof settings_, 1, file); }
+void PairD3Torch::write_restart_settings(FILE* file) {
+  std::fwrite(&settings_, sizeof settings_, 1, file);
+}
 
 void PairD3Torch::read_restart_settings(FILE* file) {
   if (comm->me == 0) utils::sfread(FLERR, &settings_, sizeof settings_, 1, file, nullptr, error);

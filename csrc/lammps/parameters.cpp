@@ -72,12 +72,14 @@ int last_element(const std::string& reference) {
   return g ? g->n_numbers - 1 : 0;
 }
 
-HostTables host_tables(const std::vector<int>& numbers, const std::string& reference, HostUnits units) {
+HostTables host_tables(const std::vector<int>& numbers, const std::string& reference,
+                       HostUnits units) {
   const data::Generation& g = *generation(reference);
   const int n = int(numbers.size()), n_refs = g.n_refs;
   HostTables t{{}, {}, {}, std::vector<double>(size_t(n) * n * n_refs * n_refs), n_refs};
   for (int z : numbers) {
-    t.rcov.push_back(data::rcov[z] * units.length), t.r4r2.push_back(data::r4r2[z] * units.length);
+    t.rcov.push_back(data::rcov[z] * units.length);
+    t.r4r2.push_back(data::r4r2[z] * units.length);
     t.cn_ref.insert(t.cn_ref.end(), g.cn_ref + z * n_refs, g.cn_ref + (z + 1) * n_refs);
   }
   const double scale = units.energy * std::pow(units.length, 6);

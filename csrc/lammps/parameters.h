@@ -1,4 +1,5 @@
-// Damping parameters and reference tables of the pair style, from the data that the build writes into d3_data.h.
+// Damping parameters and reference tables of the pair style, from the data that the build writes
+// into d3_data.h.
 #pragma once
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ bool find_functional(const std::string& name, double* damping);
 // Atomic number of a symbol, in any case, or 0.
 int atomic_number(const std::string& symbol);
 
-// The largest atomic number of a generation of references, "2010" or "2024"; 0 if there is no such generation.
+// The largest atomic number of a generation of references, "2010" or "2024"; 0 if there is no such
+// generation.
 int last_element(const std::string& reference);
 
 // The tables of some elements in the units of the host, laid out as d3::Tables has them.
@@ -29,6 +31,7 @@ struct HostTables {
   std::vector<double> rcov, r4r2, cn_ref, c6_ref;
   int n_refs;
 };
-HostTables host_tables(const std::vector<int>& numbers, const std::string& reference, HostUnits units);
+HostTables host_tables(const std::vector<int>& numbers, const std::string& reference,
+                       HostUnits units);
 
 }  // namespace d3

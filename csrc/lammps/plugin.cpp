@@ -1,5 +1,6 @@
-// What LAMMPS looks for when it loads the library: it registers pair_style d3torch. Only the C interface of LAMMPS is used
-// until the versions are known to agree, since classes are laid out differently in each.
+// What LAMMPS looks for when it loads the library: it registers pair_style d3torch. Only the C
+// interface of LAMMPS is used until the versions are known to agree, since classes are laid out
+// differently in each.
 #include <mpi.h>
 
 #include <cstring>
@@ -11,7 +12,8 @@
 
 namespace {
 
-// The plugin interface: a record of what is offered, which LAMMPS copies. https://docs.lammps.org/Developer_plugins.html
+// The plugin interface: a record of what is offered, which LAMMPS copies.
+// https://docs.lammps.org/Developer_plugins.html
 struct PluginRecord {
   const char *version, *style, *name, *info, *author;
   void* (*create)(void*);
@@ -38,16 +40,20 @@ std::string other_mpi() {
 constexpr char again[] = "; build it for this LAMMPS: python -m d3torch_lammps.build --help";
 
 // Does not return.
-void refuse(void* lammps, const std::string& why) { lammps_error(lammps, LMP_ERROR_ALL, ("pair_style d3torch: " + why).c_str()); }
+void refuse(void* lammps, const std::string& why) {
+  lammps_error(lammps, LMP_ERROR_ALL, ("pair_style d3torch: " + why).c_str());
+}
 
 // Why the plugin cannot work in this LAMMPS, or nothing.
 std::string mismatch(void* lammps) {
   const int version = lammps_version(lammps);
   if (version != D3TORCH_LAMMPS_VERSION)
-    return "expected the LAMMPS version " + std::to_string(D3TORCH_LAMMPS_VERSION) + " that it was built for, got " + std::to_string(version) + again;
+    return "expected the LAMMPS version " + std::to_string(D3TORCH_LAMMPS_VERSION) +
+           " that it was built for, got " + std::to_string(version) + again;
   if (lammps_extract_setting(lammps, "tagint") != int(sizeof(LAMMPS_NS::tagint)) ||
       lammps_extract_setting(lammps, "bigint") != int(sizeof(LAMMPS_NS::bigint)))
-    return "expected a LAMMPS with integers of the sizes that it was built for" + std::string(again);
+    return "expected a LAMMPS with integers of the sizes that it was built for" +
+           std::string(again);
   const std::string mpi = other_mpi();
   return mpi.empty() ? "" : "expected the kind of MPI that it was built for, got " + mpi + again;
 }
@@ -62,9 +68,13 @@ void* create(void* lammps) {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* lammps, void* handle, void* add) {
-  // LAMMPS announces another version than its own by a line of its own; create() says more, so it is given what it wants
-  static const char* text = static_cast<const char*>(lammps_extract_global(lammps, "lammps_version"));
-  PluginRecord record{text, "pair", "d3torch", "D3(BJ) dispersion", "the d3torch developers", create, handle};
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* lammps, void* handle,
+                                                                         void* add) {
+  // LAMMPS announces another version than its own by a line of its own; create() says more, so it
+  // is given what it wants
+  static const char* text =
+      static_cast<const char*>(lammps_extract_global(lammps, "lammps_version"));
+  PluginRecord record{text,   "pair", "d3torch", "D3(BJ) dispersion", "the d3torch developers",
+                      create, handle};
   reinterpret_cast<Register>(add)(&record, lammps);
 }

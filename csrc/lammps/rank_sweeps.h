@@ -1,7 +1,8 @@
-// The atoms of one MPI rank among all atoms of a system: the sweeps of the lattice engine with one rank's atoms in the
-// middle, and between them what the ranks have to tell each other. Knows neither MPI nor LAMMPS.
+// The atoms of one MPI rank among all atoms of a system: the sweeps of the lattice engine with one
+// rank's atoms in the middle, and between them what the ranks have to tell each other. Knows
+// neither MPI nor LAMMPS.
 #pragma once
-#include "../lattice_sweeps.h"
+#include "engine/lattice/sweeps.h"
 
 namespace d3 {
 
@@ -9,10 +10,12 @@ class RankSweeps : private Sweeps<double, PlainTypes<double>> {
   using Base = Sweeps<double, PlainTypes<double>>;
 
  public:
-  explicit RankSweeps(const LatticeInput<double>& in) : RankSweeps(in, kernels_for<double>(in.instruction_set)) {}
+  explicit RankSweeps(const LatticeInput<double>& in)
+      : RankSweeps(in, kernels_for<double>(in.instruction_set)) {}
 
-  // Evaluates system 0 for its first n_own atoms. share(column) is called twice, with CN and with dE/dCN of all atoms:
-  // it puts the owners' values in the place of the other atoms'. Every rank must come to it, also one without atoms.
+  // Evaluates system 0 for its first n_own atoms. share(column) is called twice, with CN and with
+  // dE/dCN of all atoms: it puts the owners' values in the place of the other atoms'. Every rank
+  // must come to it, also one without atoms.
   template <class Share> LatticeError run(int n_own, bool virials, Share&& share) {
     const LatticeError error = this->prepare(0, n_own);
     if (error.kind) return error;
@@ -24,14 +27,17 @@ class RankSweeps : private Sweeps<double, PlainTypes<double>> {
     this->fill_weights();
     this->sweep(in_.cutoff, in_.threads, &RankSweeps::energy);
     share(dcn_.data());
-    this->for_lanes([this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
+    this->for_lanes(
+        [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
     this->sweep(in_.cn_cutoff, in_.threads, &RankSweeps::count_gradient);
     return error;
   }
 
   double energy_of(int atom) const { return energy_[atom]; }
   const double* gradient_of(int atom) const { return &gradient_[3 * atom]; }
-  const double* virial_of(int atom) const { return &atom_virial_[6 * atom]; }  // xx xy xz yy yz zz of dE/dstrain
+  const double* virial_of(int atom) const {
+    return &atom_virial_[6 * atom];
+  }  // xx xy xz yy yz zz of dE/dstrain
 
   // That of this rank's atoms.
   void add_virial_to(double* sum) const {
@@ -40,10 +46,12 @@ class RankSweeps : private Sweeps<double, PlainTypes<double>> {
   }
 
  private:
-  RankSweeps(const LatticeInput<double>& in, const KernelSet<double>& kernels) : Base(in, nullptr, kernels.find, kernels.plain) {}
+  RankSweeps(const LatticeInput<double>& in, const KernelSet<double>& kernels)
+      : Base(in, nullptr, kernels.find, kernels.plain) {}
 };
 
-// Which atoms of a periodic cell may have an image within `reach` of a box: positions and box in fractional coordinates.
+// Which atoms of a periodic cell may have an image within `reach` of a box: positions and box in
+// fractional coordinates.
 struct Surroundings {
   double low[3], high[3];  // of the box of a rank's atoms
   double reach[3];         // in fractions of the cell

@@ -13,7 +13,7 @@ compile() {
 }
 flags=(-std=c++17 -O1 -g1 -fopenmp -fno-math-errno -fno-omit-frame-pointer -Wno-psabi -Icsrc
   -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all)
-mapfile -t sources < <(grep -L '#include <\(ATen\|torch\|c10\)/' csrc/*.cpp; echo tests/helpers/sanitize/main.cpp)
+mapfile -t sources < <(find csrc/engine -name '*.cpp'; echo tests/helpers/sanitize/main.cpp)
 jobs=()
 for file in "${sources[@]}"; do
   while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n; done

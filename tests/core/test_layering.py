@@ -172,9 +172,9 @@ def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> Non
 
 # ---- C++ ----
 
-# The files that may know torch: schemas and checks, and of those the ones that know autograd.
-GLUE = re.compile(r"((\w+_)?ops|(\w+_)?autograd)\.cpp|checks\.h|(\w+_)?args\.h")
-SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
+ENGINE, OPS = CSRC / "engine", CSRC / "ops"
+SUFFIXES = (".h", ".cpp", ".cu", ".cuh")
+SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in SUFFIXES)
 
 
 def _included(path: Path) -> list[str]:
@@ -182,43 +182,49 @@ def _included(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CSRC)))
-def test_only_the_glue_includes_torch(path: Path) -> None:
+def test_only_the_ops_include_torch(path: Path) -> None:
     included = _included(path)
-    torch_headers = [h for h in included if re.match(r"torch/|ATen/|c10/|Python\.h", h)]
-    if not GLUE.fullmatch(path.name):
-        assert torch_headers == []
-        assert not any(GLUE.fullmatch(Path(header).name) for header in included)
+    if OPS not in path.parents:
+        assert [h for h in included if re.match(r"torch/|ATen/|c10/|ops/", h)] == []
     assert not any(h in ("Python.h", "torch/extension.h", "ATen/ATen.h") for h in included)
-    if "autograd" not in path.name:
+    if path.stem not in ("graph", "pair_autograd", "lattice_autograd"):
         assert not any(h.startswith("torch/csrc/autograd") for h in included)
 
 
-def test_cuda_is_known_in_its_folder_only() -> None:
-    """Kernels in .cu and .cuh, glue in *_ops.cpp: a build without CUDA leaves the folder out."""
+def test_cuda_is_known_in_its_folder_and_ops_only() -> None:
+    """A build without CUDA leaves the folder and the ops of that name out."""
     for path in SOURCES:
         knows = any("cuda" in header for header in _included(path))
-        assert path.parent.name == "cuda" or (not knows and path.suffix not in (".cu", ".cuh"))
-    ops = [path.name for path in (CSRC / "cuda").glob("*.cpp")]
-    assert ops
-    assert all(GLUE.fullmatch(name) for name in ops)
+        inside = ENGINE / "cuda" in path.parents
+        assert inside or (path.parent == OPS and "cuda" in path.name) or not knows
+        assert inside or path.suffix not in (".cu", ".cuh")
+
+
+FLOORS = ["formulas", "pairs lattice", "simd", "cuda"]
+"""Rooms of the engine: one includes those before it, and files of its own."""
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if ENGINE in p.parents], ids=lambda p: p.name)
+def test_rooms_of_the_engine_include_downwards(path: Path) -> None:
+    def floor(room: str) -> int:
+        return next((k for k, rooms in enumerate(FLOORS) if room in rooms.split()), -1)
+
+    own = floor(path.relative_to(ENGINE).parts[0])
+    rooms = [h.split("/")[1] for h in _included(path) if h.count("/") > 1]
+    assert all(floor(room) <= own for room in rooms), rooms
 
 
 def test_formulas_include_cmath_only() -> None:
-    assert _included(CSRC / "d3_math.h") == ["cmath"]
+    assert _included(ENGINE / "formulas" / "d3_math.h") == ["cmath"]
 
 
-KERNELS = [path for path in CSRC.glob("*.cpp") if not GLUE.fullmatch(path.name)]
+KERNELS = [path for path in SOURCES if path.suffix == ".cpp" and ENGINE in path.parents]
 
 
 def _compile(*arguments: str) -> None:
-    command = ["g++", "-std=c++17", "-fopenmp", "-Wno-psabi", *arguments]
+    command = ["g++", "-std=c++17", "-fopenmp", "-Wno-psabi", f"-I{CSRC}", *arguments]
     out = subprocess.run(command, capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
-
-
-def test_kernels_are_those_of_pairs_and_lattice() -> None:
-    names = {path.stem for path in KERNELS}
-    assert {"pairs_cpu", "clusters", "lattice_cpu", "lattice_baseline"} <= names
 
 
 LAMMPS = sorted((CSRC / "lammps").iterdir())
@@ -230,17 +236,8 @@ def test_only_the_pair_style_knows_lammps_and_mpi(path: Path) -> None:
     foreign = {h for h in _included(path) if h.endswith(".h") and Path(h).name not in own}
     if path.stem not in ("exclusions", "pair_d3torch", "pair_settings", "plugin"):
         assert foreign == set()
-    for other in CSRC.glob("*.*"):
+    for other in set(SOURCES) - set(LAMMPS):
         assert not any(h.startswith("lammps/") or h == "mpi.h" for h in _included(other))
-
-
-def test_plugin_is_built_of_all_its_sources() -> None:
-    """Those of its own, and the kernels of the lattice engine."""
-    from d3torch_lammps.build import SOURCES as BUILT
-
-    wanted = {f"lammps/{p.name}" for p in LAMMPS if p.suffix == ".cpp"}
-    wanted |= {p.name for p in KERNELS if p.name not in ("pairs_cpu.cpp",)}
-    assert {*BUILT} == wanted
 
 
 def test_lammps_starts_without_torch() -> None:
@@ -263,7 +260,7 @@ def test_code_for_newer_processors_stays_in_its_namespace(
     instruction_set: str, tmp_path: Path
 ) -> None:
     """The linker keeps one copy of a shared inline function: on no account that with AVX in it."""
-    target, source = str(tmp_path / "kernel.o"), CSRC / f"lattice_{instruction_set}.cpp"
+    target, source = str(tmp_path / "kernel.o"), ENGINE / "simd" / f"{instruction_set}.cpp"
     _compile("-O3", "-fno-math-errno", "-c", str(source), "-o", target)
     out = subprocess.run(["nm", "-C", target], capture_output=True, text=True, check=True).stdout
     weak = re.findall(r"^[0-9a-f]* +[WVu] (.*)$", out, re.M)

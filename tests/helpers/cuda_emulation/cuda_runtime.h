@@ -1,8 +1,9 @@
-// A stand-in of the CUDA runtime for tests without a GPU: kernels compile with a C++ compiler and run on the CPU, one block
-// after another, every thread of a block a fibre. Collectives (__syncthreads, shuffles, votes) wait for all threads of the
-// block or warp, as on a GPU; a block whose threads wait for each other in vain ends the program. Warps run
-// ahead of each other as far as they can, in every other block the last one first: what a thread reads without waiting for
-// it is not there yet.
+// A stand-in of the CUDA runtime for tests without a GPU: kernels compile with a C++ compiler and
+// run on the CPU, one block after another, every thread of a block a fibre. Collectives
+// (__syncthreads, shuffles, votes) wait for all threads of the block or warp, as on a GPU; a block
+// whose threads wait for each other in vain ends the program. Warps run ahead of each other as far
+// as they can, in every other block the last one first: what a thread reads without waiting for it
+// is not there yet.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -44,7 +45,8 @@ inline const char* cudaGetErrorString(cudaError_t e) { return e ? "invalid argum
 inline dim3 gridDim, blockDim, blockIdx, threadIdx;
 
 namespace d3 {
-alignas(64) inline double dynamic_shared[48 << 7];  // __shared__ memory of a size chosen at launch, 48 KB
+alignas(64) inline double dynamic_shared[48 << 7];  // __shared__ memory of a size chosen at launch,
+                                                    // 48 KB
 }
 
 namespace emulation {
@@ -55,7 +57,10 @@ struct Gate {  // of a warp or a block
   unsigned alive = 0, arrived = 0;
   uint64_t generation = 0;
   void open_if_full() {
-    if (alive && arrived == alive) arrived = 0, ++generation;
+    if (alive && arrived == alive) {
+      arrived = 0;
+      ++generation;
+    }
   }
 };
 
@@ -83,7 +88,8 @@ inline bool backwards = false;
 
 inline void wait(Gate& gate) {
   Fibre& me = block.fibres[block.now];
-  me.waits = &gate, me.seen = gate.generation;
+  me.waits = &gate;
+  me.seen = gate.generation;
   ++gate.arrived;
   gate.open_if_full();
   if (!_setjmp(me.resume)) _longjmp(block.scheduler, 1);
@@ -101,7 +107,9 @@ inline void resume(Fibre& f) {
   if (f.started) _longjmp(f.resume, 1);
   f.started = true;
   getcontext(&f.start);
-  f.start.uc_stack.ss_sp = f.stack.data(), f.start.uc_stack.ss_size = stack_bytes, f.start.uc_link = nullptr;
+  f.start.uc_stack.ss_sp = f.stack.data();
+  f.start.uc_stack.ss_size = stack_bytes;
+  f.start.uc_link = nullptr;
   makecontext(&f.start, entry, 0);
   setcontext(&f.start);
 }
@@ -113,26 +121,35 @@ inline int run_warp(unsigned first, unsigned count) {
     const unsigned t = first + (backwards ? count - 1 - k : k);
     Fibre& f = block.fibres[t];
     if (f.done || (f.waits && f.waits->generation == f.seen)) continue;
-    block.now = t, threadIdx = dim3(t, 0, 0), ended += ended < 0;
+    block.now = t;
+    threadIdx = dim3(t, 0, 0);
+    ended += ended < 0;
     resume(f);
     if (!f.done) continue;
     Gate& warp = block.warps[t / lanes];
-    ++ended, --warp.alive, --block.all.alive;
-    warp.open_if_full(), block.all.open_if_full();
+    ++ended;
+    --warp.alive;
+    --block.all.alive;
+    warp.open_if_full();
+    block.all.open_if_full();
   }
   return ended;
 }
 
-// A warp goes on until it waits for others, and then the next one: they are as far apart as they can get.
+// A warp goes on until it waits for others, and then the next one: they are as far apart as they
+// can get.
 inline void run_block(unsigned threads) {
   const unsigned n_warps = (threads + lanes - 1) / lanes;
   if (block.fibres.size() < threads) block.fibres.resize(threads);
-  block.warps.assign(n_warps, {}), block.exchange.assign(threads, 0);
+  block.warps.assign(n_warps, {});
+  block.exchange.assign(threads, 0);
   block.all = {};
   for (unsigned t = 0; t < threads; ++t) {
     Fibre& f = block.fibres[t];
-    f.started = f.done = false, f.waits = nullptr;
-    ++block.warps[t / lanes].alive, ++block.all.alive;
+    f.started = f.done = false;
+    f.waits = nullptr;
+    ++block.warps[t / lanes].alive;
+    ++block.all.alive;
   }
   std::memset(d3::dynamic_shared, 0xff, sizeof d3::dynamic_shared);  // NaN
   backwards = !backwards;
@@ -143,7 +160,10 @@ inline void run_block(unsigned threads) {
       const unsigned count = threads - first < lanes ? threads - first : lanes;
       for (int ended; (ended = run_warp(first, count)) >= 0; moved = true) left -= unsigned(ended);
     }
-    if (!moved) std::fprintf(stderr, "emulation: the threads of a block wait for each other in vain\n"), std::abort();
+    if (!moved) {
+      std::fprintf(stderr, "emulation: the threads of a block wait for each other in vain\n");
+      std::abort();
+    }
   }
 }
 
@@ -169,7 +189,9 @@ inline void __syncwarp(unsigned = ~0u) { emulation::wait(emulation::my_warp()); 
 template <class V> V __shfl_xor_sync(unsigned, V value, int mask, int = 32) {
   return emulation::exchanged(value, (threadIdx.x % 32) ^ unsigned(mask));
 }
-template <class V> V __shfl_sync(unsigned, V value, int lane, int = 32) { return emulation::exchanged(value, unsigned(lane)); }
+template <class V> V __shfl_sync(unsigned, V value, int lane, int = 32) {
+  return emulation::exchanged(value, unsigned(lane));
+}
 inline unsigned __ballot_sync(unsigned, int vote) {
   unsigned all = 0;
   for (unsigned k = 0; k < 32; ++k) all |= unsigned(emulation::exchanged(vote != 0, k)) << k;
@@ -199,16 +221,24 @@ inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 template <class... Parameters, class... Arguments>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
   const unsigned threads = config->blockDim.x;
-  if (threads == 0 || threads > 1024 || config->gridDim.x == 0 || config->dynamicSmemBytes > (48 << 10)) return cudaErrorInvalidValue;
-  std::tuple<void (*)(Parameters...), std::tuple<Parameters...>> call{kernel, {Parameters(arguments)...}};
+  if (threads == 0 || threads > 1024 || config->gridDim.x == 0 ||
+      config->dynamicSmemBytes > (48 << 10))
+    return cudaErrorInvalidValue;
+  std::tuple<void (*)(Parameters...), std::tuple<Parameters...>> call{kernel,
+                                                                      {Parameters(arguments)...}};
   emulation::block.arguments = &call;
   emulation::block.body = [](void* at) {
     auto& [function, values] = *static_cast<decltype(call)*>(at);
     std::apply(function, values);
   };
-  gridDim = config->gridDim, blockDim = config->blockDim;
-  for (unsigned b = 0; b < gridDim.x; ++b) blockIdx = dim3(b, 0, 0), emulation::run_block(threads);
+  gridDim = config->gridDim;
+  blockDim = config->blockDim;
+  for (unsigned b = 0; b < gridDim.x; ++b) {
+    blockIdx = dim3(b, 0, 0);
+    emulation::run_block(threads);
+  }
   return cudaSuccess;
 }

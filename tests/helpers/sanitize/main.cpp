@@ -1,5 +1,6 @@
-// Runs the lattice core and the pair kernels without torch, for sanitizers: every buffer is a vector of its exact size.
-// Prints one line and returns 0 if all went well, and results agree between instruction sets and dtypes.
+// Runs the lattice core and the pair kernels without torch, for sanitizers: every buffer is a
+// vector of its exact size. Prints one line and returns 0 if all went well, and results agree
+// between instruction sets and dtypes.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -7,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
-#include "lattice.h"
-#include "watch.h"
+#include "engine/lattice/lattice.h"
+#include "engine/pairs/kernels.h"
+#include "engine/watch.h"
 
 using namespace d3;
 using Doubles = std::vector<double>;
@@ -18,7 +19,9 @@ namespace {
 
 constexpr int n_species = 5, n_refs = 7;
 std::mt19937_64 engine(20);
-double uniform(double low, double high) { return std::uniform_real_distribution<double>(low, high)(engine); }
+double uniform(double low, double high) {
+  return std::uniform_real_distribution<double>(low, high)(engine);
+}
 
 void require(bool good, const std::string& what) {
   if (good) return;
@@ -51,8 +54,10 @@ Doubles atoms(int n, const Doubles& cell, double spread) {
   for (int k = 0; k < n; ++k) {
     const int at[3] = {k % side, k / side % side, k / side / side};
     double f[3];
-    for (int d = 0; d < 3; ++d) f[d] = (at[d] + uniform(-0.15, 0.15)) / side + std::floor(uniform(-spread, spread + 1));
-    for (int d = 0; d < 3; ++d) x.push_back(f[0] * cell[d] + f[1] * cell[3 + d] + f[2] * cell[6 + d]);
+    for (int d = 0; d < 3; ++d)
+      f[d] = (at[d] + uniform(-0.15, 0.15)) / side + std::floor(uniform(-spread, spread + 1));
+    for (int d = 0; d < 3; ++d)
+      x.push_back(f[0] * cell[d] + f[1] * cell[3 + d] + f[2] * cell[6 + d]);
   }
   return x;
 }
@@ -62,14 +67,19 @@ const Doubles tiny{2.1, 0, 0, 1.9, 2.0, 0, 1.5, -1.7, 1.8}, thin{2.0, 0, 0, 0, 3
 
 Batch crystals() {
   Batch b;
-  b.add(atoms(1, tiny, 3), tiny, 7), b.add(atoms(200, cube, 1), cube, 7), b.add(atoms(9, skewed, 2), skewed, 7);
-  b.add({}, cube, 7), b.add(atoms(30, thin, 0), thin, 7);
+  b.add(atoms(1, tiny, 3), tiny, 7);
+  b.add(atoms(200, cube, 1), cube, 7);
+  b.add(atoms(9, skewed, 2), skewed, 7);
+  b.add({}, cube, 7);
+  b.add(atoms(30, thin, 0), thin, 7);
   return b;
 }
 
 Batch all() {
   Batch b = crystals();
-  b.add({}, none, 0), b.add({0.5, 0.5, 0.5}, none, 0), b.add(atoms(70, cube, 0), none, 0);
+  b.add({}, none, 0);
+  b.add({0.5, 0.5, 0.5}, none, 0);
+  b.add(atoms(70, cube, 0), none, 0);
   b.add(atoms(400, Doubles{60, 0, 0, 0, 4, 0, 0, 0, 5}, 0), none, 0);
   for (int axes = 1; axes < 7; ++axes) b.add(atoms(20, skewed, 1), skewed, axes);
   for (int k = 0; k < 12; ++k) b.add(atoms(3, cube, 0), none, 0);
@@ -82,20 +92,24 @@ Batch single(const Doubles& x, const Doubles& vectors, int periodic_axes) {
   return b;
 }
 
-template <class T> std::vector<T> as(const Doubles& x) { return std::vector<T>(x.begin(), x.end()); }
+template <class T> std::vector<T> as(const Doubles& x) {
+  return std::vector<T>(x.begin(), x.end());
+}
 
 // Smooth tables; each species has fewer references than the one before.
 template <class T> struct TestTables {
   std::vector<T> rcov, r4r2, cn_ref, c6_ref;
   TestTables() {
     for (int s = 0; s < n_species; ++s) {
-      rcov.push_back(T(0.8 + 0.3 * s)), r4r2.push_back(T(1.1 + 0.5 * s));
+      rcov.push_back(T(0.8 + 0.3 * s));
+      r4r2.push_back(T(1.1 + 0.5 * s));
       for (int a = 0; a < n_refs; ++a) cn_ref.push_back(a < n_refs - s ? T(0.9 * a) : T(-1));
     }
     for (int s = 0; s < n_species; ++s)
       for (int t = 0; t < n_species; ++t)
         for (int a = 0; a < n_refs; ++a)
-          for (int b = 0; b < n_refs; ++b) c6_ref.push_back(T(20.0 * (1 + s) * (1 + t) / (2 + a) / (2 + b)));
+          for (int b = 0; b < n_refs; ++b)
+            c6_ref.push_back(T(20.0 * (1 + s) * (1 + t) / (2 + a) / (2 + b)));
   }
   Tables<T> view() const { return {r4r2.data(), cn_ref.data(), c6_ref.data(), n_species, n_refs}; }
 };
@@ -120,15 +134,31 @@ template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError&
   for (size_t k = 0; k < tx.size(); ++k) tx[k] = T(std::sin(double(k)));
   for (size_t k = 0; k < tc.size(); ++k) tc[k] = T(0.1 * std::cos(double(k)));
   const int64_t n = b.n_atoms(), s = b.n_systems();
-  std::vector<T> out[8] = {std::vector<T>(s),     std::vector<T>(n),     std::vector<T>(n),     std::vector<T>(n),
-                           std::vector<T>(3 * n), std::vector<T>(9 * s), std::vector<T>(9 * s), std::vector<T>(4 * s)};
-  const LatticeInput<T> in{x.data(), cell.data(), reinterpret_cast<const bool*>(b.pbc.data()), b.species.data(), b.offsets.data(), s,
-                           damping.data(), tables.rcov.data(), tables.view(), T(m.cutoff), T(m.cn_cutoff), T(m.width), m.tail,
-                           m.threads, m.set, m.gradients, m.learn, m.watch};
+  std::vector<T> out[8] = {std::vector<T>(s),     std::vector<T>(n),     std::vector<T>(n),
+                           std::vector<T>(n),     std::vector<T>(3 * n), std::vector<T>(9 * s),
+                           std::vector<T>(9 * s), std::vector<T>(4 * s)};
+  const LatticeInput<T> in{x.data(),
+                           cell.data(),
+                           reinterpret_cast<const bool*>(b.pbc.data()),
+                           b.species.data(),
+                           b.offsets.data(),
+                           s,
+                           damping.data(),
+                           tables.rcov.data(),
+                           tables.view(),
+                           T(m.cutoff),
+                           T(m.cn_cutoff),
+                           T(m.width),
+                           m.tail,
+                           m.threads,
+                           m.set,
+                           m.gradients,
+                           m.learn,
+                           m.watch};
   const LatticeTangents<T> tangents{tx.data(), tc.data(), td.data()};
   error = Lattice<T>::evaluate(in, m.dual ? &tangents : nullptr,
-                               {out[0].data(), out[1].data(), out[2].data(), out[3].data(), out[4].data(), out[5].data(),
-                                out[6].data(), out[7].data()});
+                               {out[0].data(), out[1].data(), out[2].data(), out[3].data(),
+                                out[4].data(), out[5].data(), out[6].data(), out[7].data()});
   Doubles flat;
   for (const auto& o : out) flat.insert(flat.end(), o.begin(), o.end());
   if (!error.kind) finite(flat, "lattice");
@@ -144,8 +174,12 @@ template <class T> Doubles good(const Batch& b, const Mode& m) {
 
 void agree(const Doubles& a, const Doubles& b, double tolerance, const char* what) {
   double largest = 0, apart = 0;
-  for (size_t k = 0; k < a.size(); ++k) largest = std::max(largest, std::abs(a[k])), apart = std::max(apart, std::abs(a[k] - b[k]));
-  require(a.size() == b.size() && apart <= tolerance * largest, std::string("results differ between ") + what);
+  for (size_t k = 0; k < a.size(); ++k) {
+    largest = std::max(largest, std::abs(a[k]));
+    apart = std::max(apart, std::abs(a[k] - b[k]));
+  }
+  require(a.size() == b.size() && apart <= tolerance * largest,
+          std::string("results differ between ") + what);
 }
 
 // Runs all modes; returns how many evaluations that were.
@@ -157,14 +191,20 @@ int lattice(InstructionSet set) {
       for (int level = 0; level < 3; ++level)
         for (double width : {0.0, 1.5}) {
           Mode m;
-          m.set = set, m.tail = tail, m.dual = dual, m.width = width, m.gradients = level > 0 || dual, m.learn = level > 1 || dual;
+          m.set = set;
+          m.tail = tail;
+          m.dual = dual;
+          m.width = width;
+          m.gradients = level > 0 || dual;
+          m.learn = level > 1 || dual;
           if (dual && level < 2) continue;
           const Batch& batch = tail ? periodic : everything;
           const Doubles wide = good<double>(batch, m);
           agree(wide, good<float>(batch, m), dual ? 1e-3 : 1e-4, "float and double");
           m.set = InstructionSet::baseline;
           agree(wide, good<double>(batch, m), 1e-10, "instruction sets");
-          m.set = set, m.threads = 3;
+          m.set = set;
+          m.threads = 3;
           agree(wide, good<double>(batch, m), 0, "numbers of threads");
           agree(good<double>(nothing, m), {}, 0, "nothing and no systems");
           runs += 5;
@@ -176,25 +216,39 @@ template <class T> void errors() {
   LatticeError e;
   Mode m;
   const auto kind = [&](const Batch& b) { return evaluate<T>(b, m, e), e.kind; };
-  require(kind(single({0, 0, 0, NAN, 1, 1}, none, 0)) == LatticeError::not_finite && e.atom == 1, "NaN not found");
-  require(kind(single({0, 0, 0, 3, INFINITY, 1}, cube, 7)) == LatticeError::not_finite, "infinity not found");
+  require(kind(single({0, 0, 0, NAN, 1, 1}, none, 0)) == LatticeError::not_finite && e.atom == 1,
+          "NaN not found");
+  require(kind(single({0, 0, 0, 3, INFINITY, 1}, cube, 7)) == LatticeError::not_finite,
+          "infinity not found");
   for (int axes : {0, 1, 7}) {
-    require(kind(single({0, 0, 0, 1e8, 1, 1}, cube, axes)) == LatticeError::none, "an atom far away refused");
-    require(kind(single({0, 0, 0, 1e12, 1, 1}, cube, axes)) == LatticeError::too_far, "an atom too far away not found");
+    require(kind(single({0, 0, 0, 1e8, 1, 1}, cube, axes)) == LatticeError::none,
+            "an atom far away refused");
+    require(kind(single({0, 0, 0, 1e12, 1, 1}, cube, axes)) == LatticeError::too_far,
+            "an atom too far away not found");
   }
-  require(kind(single({9e8, 0, 0}, {0.1, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::too_far, "cells too far away not found");
-  require(kind(single({1, 1, 1, 5, 5, 5, 1, 1, 1}, none, 0)) == LatticeError::same_spot, "one spot not found");
+  require(kind(single({9e8, 0, 0}, {0.1, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::too_far,
+          "cells too far away not found");
+  require(kind(single({1, 1, 1, 5, 5, 5, 1, 1, 1}, none, 0)) == LatticeError::same_spot,
+          "one spot not found");
   require(e.atom == 0 && e.other == 2, "other atoms named on one spot");
-  require(kind(single({1, 1, 1, 13, 1, 1}, cube, 7)) == LatticeError::same_spot, "one spot in another cell not found");
+  require(kind(single({1, 1, 1, 13, 1, 1}, cube, 7)) == LatticeError::same_spot,
+          "one spot in another cell not found");
   require(e.atom == 0 && e.other == 1 && e.image[0] == -1, "another image named on one spot");
-  require(kind(single({1, 1, 1}, none, 7)) == LatticeError::singular_cell, "singular cell not found");
-  require(kind(single({1, 1, 1}, {1, 0, 0, 2, 0, 0, 0, 0, 1}, 3)) == LatticeError::singular_cell, "parallel vectors not found");
-  require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::singular_cell, "NaN cell not found");
-  require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 6)) == LatticeError::none, "a vector without pbc read");
+  require(kind(single({1, 1, 1}, none, 7)) == LatticeError::singular_cell,
+          "singular cell not found");
+  require(kind(single({1, 1, 1}, {1, 0, 0, 2, 0, 0, 0, 0, 1}, 3)) == LatticeError::singular_cell,
+          "parallel vectors not found");
+  require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 7)) == LatticeError::singular_cell,
+          "NaN cell not found");
+  require(kind(single({1, 1, 1}, {NAN, 0, 0, 0, 9, 0, 0, 0, 9}, 6)) == LatticeError::none,
+          "a vector without pbc read");
   m.cutoff = 1e5;
-  require(kind(single({1, 1, 1}, cube, 7)) == LatticeError::too_much, "work without end not refused");
-  m.cutoff = 9.3, m.tail = true;
-  require(kind(single({1, 1, 1}, cube, 3)) == LatticeError::tail_needs_volume, "tail of a slab not found");
+  require(kind(single({1, 1, 1}, cube, 7)) == LatticeError::too_much,
+          "work without end not refused");
+  m.cutoff = 9.3;
+  m.tail = true;
+  require(kind(single({1, 1, 1}, cube, 3)) == LatticeError::tail_needs_volume,
+          "tail of a slab not found");
 }
 
 // A host that wants to stop is heard, by any number of threads, and nothing else is wrong.
@@ -204,10 +258,12 @@ template <class T> void stops() {
     Watch watch([](void*) { return true; }, nullptr);
     while (!watch.stop()) continue;  // it asks every 50 ms
     Mode m;
-    m.threads = threads, m.watch = &watch;
+    m.threads = threads;
+    m.watch = &watch;
     LatticeError error;
     evaluate<T>(b, m, error);
-    require(error.kind == LatticeError::none || error.kind == LatticeError::stopped, "a stop is an error");
+    require(error.kind == LatticeError::none || error.kind == LatticeError::stopped,
+            "a stop is an error");
   }
 }
 
@@ -218,33 +274,43 @@ template <class T> void pairs(int n_atoms, int threads) {
   for (int i = 0; i < n_atoms; ++i) {
     species.push_back(i % n_species);
     for (int j = 0; j < n_atoms; ++j)
-      if (i != j) centre.push_back(i), neighbour.push_back(j);
+      if (i != j) {
+        centre.push_back(i);
+        neighbour.push_back(j);
+      }
   }
   for (size_t k = 1; k < centre.size(); ++k) {
     const size_t other = engine() % (k + 1);
-    std::swap(centre[k], centre[other]), std::swap(neighbour[k], neighbour[other]);
+    std::swap(centre[k], centre[other]);
+    std::swap(neighbour[k], neighbour[other]);
   }
   std::vector<T> vectors;
   for (size_t k = 0; k < centre.size(); ++k)
-    for (int d = 0; d < 3; ++d) vectors.push_back(T(x[3 * neighbour[k] + d] - x[3 * centre[k] + d]));
+    for (int d = 0; d < 3; ++d)
+      vectors.push_back(T(x[3 * neighbour[k] + d] - x[3 * centre[k] + d]));
   const int64_t n_pairs = int64_t(centre.size());
-  require(first_bad_pair(centre.data(), neighbour.data(), n_pairs, n_atoms, threads) == -1, "a good pair refused");
+  require(first_bad_pair(centre.data(), neighbour.data(), n_pairs, n_atoms, threads) == -1,
+          "a good pair refused");
 
   const TestTables<T> tables;
-  const PairList<T> list{vectors.data(), centre.data(), neighbour.data(), species.data(), n_pairs, n_atoms};
-  std::vector<T> cn(n_atoms), energy(n_atoms), one(n_atoms, T(1)), slope(3 * n_pairs), along(3 * n_pairs, T(0.1)), by_cn(n_atoms),
-      by_damping(4), tangent4(4, T(0.2)), again(n_atoms);
+  const PairList<T> list{vectors.data(), centre.data(), neighbour.data(),
+                         species.data(), n_pairs,       n_atoms};
+  std::vector<T> cn(n_atoms), energy(n_atoms), one(n_atoms, T(1)), slope(3 * n_pairs),
+      along(3 * n_pairs, T(0.1)), by_cn(n_atoms), by_damping(4), tangent4(4, T(0.2)),
+      again(n_atoms);
   const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
   const CountingInput<T> counting{list, tables.rcov.data(), n_species, T(7.1), threads};
-  require(Counting<T>::forward(counting, cn.data()) == -1, "a pair of length 0 where there is none");
+  require(Counting<T>::forward(counting, cn.data()) == -1,
+          "a pair of length 0 where there is none");
   Counting<T>::backward(counting, one.data(), slope.data());
   Counting<T>::double_backward(counting, one.data(), along.data(), again.data(), slope.data());
   const EnergyInput<T> in{list, cn.data(), damping.data(), tables.view(), T(9.3), T(1.5), threads};
   Energy<T>::forward(in, energy.data());
   Energy<T>::backward(in, one.data(), {slope.data(), by_cn.data(), by_damping.data()});
-  Energy<T>::double_backward(in, one.data(), {along.data(), one.data(), tangent4.data()}, again.data(),
-                             {slope.data(), by_cn.data(), by_damping.data()});
-  for (const auto* v : {&cn, &energy, &slope, &by_cn, &by_damping, &again}) finite(Doubles(v->begin(), v->end()), "pairs");
+  Energy<T>::double_backward(in, one.data(), {along.data(), one.data(), tangent4.data()},
+                             again.data(), {slope.data(), by_cn.data(), by_damping.data()});
+  for (const auto* v : {&cn, &energy, &slope, &by_cn, &by_damping, &again})
+    finite(Doubles(v->begin(), v->end()), "pairs");
   if (n_pairs == 0) return;
   std::fill_n(vectors.end() - 3, 3, T(0));
   require(Counting<T>::forward(counting, cn.data()) == n_pairs - 1, "a pair of length 0 not found");
@@ -255,11 +321,18 @@ template <class T> void pairs(int n_atoms, int threads) {
 
 int main() {
   int runs = 0;
-  for (InstructionSet set : {InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline})
+  for (InstructionSet set :
+       {InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline})
     if (supported(set)) runs += lattice(set);
-  errors<double>(), errors<float>();
-  stops<double>(), stops<float>();
+  errors<double>();
+  errors<float>();
+  stops<double>();
+  stops<float>();
   for (int n : {0, 1, 2, 17, 90})
-    for (int threads : {1, 3}) pairs<double>(n, threads), pairs<float>(n, threads), ++runs;
+    for (int threads : {1, 3}) {
+      pairs<double>(n, threads);
+      pairs<float>(n, threads);
+      ++runs;
+    }
   std::printf("sanitize: %d evaluations, nothing found\n", runs);
 }

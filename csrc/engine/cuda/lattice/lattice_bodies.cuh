@@ -1,0 +1,194 @@
+// What is summed over the neighbours of an atom: coordination number, energy with its derivatives,
+// the gradient through the coordination numbers. `now` is emptied into double precision after every
+// cluster.
+#pragma once
+#include "engine/cuda/lattice/lattice_meet.cuh"
+
+namespace d3 {
+
+template <class S, int n> struct RunningSums {
+  S now[n];
+  Wide<S> total[n];
+  __device__ RunningSums() {
+    for (int k = 0; k < n; ++k) {
+      now[k] = S(0.0f);
+      total[k] = Wide<S>(0.0);
+    }
+  }
+  __device__ void flush() {
+    for (int k = 0; k < n; ++k) {
+      total[k] += widen(now[k]);
+      now[k] = S(0.0f);
+    }
+  }
+};
+
+// A value as it comes from a shuffle of a lane with itself: otherwise the compiler would repeat the
+// conversion from double precision for every pair.
+__device__ inline float settled(float x) { return __shfl_sync(all_lanes, x, lane_index()); }
+__device__ inline double settled(double x) { return x; }
+template <class T> __device__ inline Dual<T> settled(Dual<T> x) {
+  return {settled(x.v), settled(x.d)};
+}
+
+template <class T, class S> struct CountBody : RunningSums<S, 1> {
+  static constexpr bool counts_same = true;
+  const LatticeCall<T, S>& call;
+  const T rcov;
+  T rc = 0;
+  unsigned same = 0;
+
+  __device__ CountBody(const LatticeCall<T, S>& c, const Middle<S>& m)
+      : call(c), rcov(c.in.rcov[m.species]) {}
+  __device__ void species(int s) { rc = rcov + call.in.rcov[s]; }
+  template <bool>
+  __device__ void add(bool inside, S, S, S, S r2, const Neighbour<S>&, const Site<S>&) {
+    this->now[0] += select(inside, counting(r2, rc).value, S(T(0)));
+  }
+  __device__ void lever(const Site<S>&) {}
+};
+
+// Columns of the sums.
+enum EnergyColumn {
+  of_energy,
+  of_dcn,
+  of_gradient,
+  of_virial = of_gradient + 3,
+  of_damping = of_virial + 6,
+  n_energy_columns = of_damping + 4
+};
+
+template <EnergyMode mode>
+constexpr int energy_columns = mode == EnergyMode::energy     ? 1
+                               : mode == EnergyMode::gradient ? int(of_damping)
+                                                              : int(n_energy_columns);
+
+// Outer product of a gradient with an arm.
+template <class S> __device__ inline void add_virial(S x, S y, S z, const Site<S>& arm, S* virial) {
+  virial[0] += x * arm.x;
+  virial[1] += x * arm.y;
+  virial[2] += x * arm.z;
+  virial[3] += y * arm.y;
+  virial[4] += y * arm.z;
+  virial[5] += z * arm.z;
+}
+
+// dE/dr. With r = x_j - x_i + arm, from cluster to cluster, the virial is 1/2 sum dE/dr (x) r = 1/2
+// sum dE/dr (x) arm - sum_i (sum_j dE/dr) (x) x_i, as every pair has its reverse: the arm is the
+// same for a tile, the rest is left to the end.
+template <bool with_virial, class S>
+__device__ inline void add_gradient(S f, S x, S y, S z, const Site<S>& arm, S* gradient,
+                                    S* virial) {
+  const S fx = f * x, fy = f * y, fz = f * z;
+  gradient[0] += fx;
+  gradient[1] += fy;
+  gradient[2] += fz;
+  if (with_virial) add_virial(fx, fy, fz, arm, virial);
+}
+
+// R references; the tables' rows are R long. Without `smooth`, the width must be 0.
+template <class T, class S, EnergyMode mode, int R, bool smooth>
+struct EnergyBody : RunningSums<S, energy_columns<mode>> {
+  static constexpr bool counts_same = false;
+  const LatticeCall<T, S>& call;
+  const Middle<S>& middle;
+  const Cutoff<T> cutoff;
+  RationalDamping<S> damping;
+  S c6_row[R], dc6_row[R];
+  unsigned same = 0;
+
+  __device__ EnergyBody(const LatticeCall<T, S>& c, const Middle<S>& m)
+      : call(c), middle(m), cutoff{c.in.cutoff, c.in.width} {}
+
+  // Constants against a species: the C6 row of this lane's atom and its derivative, the damping.
+  __device__ void species(int s) {
+    const Tables<T>& t = call.in.tables;
+    const T* c6_ref = t.c6_ref + (int64_t(middle.species) * t.n_species + s) * R * R;
+    contract(call.neighbours[middle.place].w.v, c6_ref, R, R, R, c6_row);
+    if (mode != EnergyMode::energy) contract(call.dw[middle.place].v, c6_ref, R, R, R, dc6_row);
+    Wide<S> parameters[4];
+    for (int k = 0; k < 4; ++k) parameters[k] = call.damping(middle.system, k);
+    const auto d = RationalDamping<Wide<S>>::make(parameters, double(t.r4r2[middle.species]),
+                                                  double(t.r4r2[s]));
+    const auto narrowed = [](Wide<S> x) { return settled(narrow<S>(x)); };
+    damping = {narrowed(d.s6), narrowed(d.s8q),  narrowed(d.q),   narrowed(d.root),
+               narrowed(d.r0), narrowed(d.r0_6), narrowed(d.r0_8)};
+  }
+
+  template <bool with_virial>
+  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n, const Site<S>& arm) {
+    auto& sum = this->now;
+    const SiteWeights<S> w = n.w;
+    const Damped<S> g = smooth ? switched(damping, r2, cutoff) : damping(r2);
+    const S zero(T(0)), c6 = select(inside, dot(c6_row, w.v, R), zero);
+    sum[of_energy] += c6 * g.value;
+    if constexpr (mode != EnergyMode::energy) {
+      sum[of_dcn] += select(inside, dot(dc6_row, w.v, R), zero) * g.value;
+      add_gradient<with_virial>(c6 * g.slope_over_r, x, y, z, arm, sum + of_gradient,
+                                sum + of_virial);
+    }
+    if constexpr (mode == EnergyMode::learn) {
+      sum[of_damping] += c6 * g.by_s6;
+      sum[of_damping + 1] += c6 * g.by_s8;
+      sum[of_damping + 2] += c6 * g.by_r0 * damping.root;
+      sum[of_damping + 3] += c6 * g.by_r0;
+    }
+  }
+  // The virial of a tile, from its gradient.
+  __device__ void lever(const Site<S>& arm) {
+    S* g = this->now + of_gradient;
+    if constexpr (mode != EnergyMode::energy)
+      add_virial(g[0], g[1], g[2], arm, this->now + of_virial);
+  }
+};
+
+template <class T, class S> struct CountGradientBody : RunningSums<S, 9> {
+  static constexpr bool counts_same = false;
+  const LatticeCall<T, S>& call;
+  const T rcov;
+  const S dcn;
+  T rc = 0;
+  unsigned same = 0;
+
+  __device__ CountGradientBody(const LatticeCall<T, S>& c, const Middle<S>& m)
+      : call(c), rcov(c.in.rcov[m.species]), dcn(m.site.dcn) {}
+  __device__ void species(int s) { rc = rcov + call.in.rcov[s]; }
+  template <bool with_virial>
+  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n, const Site<S>& arm) {
+    const S f = select(inside, counting(r2, rc).slope_over_r * (dcn + n.site.dcn), S(T(0)));
+    add_gradient<with_virial>(f, x, y, z, arm, this->now, this->now + 3);
+  }
+  __device__ void lever(const Site<S>& arm) {
+    add_virial(this->now[0], this->now[1], this->now[2], arm, this->now + 3);
+  }
+};
+
+// Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared
+// memory.
+template <class A, int n, class S> __device__ A* gather(const Middle<S>& m, const A (&totals)[n]) {
+  A* shared = shared_memory<A>() + reach_bytes / sizeof(A);
+  for (int k = 0; k < n; ++k) {
+    A sum = totals[k];
+    for (int step = warp_lanes / 2; step >= m.width; step /= 2) sum += shuffle_xor(sum, step);
+    if (lane_index() < m.width)
+      shared[(warp_index() * n + k) * block_atoms + lane_index()] = m.active() ? sum : A(0.0);
+  }
+  __syncthreads();
+  for (int t = threadIdx.x; t < n * block_atoms; t += blockDim.x) {
+    A sum(0.0);
+    for (int warp = 0; warp < warp_count() && t % block_atoms < m.count; ++warp)
+      sum += shared[warp * n * block_atoms + t];
+    shared[t] = sum;
+  }
+  __syncthreads();
+  return shared;
+}
+
+// The sum of a column over the atoms of the block.
+template <class A> __device__ inline A column_sum(const A* columns, int k) {
+  A sum(0.0);
+  for (int i = 0; i < block_atoms; ++i) sum += columns[k * block_atoms + i];
+  return sum;
+}
+
+}  // namespace d3

@@ -1,0 +1,187 @@
+// Everything the kernels of one evaluation share: inputs, scratch, results.
+#pragma once
+#include "engine/cuda/device.h"
+#include "engine/cuda/lattice/lattice_cuda.h"
+#include "engine/formulas/cell_gradient.h"
+
+namespace d3 {
+
+constexpr int cluster_atoms = 32, block_atoms = 8;
+constexpr int species_bits = 7,
+              curve_bits = 11;  // of a key: system, species, then three coordinates woven together
+constexpr int group_shift = 3 * curve_bits, system_shift = group_shift + species_bits;
+
+struct LatticeState {
+  unsigned bad;  // an index out of range
+};
+
+struct SystemFrame {
+  double cell[3][3], inverse[3][3], height[3], origin[3];  // origin: the first atom, wrapped
+  int periodic[3];
+  unsigned bad;         // NaN, a singular cell: its atoms are left out
+  unsigned coincident;  // two atoms on one spot: found while others still count, so that no kernel
+                        // goes by it
+  __device__ bool spoilt() const { return bad || coincident; }
+};
+
+// Bounding box relative to the system's origin, in single precision for the search.
+struct alignas(16) ClusterBox {
+  float centre[3], half[3];
+  int first, count;
+};
+
+struct ClusterInfo {
+  double centre[3];
+  int system, species, next;  // next: the first cluster of another species or system
+};
+
+struct alignas(16) SuperBox {  // of 32 clusters
+  float low[3], high[3];
+};
+
+template <class X> struct alignas(16) Site {
+  X x, y, z, dcn;
+};  // relative to the centre of its cluster; dE/dCN
+template <class X> struct alignas(16) SiteWeights {
+  X v[8];
+};
+// What a pair needs of an atom, in one place: one address for all its loads.
+template <class X> struct Neighbour {
+  Site<X> site;
+  SiteWeights<X> w;
+};
+
+__device__ inline double widen(double x) { return x; }
+template <class T> __device__ inline Dual<double> widen(Dual<T> x) {
+  return {double(x.v), double(x.d)};
+}
+
+// Sums of a block, for its system: energy, virial, x (x) dE/dx, damping.
+enum Part {
+  part_energy,
+  part_virial,
+  part_moment = part_virial + 6,
+  part_damping = part_moment + 9,
+  n_parts = part_damping + 4
+};
+
+template <class T, class S> struct LatticeCall {
+  using X = S;
+  using A = Wide<S>;
+  static constexpr bool dual = !std::is_same_v<S, T>;
+  LatticeInput<T> in;
+  LatticeTangents<T> tangents;
+  LatticeOutput<T> out;
+  SortedAtoms atoms;
+  int64_t n_atoms, max_clusters;
+  LatticeState* state;
+  SystemFrame* frames;
+  ClusterBox* boxes;
+  ClusterInfo* infos;
+  SuperBox* supers;
+  // by place in the sorted order
+  Neighbour<S>* neighbours;  // finite, with a cluster of room behind the last
+  SiteWeights<S>* dw;
+  A *cn, *energy, *c6, *gradient;
+  A* parts;  // n_parts of each block
+  A *tail_weights,
+      *tail_rows;  // a number for each reference of each cluster; none without the tail
+
+  __device__ A input(const T* values, const T* tangents_, int64_t k) const {
+    if constexpr (dual)
+      return A(double(values[k]), double(tangents_[k]));
+    else
+      return A(values[k]);
+  }
+  __device__ A position(int64_t atom, int d) const {
+    return input(in.positions, tangents.positions, 3 * atom + d);
+  }
+  __device__ A damping(int64_t system, int k) const {
+    return input(in.damping, tangents.damping, 4 * system + k);
+  }
+  __device__ A cell(int64_t system, int k, int d) const {
+    return input(in.cell, tangents.cell, 9 * system + 3 * k + d);
+  }
+
+  // The clusters of a system are [first_cluster(b), first_cluster(b + 1)).
+  __device__ int first_cluster(int64_t system) const {
+    const int64_t place = in.offsets[system];
+    return place < n_atoms ? atoms.clusters[place] - 1 : atoms.clusters[n_atoms - 1];
+  }
+};
+
+// Clusters, at most: full ones, and one more for each species of each system.
+template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_atoms) {
+  const int64_t species = in.tables.n_species < n_atoms ? in.tables.n_species : n_atoms;
+  const int64_t bound = n_atoms / cluster_atoms + in.n_systems * species + 1;
+  return bound < n_atoms ? bound : n_atoms;
+}
+
+constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
+
+template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
+  using A = Wide<S>;
+  const int64_t n = c.n_atoms, m = c.max_clusters = cluster_bound(c.in, n);
+  Arena arena(start);
+  c.state = arena.take<LatticeState>(1);
+  c.frames = arena.take<SystemFrame>(c.in.n_systems);
+  c.boxes = arena.take<ClusterBox>(m);
+  c.infos = arena.take<ClusterInfo>(m);
+  c.supers = arena.take<SuperBox>(blocks_for(m, 32));
+  c.neighbours = arena.take<Neighbour<S>>(n + cluster_atoms);
+  c.dw = arena.take<SiteWeights<S>>(n);
+  c.cn = arena.take<A>(n);
+  c.energy = arena.take<A>(n);
+  c.c6 = arena.take<A>(n);
+  c.gradient = arena.take<A>(3 * n);
+  c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
+  const int64_t tail = c.in.tail ? max_refs * m : 0;
+  c.tail_weights = arena.take<A>(tail);
+  c.tail_rows = arena.take<A>(tail);
+  return arena.used();
+}
+
+// Moves a position into the cell; says by how many lattice vectors. False if it is too many.
+__device__ inline bool wrap(const SystemFrame& f, double (&x)[3], int (&shift)[3]) {
+  for (int k = 0; k < 3; ++k) shift[k] = 0;
+  double fractional[3];
+  for (int k = 0; k < 3; ++k)
+    fractional[k] = x[0] * f.inverse[0][k] + x[1] * f.inverse[1][k] + x[2] * f.inverse[2][k];
+  for (int k = 0; k < 3; ++k) {
+    if (!f.periodic[k]) continue;
+    if (!(fabs(fractional[k]) < farthest)) return false;
+    shift[k] = -int(floor(fractional[k]));
+    for (int d = 0; d < 3; ++d) x[d] += shift[k] * f.cell[k][d];
+  }
+  return true;
+}
+
+// The first place in [0, n) whose key is not below `key`.
+__device__ inline int64_t first_place(const int64_t* keys, int64_t n, int64_t key) {
+  int64_t low = 0, high = n;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (keys[middle] < key)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+// The last system whose first atom is not beyond an atom.
+__device__ inline int64_t system_of(const int64_t* offsets, int64_t n_systems, int64_t atom) {
+  int64_t low = 0, high = n_systems;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (offsets[middle] <= atom)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+constexpr int lattice_threads = 128;
+
+}  // namespace d3

@@ -1,0 +1,34 @@
+// Backward of the lattice engine: gradients of the energies times those of what was made of the
+// energies.
+#include "engine/cuda/lattice/lattice_call.cuh"
+
+namespace d3 {
+
+template <class T>
+__global__ void scale_gradients(const int64_t* offsets, int64_t n_systems, int64_t n_atoms,
+                                const T* by, ScaledGradients<const T> from, ScaledGradients<T> to) {
+  const int64_t t = thread_index(), by_cell = t - 3 * n_atoms, by_damping = by_cell - 9 * n_systems;
+  if (by_cell < 0)
+    to.positions[t] = by[system_of(offsets, n_systems, t / 3)] * from.positions[t];
+  else if (by_damping < 0)
+    to.cell[by_cell] = by[by_cell / 9] * from.cell[by_cell];
+  else if (by_damping < 4 * n_systems)
+    to.damping[by_damping] = by[by_damping / 4] * from.damping[by_damping];
+}
+
+template <class T>
+void CudaLattice<T>::scale(const int64_t* offsets, int64_t n_systems, int64_t n_atoms, const T* by,
+                           const ScaledGradients<const T>& from, cudaStream_t stream,
+                           const ScaledGradients<T>& to) {
+  launch(scale_gradients<T>, blocks_for(3 * n_atoms + 13 * n_systems, lattice_threads),
+         lattice_threads, 0, stream, offsets, n_systems, n_atoms, by, from, to);
+}
+
+template void CudaLattice<float>::scale(const int64_t*, int64_t, int64_t, const float*,
+                                        const ScaledGradients<const float>&, cudaStream_t,
+                                        const ScaledGradients<float>&);
+template void CudaLattice<double>::scale(const int64_t*, int64_t, int64_t, const double*,
+                                         const ScaledGradients<const double>&, cudaStream_t,
+                                         const ScaledGradients<double>&);
+
+}  // namespace d3

@@ -1,0 +1,277 @@
+// From positions to clusters: frames of the cells, keys along a space-filling curve, bounding
+// boxes.
+#include "engine/cuda/lattice/lattice_search.cuh"
+
+namespace d3 {
+
+// ---- frames ----
+
+__device__ inline double inner(const double* a, const double* b) {
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+}
+__device__ inline void cross(const double* a, const double* b, double* out) {
+  out[0] = a[1] * b[2] - a[2] * b[1];
+  out[1] = a[2] * b[0] - a[0] * b[2];
+  out[2] = a[0] * b[1] - a[1] * b[0];
+}
+__device__ inline void normalise(double* a) {
+  const double scale = 1 / sqrt(inner(a, a));
+  for (int d = 0; d < 3; ++d) a[d] *= scale;
+}
+
+// Unit vectors orthogonal to the periodic ones, along the other axes.
+__device__ inline void complete(double (&cell)[3][3], const int (&periodic)[3]) {
+  const int n = periodic[0] + periodic[1] + periodic[2];
+  if (n == 0)
+    for (int k = 0; k < 9; ++k) cell[k / 3][k % 3] = k % 4 == 0;
+  if (n == 1)
+    for (int k = 0; k < 3; ++k) {
+      if (!periodic[k]) continue;
+      double unit[3] = {0, 0, 0};
+      const double* a = cell[k];
+      const double x = fabs(a[0]), y = fabs(a[1]), z = fabs(a[2]);
+      (x <= y && x <= z ? unit[0] : y <= z ? unit[1] : unit[2]) = 1;
+      double *b = cell[(k + 1) % 3], *c = cell[(k + 2) % 3];
+      cross(a, unit, b);
+      normalise(b);
+      cross(a, b, c);
+      normalise(c);
+    }
+  if (n == 2)
+    for (int k = 0; k < 3; ++k)
+      if (!periodic[k]) {
+        cross(cell[(k + 1) % 3], cell[(k + 2) % 3], cell[k]);
+        normalise(cell[k]);
+      }
+}
+
+// False if the periodic vectors do not span a volume.
+__device__ inline bool invert(SystemFrame& f) {
+  double product = 1, normal[3][3];
+  for (int k = 0; k < 3; ++k)
+    if (f.periodic[k]) product *= sqrt(inner(f.cell[k], f.cell[k]));
+  complete(f.cell, f.periodic);
+  for (int k = 0; k < 3; ++k) cross(f.cell[(k + 1) % 3], f.cell[(k + 2) % 3], normal[k]);
+  const double det = inner(f.cell[0], normal[0]), volume = fabs(det);
+  for (int k = 0; k < 3; ++k) {
+    f.height[k] = volume / sqrt(inner(normal[k], normal[k]));
+    for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
+  }
+  return product > 0 && volume > 1e-10 * product && volume < std::numeric_limits<double>::max();
+}
+
+template <class T>
+__global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
+                            SystemFrame* frames) {
+  const int64_t b = thread_index();
+  if (b >= in.n_systems) return;
+  SystemFrame f;
+  for (int k = 0; k < 3; ++k) {
+    f.periodic[k] = in.pbc[3 * b + k];
+    f.origin[k] = 0;
+    for (int d = 0; d < 3; ++d)
+      f.cell[k][d] = f.periodic[k] ? double(in.cell[9 * b + 3 * k + d]) : 0.0;
+  }
+  const bool bulk = f.periodic[0] && f.periodic[1] && f.periodic[2];
+  f.bad = !invert(f) || (in.tail && !bulk);
+  f.coincident = 0;
+  const int64_t first = in.offsets[b], last = in.offsets[b + 1];
+  const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) &&
+                      (b + 1 < in.n_systems || last == n_atoms);
+  if (!rising) atomicOr(&state->bad, 1u);
+  if (rising && first < last) {
+    int shift[3];
+    for (int d = 0; d < 3; ++d) f.origin[d] = in.positions[3 * first + d];
+    f.bad = f.bad || !wrap(f, f.origin, shift);
+  }
+  frames[b] = f;
+}
+
+// ---- keys ----
+
+// Place on a Hilbert curve of `curve_bits` bits an axis; J. Skilling, AIP Conf. Proc. 707, 381
+// (2004), doi:10.1063/1.1751381.
+__device__ inline int64_t curve_place(unsigned (&x)[3]) {
+  for (unsigned q = 1u << (curve_bits - 1); q > 1; q /= 2) {
+    const unsigned p = q - 1;
+    for (int k = 0; k < 3; ++k) {
+      const unsigned t = (x[0] ^ x[k]) & p;
+      if (x[k] & q)
+        x[0] ^= p;
+      else {
+        x[0] ^= t;
+        x[k] ^= t;
+      }
+    }
+  }
+  x[1] ^= x[0];
+  x[2] ^= x[1];
+  unsigned t = 0;
+  for (unsigned q = 1u << (curve_bits - 1); q > 1; q /= 2)
+    if (x[2] & q) t ^= q - 1;
+  int64_t place = 0;
+  for (int bit = curve_bits - 1; bit >= 0; --bit)
+    for (int k = 0; k < 3; ++k) place = 2 * place + (((x[k] ^ t) >> bit) & 1);
+  return place;
+}
+
+template <class T>
+__global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
+                          SystemFrame* frames, int64_t* keys) {
+  const int64_t i = thread_index();
+  if (i >= n_atoms) return;
+  const int64_t system = system_of(in.offsets, in.n_systems, i);
+  SystemFrame& f = frames[system];
+  double x[3];
+  int shift[3];
+  for (int d = 0; d < 3; ++d) x[d] = in.positions[3 * i + d];
+  const bool near = fabs(x[0]) + fabs(x[1]) + fabs(x[2]) <= farthest;  // false for NaN
+  if (!near || !wrap(f, x, shift)) atomicOr(&f.bad, 1u);
+  int64_t species = in.species[i];
+  if (uint64_t(species) >= uint64_t(in.tables.n_species)) {
+    atomicOr(&state->bad, 1u);
+    species = 0;
+  }
+  unsigned cell[3];
+  constexpr int cells = 1 << curve_bits;
+  for (int d = 0; d < 3; ++d) {
+    const double c = floor((x[d] - f.origin[d]) * (32 / double(in.cutoff))) + cells / 2;
+    cell[d] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
+  }
+  keys[i] = (((system << species_bits) + species) << group_shift) + curve_place(cell);
+}
+
+// 1 where a cluster starts: at every 32nd atom of a species of a system.
+__global__ void make_starts(const int64_t* keys, int64_t n, int* starts) {
+  const int64_t p = thread_index();
+  if (p < n)
+    starts[p] =
+        (p - first_place(keys, n, keys[p] >> group_shift << group_shift)) % cluster_atoms == 0;
+}
+
+// ---- clusters ----
+
+// Lowest and highest value over the lanes of a warp.
+template <class V> __device__ inline void warp_span(V& low, V& high) {
+  for (int step = warp_lanes / 2; step > 0; step /= 2) {
+    const V a = __shfl_xor_sync(all_lanes, low, step), b = __shfl_xor_sync(all_lanes, high, step);
+    low = a < low ? a : low;
+    high = b > high ? b : high;
+  }
+}
+
+// One cluster, by a warp.
+template <class T, class S>
+__device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
+  using A = Wide<S>;
+  const int64_t group = c.atoms.keys[first] >> group_shift, p = first + lane_index();
+  const int64_t system = group >> species_bits;
+  const bool member = p < c.n_atoms && c.atoms.keys[p] >> group_shift == group;
+  const int count = __popc(__ballot_sync(all_lanes, member)), id = c.atoms.clusters[first] - 1;
+  const SystemFrame& f = c.frames[system];
+  const int64_t atom = member ? c.atoms.order[p] : 0;
+  double x[3] = {0, 0, 0};
+  int shift[3] = {0, 0, 0};
+  for (int d = 0; d < 3 && member; ++d) x[d] = c.in.positions[3 * atom + d];
+  if (member) wrap(f, x, shift);
+  ClusterBox box;
+  ClusterInfo info;
+  A relative[3];
+  for (int d = 0; d < 3; ++d) {
+    const double far = std::numeric_limits<double>::max();
+    double low = member ? x[d] : far, high = member ? x[d] : -far;
+    warp_span(low, high);
+    info.centre[d] = 0.5 * (low + high);
+    box.centre[d] = float(info.centre[d] - f.origin[d]);
+    box.half[d] = float(0.5 * (high - low)) * 1.000001f;
+    relative[d] = A(x[d] - info.centre[d]);
+    if constexpr (LatticeCall<T, S>::dual) {
+      if (!member) continue;
+      relative[d].d = c.position(atom, d).d;
+      for (int k = 0; k < 3; ++k) relative[d].d += shift[k] * c.cell(system, k, d).d;
+    }
+  }
+  if (f.bad)  // lanes without a neighbour read what lies behind a cluster: zero times it must be
+              // zero
+    for (int d = 0; d < 3; ++d) relative[d] = A(0.0);
+  if (member)
+    c.neighbours[p].site = {narrow<S>(relative[0]), narrow<S>(relative[1]), narrow<S>(relative[2]),
+                            S(T(0))};
+  if (lane_index() != 0) return;
+  const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
+  box.first = int(first);
+  box.count = count;
+  info.system = int(system);
+  info.species = int(group & ((1 << species_bits) - 1));
+  info.next = id + int(blocks_for(end - first, cluster_atoms));
+  c.boxes[id] = box;
+  c.infos[id] = info;
+}
+
+// Each warp makes the clusters that start among 32 places.
+template <class T, class S> __global__ void make_clusters(LatticeCall<T, S> c) {
+  const int64_t base = thread_index() / warp_lanes * warp_lanes, p = base + lane_index();
+  if (thread_index() < cluster_atoms) c.neighbours[c.n_atoms + thread_index()].site = {};
+  if (base >= c.n_atoms) return;
+  const bool start = p < c.n_atoms && (p == 0 || c.atoms.clusters[p] != c.atoms.clusters[p - 1]);
+  unsigned starts = __ballot_sync(all_lanes, start);
+  for (; starts; starts &= starts - 1) make_cluster(c, base + __ffs(int(starts)) - 1);
+}
+
+template <class T, class S> __global__ void make_supers(LatticeCall<T, S> c) {
+  const int64_t super = thread_index() / warp_lanes, id = super * warp_lanes + lane_index();
+  const int n_clusters = c.atoms.clusters[c.n_atoms - 1];
+  if (super * warp_lanes >= n_clusters) return;
+  SuperBox out;
+  for (int d = 0; d < 3; ++d) {
+    const bool here = id < n_clusters;
+    out.low[d] =
+        here ? c.boxes[id].centre[d] - c.boxes[id].half[d] : std::numeric_limits<float>::max();
+    out.high[d] =
+        here ? c.boxes[id].centre[d] + c.boxes[id].half[d] : std::numeric_limits<float>::lowest();
+    warp_span(out.low[d], out.high[d]);
+  }
+  if (lane_index() == 0) c.supers[super] = out;
+}
+
+// ---- launches ----
+
+template <class T>
+void CudaLattice<T>::keys(const LatticeInput<T>& in, int64_t n_atoms, void* scratch,
+                          cudaStream_t stream, int64_t* keys) {
+  LatticeCall<T, T> c{in};
+  c.n_atoms = n_atoms;
+  place(c, scratch);
+  check_cuda(cudaMemsetAsync(c.state, 0, sizeof(LatticeState), stream));
+  launch(make_frames<T>, blocks_for(in.n_systems, lattice_threads), lattice_threads, 0, stream, in,
+         n_atoms, c.state, c.frames);
+  launch(make_keys<T>, blocks_for(n_atoms, lattice_threads), lattice_threads, 0, stream, in,
+         n_atoms, c.state, c.frames, keys);
+}
+
+template <class T>
+void CudaLattice<T>::starts(const int64_t* sorted, int64_t n_atoms, cudaStream_t stream,
+                            int* starts) {
+  launch(make_starts, blocks_for(n_atoms, lattice_threads), lattice_threads, 0, stream, sorted,
+         n_atoms, starts);
+}
+
+template <class T, class S> void find_clusters(const LatticeCall<T, S>& c, cudaStream_t stream) {
+  launch(make_clusters<T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0, stream,
+         c);
+  launch(make_supers<T, S>, blocks_for(c.max_clusters, lattice_threads), lattice_threads, 0, stream,
+         c);
+}
+
+template void find_clusters(const LatticeCall<float, float>&, cudaStream_t);
+template void find_clusters(const LatticeCall<double, double>&, cudaStream_t);
+template void find_clusters(const LatticeCall<float, Dual<float>>&, cudaStream_t);
+template void find_clusters(const LatticeCall<double, Dual<double>>&, cudaStream_t);
+template void CudaLattice<float>::keys(const LatticeInput<float>&, int64_t, void*, cudaStream_t,
+                                       int64_t*);
+template void CudaLattice<double>::keys(const LatticeInput<double>&, int64_t, void*, cudaStream_t,
+                                        int64_t*);
+template void CudaLattice<float>::starts(const int64_t*, int64_t, cudaStream_t, int*);
+template void CudaLattice<double>::starts(const int64_t*, int64_t, cudaStream_t, int*);
+
+}  // namespace d3

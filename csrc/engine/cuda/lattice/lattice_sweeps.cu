@@ -1,0 +1,257 @@
+// The three sweeps of the lattice engine on the GPU, and what lies between and after them.
+#include "engine/cuda/lattice/lattice_bodies.cuh"
+#include "engine/cuda/lattice/lattice_search.cuh"
+#include "engine/cuda/lattice/lattice_tail.cuh"
+
+namespace d3 {
+
+constexpr int most_warps = 8, sweep_threads = most_warps * warp_lanes;  // of a block that sweeps
+// Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
+template <class S, bool learn = false>
+constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
+
+template <class T, class S>
+__global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
+  using A = Wide<S>;
+  Middle<S> m;
+  if (!make_middle(c, c.in.cn_cutoff, m)) return;
+  CountBody<T, S> body(c, m);
+  meet_all(c, m, c.in.cn_cutoff, body);
+  const A totals[2] = {body.total[0], A(double(body.same))};
+  const A* sums = gather(m, totals);
+  if (threadIdx.x >= unsigned(m.count)) return;
+  c.cn[m.place] = sums[threadIdx.x];
+  if (value(sums[block_atoms + threadIdx.x]) > 1.5)
+    atomicOr(&c.frames[m.system].coincident, 1u);  // it met more than itself
+}
+
+template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
+  using A = Wide<S>;
+  const int64_t p = thread_index();
+  if (p >= c.n_atoms || c.state->bad) return;
+  const Tables<T>& t = c.in.tables;
+  const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
+  T cn_ref[R];
+  for (int a = 0; a < R; ++a) cn_ref[a] = t.cn_ref[species * R + a];
+  A w[R], dw[R], row[R];
+  reference_weights(c.cn[p], cn_ref, R, w, dw);
+  contract(w, t.c6_ref + species * (t.n_species + 1) * R * R, R, R, R, row);
+  c.c6[p] = dot(row, w, R);
+  SiteWeights<S> narrow_w{}, narrow_dw{};
+  for (int a = 0; a < R; ++a) {
+    narrow_w.v[a] = narrow<S>(w[a]);
+    narrow_dw.v[a] = narrow<S>(dw[a]);
+  }
+  c.neighbours[p].w = narrow_w;
+  c.dw[p] = narrow_dw;
+}
+
+// E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
+template <int R, bool smooth, EnergyMode mode, class T, class S>
+__global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>)
+    energy_sweep(LatticeCall<T, S> c) {
+  using A = Wide<S>;
+  Middle<S> m;
+  if (!make_middle(c, c.in.cutoff, m)) return;
+  EnergyBody<T, S, mode, R, smooth> body(c, m);
+  meet_all(c, m, c.in.cutoff, body);
+  const A* sums = gather(m, body.total);
+  const A half(-0.5);
+  A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
+  const int t = threadIdx.x;
+  if (t < m.count) {
+    c.energy[m.place] = half * sums[t];
+    if constexpr (mode != EnergyMode::energy) {
+      c.neighbours[m.place].site.dcn = narrow<S>(-sums[of_dcn * block_atoms + t]);
+      for (int k = 0; k < 3; ++k)
+        c.gradient[3 * m.place + k] = sums[(of_gradient + k) * block_atoms + t];
+    }
+  }
+  if (t == 0) parts[part_energy] = half * column_sum(sums, of_energy);
+  if constexpr (mode != EnergyMode::energy)
+    for (int k = t; k < 6; k += blockDim.x)
+      parts[part_virial + k] = half * column_sum(sums, of_virial + k);
+  if constexpr (mode == EnergyMode::learn)
+    for (int k = t; k < 4; k += blockDim.x)
+      parts[part_damping + k] = half * column_sum(sums, of_damping + k);
+}
+
+template <class T, class S>
+__global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
+    count_gradient_sweep(LatticeCall<T, S> c) {
+  using A = Wide<S>;
+  Middle<S> m;
+  if (!make_middle(c, c.in.cn_cutoff, m)) return;
+  CountGradientBody<T, S> body(c, m);
+  meet_all(c, m, c.in.cn_cutoff, body);
+  A* sums = gather(m, body.total);
+  A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
+  const int t = threadIdx.x;
+  if (t < m.count)
+    for (int d = 0; d < 3; ++d) {
+      sums[d * block_atoms + t] = c.gradient[3 * m.place + d] - sums[d * block_atoms + t];
+      c.gradient[3 * m.place + d] = sums[d * block_atoms + t];
+    }
+  __syncthreads();
+  for (int k = t; k < 6; k += blockDim.x) {  // what levers left out: see add_gradient
+    const int row = k < 3 ? 0 : k < 5 ? 1 : 2, column = k < 3 ? k : k < 5 ? k - 2 : 2;
+    A sum = A(0.5) * column_sum(sums, 3 + k);
+    for (int i = 0; i < m.count; ++i) {
+      const Site<S>& site = c.neighbours[m.first + i].site;
+      sum += sums[row * block_atoms + i] * widen(column == 0   ? site.x
+                                                 : column == 1 ? site.y
+                                                               : site.z);
+    }
+    parts[part_virial + k] += sum;
+  }
+  for (int k = t; k < 9; k += blockDim.x) {
+    A sum(0.0);
+    for (int i = 0; i < m.count; ++i)
+      sum += c.position(c.atoms.order[m.first + i], k / 3) * sums[k % 3 * block_atoms + i];
+    parts[part_moment + k] = sum;
+  }
+}
+
+// Results of every atom, in the caller's order.
+template <class T, class S> __global__ void publish_atoms(LatticeCall<T, S> c) {
+  const int64_t p = thread_index();
+  if (p >= c.n_atoms) return;
+  const bool bad = c.state->bad || c.frames[c.atoms.keys[p] >> system_shift].spoilt();
+  const int64_t atom = c.atoms.order[p];
+  const auto put = [&](T* out, Wide<S> x) { *out = T(bad ? not_a_number() : output(x)); };
+  put(c.out.energies + atom, c.energy[p]);
+  put(c.out.cn + atom, c.cn[p]);
+  put(c.out.c6 + atom, c.c6[p]);
+  for (int d = 0; d < 3; ++d)
+    put(c.out.gradient + 3 * atom + d, c.in.gradients ? c.gradient[3 * p + d] : Wide<S>(0.0));
+}
+
+// Results of a system from the sums of its blocks, by one thread.
+template <class T, class S>
+__device__ void publish_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
+  using A = Wide<S>;
+  const SystemFrame& f = c.frames[b];
+  const bool bad = c.state->bad || f.spoilt();
+  const auto put = [&](T* out, A x) { *out = T(bad ? not_a_number() : output(x)); };
+  A virial[3][3], rest[3][3], cell[3][3], by_cell[3][3];
+  const int packed[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
+  for (int k = 0; k < 9; ++k) {
+    virial[k / 3][k % 3] = c.in.gradients ? sums[part_virial + packed[k]] : A(0.0);
+    rest[k / 3][k % 3] = c.in.gradients ? virial[k / 3][k % 3] - sums[part_moment + k] : A(0.0);
+    cell[k / 3][k % 3] = c.cell(b, k / 3, k % 3);
+  }
+  gradient_by_cell(f.inverse, cell, f.periodic, rest, by_cell);
+  put(c.out.energy + b, sums[part_energy]);
+  for (int k = 0; k < 9; ++k) {
+    put(c.out.virial + 9 * b + k, virial[k / 3][k % 3]);
+    put(c.out.cell + 9 * b + k, by_cell[k / 3][k % 3]);
+  }
+  for (int k = 0; k < 4; ++k)
+    put(c.out.damping + 4 * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
+}
+
+// A block for each system.
+template <class T, class S> __global__ void publish_systems(LatticeCall<T, S> c) {
+  using A = Wide<S>;
+  A* shared = shared_memory<A>();
+  const int64_t b = blockIdx.x;
+  const bool any = c.n_atoms > 0 && !c.state->bad;
+  const int64_t begin = any ? c.first_cluster(b) : 0, end = any ? c.first_cluster(b + 1) : 0;
+  for (int k = warp_index(); k < n_parts; k += warp_count()) {
+    A sum(0.0);
+    for (int64_t block = begin * blocks_of_cluster + lane_index(); block < end * blocks_of_cluster;
+         block += warp_lanes)
+      sum += c.parts[block * n_parts + k];
+    sum = warp_sum(sum);
+    if (lane_index() == 0) shared[k] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) publish_system(c, b, shared);
+}
+
+namespace {
+
+// Warps that share the neighbours of eight atoms: many where there are few atoms, so that a card is
+// filled.
+inline int warps_of_block(int64_t blocks) {
+  int warps = most_warps;
+  while (warps > 1 && blocks * warps > 16384) warps /= 2;
+  return warps;
+}
+
+template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaStream_t stream) {
+  using A = Wide<S>;
+  constexpr bool dual = LatticeCall<T, S>::dual;
+  const int64_t blocks = c.max_clusters * blocks_of_cluster,
+                atom_blocks = blocks_for(c.n_atoms, lattice_threads);
+  const int warps = warps_of_block(blocks), threads = warps * warp_lanes;
+  const auto shared = [&](int columns) {
+    return reach_bytes + sizeof(A) * columns * block_atoms * warps;
+  };
+  launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
+  launch(weigh<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
+  if (dual || c.in.learn)
+    launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads,
+           shared(n_energy_columns), stream, c);
+  else if constexpr (!dual) {
+    const bool smooth = c.in.width > 0;
+    if (!c.in.gradients)
+      launch(energy_sweep<R, true, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream,
+             c);
+    else if (smooth)
+      launch(energy_sweep<R, true, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping),
+             stream, c);
+    else
+      launch(energy_sweep<R, false, EnergyMode::gradient, T, S>, blocks, threads,
+             shared(of_damping), stream, c);
+  }
+  if (c.in.tail) add_tail<R>(c, stream);
+  if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
+  launch(publish_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
+}
+
+template <class T, class S>
+void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents, int64_t n_atoms,
+                  const SortedAtoms& sorted, void* scratch, cudaStream_t stream,
+                  const LatticeOutput<T>& out) {
+  LatticeCall<T, S> c{in, tangents, out, sorted, n_atoms};
+  place(c, scratch);
+  check_cuda(cudaMemsetAsync(
+      c.parts, 0, sizeof(Wide<S>) * n_parts * blocks_of_cluster * c.max_clusters, stream));
+  if (n_atoms > 0) find_clusters(c, stream);
+  if (n_atoms > 0 && in.tables.n_refs == 5) sweep<5>(c, stream);
+  if (n_atoms > 0 && in.tables.n_refs == max_refs) sweep<max_refs>(c, stream);
+  const int threads = n_atoms > 4096 * in.n_systems ? n_parts * warp_lanes : 128;
+  launch(publish_systems<T, S>, in.n_systems, threads, sizeof(Wide<S>) * n_parts, stream, c);
+}
+
+}  // namespace
+
+template <class T>
+size_t CudaLattice<T>::scratch(const LatticeInput<T>& in, int64_t n_atoms, bool dual) {
+  LatticeCall<T, T> plain{in};
+  LatticeCall<T, Dual<T>> directed{in};
+  plain.n_atoms = directed.n_atoms = n_atoms;
+  return dual ? place(directed, nullptr) : place(plain, nullptr);
+}
+
+template <class T>
+void CudaLattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                              int64_t n_atoms, SortedAtoms sorted, void* scratch,
+                              cudaStream_t stream, const LatticeOutput<T>& out) {
+  if (tangents)
+    evaluate_all<T, Dual<T>>(in, *tangents, n_atoms, sorted, scratch, stream, out);
+  else
+    evaluate_all<T, T>(in, {}, n_atoms, sorted, scratch, stream, out);
+}
+
+template size_t CudaLattice<float>::scratch(const LatticeInput<float>&, int64_t, bool);
+template size_t CudaLattice<double>::scratch(const LatticeInput<double>&, int64_t, bool);
+template void CudaLattice<float>::evaluate(const LatticeInput<float>&,
+                                           const LatticeTangents<float>*, int64_t, SortedAtoms,
+                                           void*, cudaStream_t, const LatticeOutput<float>&);
+template void CudaLattice<double>::evaluate(const LatticeInput<double>&,
+                                            const LatticeTangents<double>*, int64_t, SortedAtoms,
+                                            void*, cudaStream_t, const LatticeOutput<double>&);
+
+}  // namespace d3

@@ -1,0 +1,162 @@
+// Energies of a given list on the GPU: what a pair adds, and the two ways to walk a list.
+#pragma once
+#include "engine/cuda/pairs/pair_list.cuh"
+#include "engine/cuda/pairs/pairs_cuda.h"
+
+namespace d3 {
+
+// Weights of an atom, padded for wide loads.
+template <class X> struct alignas(16) Weights {
+  X v[8];
+};
+
+// What an atom needs of a species of neighbours.
+template <class X> struct SpeciesRow {
+  X c6[max_refs], dc6[max_refs];
+  RationalDamping<X> damping;
+};
+
+// Inputs, scratch and results of one call; what is not wanted is null.
+template <class V, class T> struct EnergyCall {
+  using X = typename V::X;
+  EnergyInput<T> in;
+  V vectors, cn, damping;
+  const T* grad_energy;
+  bool own;  // slopes of E_i by what belongs to its centre alone, for a gradient of 1; no damping
+  ListState* state;
+  int* present;  // of each species: whether it occurs
+  int64_t* rows;
+  Weights<X>*w, *dw;
+  double *energy, *grad_cn;  // sums of each atom
+  double* block_damping;     // sums of each block, 4 each
+  T* grad_vectors;
+};
+
+// Sums of a thread over its pairs.
+struct EnergyPart {
+  double energy = 0, grad_cn = 0, damping[4] = {0, 0, 0, 0};
+};
+
+// R references; the table's rows are R long.
+template <int R, class V, class T>
+__device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i,
+                                                        int s_i, int s_j) {
+  using X = typename V::X;
+  const Tables<T>& t = c.in.tables;
+  const T* c6_ref = t.c6_ref + (int64_t(s_i) * t.n_species + s_j) * R * R;
+  const Weights<X> w = c.w[i], dw = c.dw[i];
+  SpeciesRow<X> row;
+  contract(w.v, c6_ref, R, R, R, row.c6);
+  contract(dw.v, c6_ref, R, R, R, row.dc6);
+  const X damping[4] = {c.damping[0], c.damping[1], c.damping[2], c.damping[3]};
+  row.damping = RationalDamping<X>::make(damping, t.r4r2[s_i], t.r4r2[s_j]);
+  return row;
+}
+
+// Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour,
+// unless `symmetric`: then the reverse pair's share in that of the centre is added instead; or
+// unless the centre's own are wanted.
+template <int R, bool slopes, class V, class T>
+__device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e,
+                                const SpeciesRow<typename V::X>& row, bool symmetric,
+                                EnergyPart& sum, double& slope_j) {
+  using X = typename V::X;
+  const Cutoff<T> cutoff{c.in.cutoff, c.in.width};
+  const Vector3<X> r = vector_at(c.vectors, p);
+  const X r2 = squared_length(r);
+  slope_j = 0;
+  if (!e.ok || beyond(value(r2), cutoff.cutoff)) {
+    if (slopes) store_same(e.ok ? T(0) : T(not_a_number()), c.grad_vectors + 3 * p);
+    return;
+  }
+  const Damped<X> g = switched(row.damping, r2, cutoff);
+  const Weights<X> w = c.w[e.j];
+  const X c6 = dot(row.c6, w.v, R);
+  if (c.energy) sum.energy += output(X(T(-0.5)) * c6 * g.value);
+  if constexpr (slopes) {
+    const X half = X(c.own ? T(-0.5) : T(-0.5) * c.grad_energy[e.i]);
+    store(half * c6 * g.slope_over_r, r, c.grad_vectors + 3 * p);
+    const X both = symmetric && !c.own ? half + X(T(-0.5) * c.grad_energy[e.j]) : half;
+    sum.grad_cn += output(both * g.value * dot(row.dc6, w.v, R));
+    if (c.own) return;
+    if (!symmetric) {
+      const Weights<X> dw = c.dw[e.j];
+      slope_j = output(half * g.value * dot(row.c6, dw.v, R));
+    }
+    sum.damping[0] += output(half * c6 * g.by_s6);
+    sum.damping[1] += output(half * c6 * g.by_s8);
+    sum.damping[2] += output(half * c6 * g.by_r0 * row.damping.root);
+    sum.damping[3] += output(half * c6 * g.by_r0);
+  }
+}
+
+// Sums of the damping over the threads of a block, in shared memory that nobody needs any more.
+__device__ inline void sum_damping(EnergyPart& part, double* out) {
+  double* shared = shared_memory<double>();
+  __syncthreads();
+  for (int k = 0; k < 4; ++k) {
+    const double sum = warp_sum(part.damping[k]);
+    if (lane_index() == 0) shared[4 * warp_index() + k] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x >= 4) return;
+  double sum = 0;
+  for (int w = 0; w < warp_count(); ++w) sum += shared[4 * w + threadIdx.x];
+  out[4 * int64_t(blockIdx.x) + threadIdx.x] = sum;
+}
+
+// A sorted list: a warp for each atom, its rows of constants in shared memory.
+template <int R, bool slopes, class V, class T> __global__ void energy_rows(EnergyCall<V, T> c) {
+  using X = typename V::X;
+  if (!c.state->sorted()) return;
+  const PairList<T>& list = c.in.list;
+  const int n_species = c.in.tables.n_species;
+  const int64_t i = thread_index() / warp_lanes;
+  const bool symmetric = c.state->symmetric(), gathered = symmetric || c.own;
+  SpeciesRow<X>* rows = shared_memory<SpeciesRow<X>>() + warp_index() * n_species;
+  EnergyPart part;
+  if (i < list.n_atoms) {
+    const int s_i = int(list.species[i]);
+    for (int s = lane_index(); s < n_species; s += warp_lanes)
+      if (c.present[s]) rows[s] = species_row<R>(c, i, s_i, s);
+    __syncwarp();
+    const Share share = share_of(list, c.rows, true, i, list.n_atoms);
+    for (int64_t p = share.begin + lane_index(); p < share.end; p += warp_lanes) {
+      const int64_t j = list.neighbour[p];
+      const Ends e{i, j, s_i, int(list.species[j]), true};
+      double slope_j;
+      add_pair<R, slopes>(c, p, e, rows[e.s_j], symmetric, part, slope_j);
+      if (slopes && !gathered) atomicAdd(c.grad_cn + j, slope_j);
+    }
+    const double energy = warp_sum(part.energy), grad_cn = warp_sum(part.grad_cn);
+    if (lane_index() == 0) {
+      if (c.energy) c.energy[i] = energy;
+      if (slopes && gathered) c.grad_cn[i] = grad_cn;
+      if (slopes && !gathered) atomicAdd(c.grad_cn + i, grad_cn);
+    }
+  }
+  if (slopes) sum_damping(part, c.block_damping);
+}
+
+// A list in any order: a thread for each pair, constants from scratch, sums by atomic additions.
+template <int R, bool slopes, class V, class T>
+__global__ void energy_scattered(EnergyCall<V, T> c) {
+  if (c.state->sorted()) return;
+  const PairList<T>& list = c.in.list;
+  EnergyPart total;
+  for (int64_t p = thread_index(); p < list.n_pairs; p += thread_count()) {
+    const Ends e = ends_of(list, list.centre[p], list.neighbour[p], c.in.tables.n_species);
+    EnergyPart part;
+    double slope_j;
+    add_pair<R, slopes>(c, p, e, species_row<R>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false, part,
+                        slope_j);
+    if (!e.ok) continue;
+    if (c.energy) atomicAdd(c.energy + e.i, part.energy);
+    if (slopes) atomicAdd(c.grad_cn + e.i, part.grad_cn);
+    if (slopes && !c.own) atomicAdd(c.grad_cn + e.j, slope_j);
+    for (int k = 0; k < 4; ++k) total.damping[k] += part.damping[k];
+  }
+  if (slopes) sum_damping(total, c.block_damping);
+}
+
+}  // namespace d3

@@ -1,0 +1,283 @@
+#include "engine/lattice/clusters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace d3 {
+namespace {
+
+Vec3 cross(const Vec3& a, const Vec3& b) {
+  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
+}
+double inner(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+double norm(const Vec3& a) { return std::sqrt(inner(a, a)); }
+
+// Unit vectors orthogonal to the periodic ones, along the non-periodic axes.
+void complete(Cell& cell, const std::array<bool, 3>& periodic) {
+  Cell basis;  // orthonormal
+  int n = 0;
+  auto residual = [&](Vec3 v) {
+    for (int pass = 0; pass < 2; ++pass)
+      for (int b = 0; b < n; ++b) {
+        const double overlap = inner(v, basis[b]);
+        for (int k = 0; k < 3; ++k) v[k] -= overlap * basis[b][k];
+      }
+    return v;
+  };
+  auto add = [&](Vec3 v) {
+    const double length = norm(v);
+    for (double& x : v) x /= length;
+    return basis[n++] = v;
+  };
+  for (int axis = 0; axis < 3; ++axis)
+    if (periodic[axis]) add(residual(cell[axis]));
+  for (int axis = 0; axis < 3; ++axis) {
+    if (periodic[axis]) continue;
+    Cell left;
+    for (int k = 0; k < 3; ++k) {
+      Vec3 e{};
+      e[k] = 1;
+      left[k] = residual(e);
+    }
+    cell[axis] = add(*std::max_element(left.begin(), left.end(),
+                                       [](auto& a, auto& b) { return norm(a) < norm(b); }));
+  }
+}
+
+void invert(Frame& f) {
+  const Cell& c = f.cell;
+  const Cell normal{cross(c[1], c[2]), cross(c[2], c[0]), cross(c[0], c[1])};
+  const double det = inner(c[0], normal[0]);
+  f.volume = std::abs(det);
+  for (int k = 0; k < 3; ++k) {
+    f.height[k] = f.volume / norm(normal[k]);
+    for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
+  }
+}
+
+// Moves points[first, last) into clusters of at most `lanes`, halving at multiples of it along the
+// longest side.
+void halve(std::vector<Point>& points, int first, int last, int lanes, std::vector<Cluster>& out) {
+  Vec3 low = points[first].x, high = low;
+  for (int p = first + 1; p < last; ++p)
+    for (int k = 0; k < 3; ++k) {
+      low[k] = std::min(low[k], points[p].x[k]);
+      high[k] = std::max(high[k], points[p].x[k]);
+    }
+  const int n = last - first;
+  if (n <= lanes) {
+    Cluster c{{}, {}, points[first].slot, first, n};
+    for (int k = 0; k < 3; ++k) {
+      c.centre[k] = 0.5 * (low[k] + high[k]);
+      c.half[k] = 0.5 * (high[k] - low[k]);
+    }
+    return out.push_back(c);
+  }
+  int axis = 0;
+  for (int k = 1; k < 3; ++k)
+    if (high[k] - low[k] > high[axis] - low[axis]) axis = k;
+  const int middle = first + (n / 2 + lanes - 1) / lanes * lanes;
+  std::nth_element(points.begin() + first, points.begin() + middle, points.begin() + last,
+                   [axis](const Point& a, const Point& b) {
+                     return std::make_tuple(a.x[axis], a.atom, a.shift) <
+                            std::make_tuple(b.x[axis], b.atom, b.shift);
+                   });
+  halve(points, first, middle, lanes, out);
+  halve(points, middle, last, lanes, out);
+}
+
+}  // namespace
+
+Vec3 Frame::fractional(const Vec3& x) const {
+  Vec3 f;
+  for (int k = 0; k < 3; ++k)
+    f[k] = (x[0] - origin[0]) * inverse[0][k] + (x[1] - origin[1]) * inverse[1][k] +
+           (x[2] - origin[2]) * inverse[2][k];
+  return f;
+}
+
+bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
+                const std::vector<Point>& atoms, Frame& frame) {
+  frame = {};
+  frame.cell = cell;
+  frame.periodic = periodic;
+  double product = 1;
+  for (int axis = 0; axis < 3; ++axis)
+    if (periodic[axis]) product *= norm(cell[axis]);
+  if (!(product > 0) || !std::isfinite(product)) return false;
+  complete(frame.cell, periodic);
+  invert(frame);
+  if (!(frame.volume > 1e-10 * product)) return false;
+  for (int axis = 0; axis < 3; ++axis) {
+    if (periodic[axis] || atoms.empty()) continue;
+    const Vec3 unit = frame.cell[axis];
+    double low = inner(atoms[0].x, unit), high = low;
+    for (const Point& p : atoms) {
+      low = std::min(low, inner(p.x, unit));
+      high = std::max(high, inner(p.x, unit));
+    }
+    const double extent = (high - low) * (1 + 1e-9) + 1e-3;
+    for (int k = 0; k < 3; ++k) {
+      frame.cell[axis][k] *= extent;
+      frame.origin[k] += low * unit[k];
+    }
+  }
+  invert(frame);
+  return true;
+}
+
+Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
+                const std::array<bool, 3>& periodic) {
+  Frame frame;
+  make_frame(cell, periodic, {}, frame);
+  Partner found{i, {0, 0, 0}};
+  double least = std::numeric_limits<double>::infinity();
+  for (const Point& p : atoms) {
+    Vec3 apart;
+    for (int k = 0; k < 3; ++k) apart[k] = p.x[k] - atoms[i].x[k];
+    const Vec3 f = frame.fractional(apart);
+    Shift nearest;
+    for (int k = 0; k < 3; ++k) nearest[k] = periodic[k] ? -int(std::round(f[k])) : 0;
+    for (int n = 0; n < 27; ++n) {
+      const int step[3] = {n / 9 - 1, n / 3 % 3 - 1, n % 3 - 1};
+      Partner image{p.atom, nearest};
+      Vec3 x = apart;
+      bool outside = false;
+      for (int k = 0; k < 3; ++k) {
+        image.image[k] += step[k];
+        outside = outside || (step[k] && !periodic[k]);
+        for (int d = 0; d < 3 && periodic[k]; ++d) x[d] += image.image[k] * cell[k][d];
+      }
+      const bool itself = p.atom == i && image.image == Shift{0, 0, 0};
+      if (outside || itself || !(inner(x, x) < least)) continue;
+      least = inner(x, x);
+      found = image;
+    }
+  }
+  return found;
+}
+
+void ClusterSet::build(const std::vector<Point>& atoms, int lanes) {
+  points.clear();
+  clusters.clear();
+  for (int slot = 0; points.size() < atoms.size(); ++slot) {
+    const int first = int(points.size());
+    for (const Point& p : atoms)
+      if (p.slot == slot) points.push_back(p);
+    if (int(points.size()) > first) halve(points, first, int(points.size()), lanes, clusters);
+  }
+}
+
+void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, int lanes,
+                          double reach, int wanted) {
+  frame_ = frame;
+  repeat = {1, 1, 1};
+  int64_t n = atoms.size();
+  while (n > 0 && n < wanted) {
+    int axis = -1;
+    for (int k = 0; k < 3; ++k)
+      if (frame.periodic[k] && frame_.height[k] < reach &&
+          (axis < 0 || frame_.height[k] < frame_.height[axis]))
+        axis = k;
+    if (axis < 0) break;
+    n = n / repeat[axis] * (repeat[axis] + 1);
+    ++repeat[axis];
+    for (int k = 0; k < 3; ++k) frame_.cell[axis][k] = frame.cell[axis][k] * repeat[axis];
+    frame_.height[axis] = frame.height[axis] * repeat[axis];
+  }
+  invert(frame_);
+  images_.clear();
+  for (int a = 0; a < repeat[0]; ++a)
+    for (int b = 0; b < repeat[1]; ++b)
+      for (int c = 0; c < repeat[2]; ++c)
+        for (Point p : atoms) {
+          for (int k = 0; k < 3; ++k)
+            p.x[k] += a * frame.cell[0][k] + b * frame.cell[1][k] + c * frame.cell[2][k];
+          p.shift[0] += a;
+          p.shift[1] += b;
+          p.shift[2] += c;
+          images_.push_back(p);
+        }
+  set_.build(images_, lanes);
+  sort_into_bins();
+}
+
+double Neighbourhood::extent(int axis, const Vec3& half) const {
+  double e = 0;
+  for (int d = 0; d < 3; ++d) e += std::abs(frame_.inverse[d][axis]) * half[d];
+  return e;
+}
+
+// Some four clusters a bin; the clusters are put in the order of their bins.
+void Neighbourhood::sort_into_bins() {
+  std::vector<Cluster>& clusters = set_.clusters;
+  const double side = std::cbrt(frame_.volume * 4 / std::max<double>(double(clusters.size()), 4));
+  widest_ = {};
+  for (int k = 0; k < 3; ++k) {
+    bins_[k] = int(std::clamp(std::round(frame_.height[k] / side), 1.0,
+                              double(std::min<size_t>(1024, clusters.size() + 1))));
+    for (const Cluster& c : clusters) widest_[k] = std::max(widest_[k], extent(k, c.half));
+  }
+  bin_.resize(clusters.size());
+  for (size_t n = 0; n < clusters.size(); ++n) {
+    const Vec3 f = frame_.fractional(clusters[n].centre);
+    std::array<int, 3> b;
+    for (int k = 0; k < 3; ++k)
+      b[k] = std::clamp(int(std::floor(f[k] * bins_[k])), 0, bins_[k] - 1);
+    bin_[n] = (b[0] * bins_[1] + b[1]) * bins_[2] + b[2];
+  }
+  start_.assign(size_t(bins_[0]) * bins_[1] * bins_[2] + 1, 0);
+  for (int b : bin_) ++start_[b + 1];
+  std::partial_sum(start_.begin(), start_.end(), start_.begin());
+  sorted_.resize(clusters.size());
+  order_.assign(start_.begin(), start_.end() - 1);
+  for (size_t n = 0; n < clusters.size(); ++n) sorted_[order_[bin_[n]]++] = clusters[n];
+  clusters.swap(sorted_);
+  fill_columns();
+}
+
+void Neighbourhood::fill_columns() {
+  double largest = 0;
+  for (int k = 0; k < 6; ++k) {
+    columns_[k].assign(set_.clusters.size() + 16, 0.0f);
+    for (size_t n = 0; n < set_.clusters.size(); ++n) {
+      const Cluster& c = set_.clusters[n];
+      const double x = k < 3 ? c.centre[k] : c.half[k - 3];
+      columns_[k][n] = float(x);
+      largest = std::max(largest, std::abs(x));
+    }
+    if (k < 3)
+      largest +=
+          std::abs(frame_.cell[0][k]) + std::abs(frame_.cell[1][k]) + std::abs(frame_.cell[2][k]);
+  }
+  slack_ = 1e-6 * largest;
+}
+
+// The bins along an axis that may hold a cluster within the cutoff of the box: bin by bin, or as
+// one run for each image.
+void Neighbourhood::segments(int axis, const Cluster& box, double cutoff, bool by_bin,
+                             std::vector<Segment>& out) const {
+  out.clear();
+  const int n = bins_[axis];
+  const double middle = frame_.fractional(box.centre)[axis];
+  // the clamp in sort_into_bins and rounding move a centre by less than this
+  const double reach =
+      extent(axis, box.half) + widest_[axis] + (cutoff + slack_) / frame_.height[axis] + 1e-9;
+  int low = int(std::floor((middle - reach) * n)), high = int(std::floor((middle + reach) * n));
+  if (!frame_.periodic[axis]) {
+    low = std::max(low, 0);
+    high = std::min(high, n - 1);
+  }
+  for (int b = low; b <= high;) {
+    const int image = (b >= 0 ? b : b - n + 1) / n, first = b - image * n;
+    const int last = by_bin ? first + 1 : std::min(n, first + high - b + 1);
+    out.push_back({first, last, image});
+    b += last - first;
+  }
+}
+
+}  // namespace d3

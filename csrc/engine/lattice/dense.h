@@ -1,0 +1,182 @@
+// A molecule of few atoms: every pair of them, row by row, in double precision, without any search.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "engine/lattice/lattice.h"
+
+namespace d3 {
+
+constexpr int most_dense =
+    128;  // atoms: twice and more as fast as clusters up to here, and columns fit into the L2 cache
+
+// Columns are `stride` long: a number for each atom, then padding to a whole register.
+struct Dense {
+  int n, stride, n_slots, n_refs;                   // n_refs: of all species present, together
+  const int *slot, *first_ref;                      // species of each atom, and its first reference
+  const double *position[3], *slots, *rcov, *r4r2;  // columns; atoms that pad are out of reach
+  const double* cn_ref;                             // max_refs columns, padding < 0
+  const double* c6_ref;                             // (n_refs, n_refs)
+  double damping[4], cutoff, cn_cutoff, width;
+  bool learn;  // sum up by_damping
+  // work: columns for each reference, reference of an atom, species and constant, and atom
+  double *w_by_ref, *c6_by_ref, *w, *dw, *constants, *slope;
+  double *cn, *dcn, *energy, *c6, *gradient[3], *by_damping;  // results
+};
+
+template <class T> class Molecule {
+ public:
+  Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
+
+  static bool fits(const LatticeInput<T>& in, int64_t system) {
+    const bool* pbc = in.pbc + 3 * system;
+    return in.offsets[system + 1] - in.offsets[system] <= most_dense &&
+           !(pbc[0] || pbc[1] || pbc[2]) && !in.tail;
+  }
+
+  LatticeError run(int64_t system, const LatticeOutput<T>& out) {
+    first_ = in_.offsets[system];
+    d_.n = int(in_.offsets[system + 1] - first_);
+    for (int k = 0; k < 3 * d_.n; ++k) {
+      const double x = in_.positions[3 * first_ + k];
+      if (!std::isfinite(x)) return {LatticeError::not_finite, system, k / 3};
+      if (std::abs(x) > farthest) return {LatticeError::too_far, system, k / 3};
+    }
+    find_species();
+    lay_out();
+    fill_atoms();
+    for (int k = 0; k < 4; ++k) d_.damping[k] = in_.damping[4 * system + k];
+    d_.cutoff = in_.cutoff;
+    d_.cn_cutoff = in_.cn_cutoff;
+    d_.width = in_.width;
+    d_.learn = in_.learn;
+    const int same = evaluate_(d_);
+    if (same >= 0) return {LatticeError::same_spot, system, same};
+    write(system, out);
+    return {};
+  }
+
+ private:
+  // Species present in rising order, and their tables unless the last molecule had the same.
+  void find_species() {
+    slot_.resize(d_.n);
+    std::swap(present_, before_);
+    present_.clear();
+    for (int i = 0; i < d_.n; ++i) {
+      const int species = int(in_.species[first_ + i]);
+      const auto at = std::lower_bound(present_.begin(), present_.end(), species);
+      if (at == present_.end() || *at != species) present_.insert(at, species);
+    }
+    for (int i = 0; i < d_.n; ++i)
+      slot_[i] =
+          int(std::lower_bound(present_.begin(), present_.end(), int(in_.species[first_ + i])) -
+              present_.begin());
+    if (present_ != before_) fill_tables();
+  }
+
+  void fill_tables() {
+    const Tables<T>& t = in_.tables;
+    first_ref_.assign(1, 0);
+    for (int species : present_) {
+      int known = 0;
+      for (int a = 0; a < t.n_refs; ++a)
+        if (t.cn_ref[species * t.n_refs + a] >= 0) known = a + 1;
+      first_ref_.push_back(first_ref_.back() + known);
+    }
+    const int n = first_ref_.back();
+    c6_ref_.resize(n * n);
+    for (size_t s = 0; s < present_.size(); ++s)
+      for (size_t u = 0; u < present_.size(); ++u) {
+        const T* c6 =
+            t.c6_ref + (int64_t(present_[s]) * t.n_species + present_[u]) * t.n_refs * t.n_refs;
+        for (int a = first_ref_[s]; a < first_ref_[s + 1]; ++a)
+          for (int b = first_ref_[u]; b < first_ref_[u + 1]; ++b)
+            c6_ref_[a * n + b] = c6[(a - first_ref_[s]) * t.n_refs + b - first_ref_[u]];
+      }
+  }
+
+  // Cuts the memory into columns.
+  void lay_out() {
+    d_.stride = (d_.n + lanes<double> - 1) / lanes<double> * lanes<double>;
+    d_.n_slots = int(present_.size());
+    d_.n_refs = first_ref_.empty() ? 0 : first_ref_.back();
+    const int columns = 6 + 3 * max_refs + 2 * d_.n_refs + n_constants * d_.n_slots + d_.n + 8;
+    memory_.resize(std::max<size_t>(memory_.size(), size_t(columns) * d_.stride));
+    double* next = memory_.data();
+    const auto take = [&](int n) { return std::exchange(next, next + n * d_.stride); };
+    for (int k = 0; k < 3; ++k) d_.position[k] = position_[k] = take(1);
+    d_.slots = slots_ = take(1);
+    d_.rcov = rcov_ = take(1);
+    d_.r4r2 = r4r2_ = take(1);
+    d_.cn_ref = cn_ref_ = take(max_refs);
+    d_.w_by_ref = take(d_.n_refs);
+    d_.c6_by_ref = take(d_.n_refs);
+    d_.w = take(max_refs);
+    d_.dw = take(max_refs);
+    d_.constants = take(n_constants * d_.n_slots);
+    d_.slope = take(d_.n);
+    d_.cn = take(1);
+    d_.dcn = take(1);
+    d_.energy = take(1);
+    d_.c6 = take(1);
+    for (double*& g : d_.gradient) g = take(1);
+    d_.by_damping = take(1);
+    d_.slot = slot_.data();
+    d_.first_ref = first_ref_.data();
+    d_.c6_ref = c6_ref_.data();
+  }
+
+  void fill_atoms() {
+    const double nowhere = 8 * farthest + 4 * double(std::max(in_.cutoff, in_.cn_cutoff));
+    const Tables<T>& t = in_.tables;
+    for (int i = 0; i < d_.stride; ++i) {
+      const bool real = i < d_.n;
+      const int species = present_.empty() ? 0 : real ? present_[slot_[i]] : present_[0];
+      for (int k = 0; k < 3;
+           ++k)  // from the first atom, so that no digits are lost far from the origin
+        position_[k][i] = real ? double(in_.positions[3 * (first_ + i) + k]) -
+                                     double(in_.positions[3 * first_ + k])
+                               : nowhere;
+      slots_[i] = real ? slot_[i] : -1;
+      rcov_[i] = in_.rcov[species];
+      r4r2_[i] = t.r4r2[species];
+      for (int a = 0; a < max_refs; ++a)
+        cn_ref_[a * d_.stride + i] = a < t.n_refs ? double(t.cn_ref[species * t.n_refs + a]) : -1.0;
+    }
+  }
+
+  // Without images, the virial is the sum of x (x) dE/dx.
+  void write(int64_t system, const LatticeOutput<T>& out) const {
+    double energy = 0, virial[3][3] = {};
+    for (int i = 0; i < d_.n; ++i) {
+      energy += d_.energy[i];
+      out.energies[first_ + i] = T(d_.energy[i]);
+      out.cn[first_ + i] = T(d_.cn[i]);
+      out.c6[first_ + i] = T(d_.c6[i]);
+      for (int k = 0; k < 3; ++k) {
+        out.gradient[3 * (first_ + i) + k] = in_.gradients ? T(d_.gradient[k][i]) : T(0);
+        for (int l = 0; l < 3; ++l) virial[k][l] += position_[k][i] * d_.gradient[l][i];
+      }
+    }
+    out.energy[system] = T(energy);
+    for (int k = 0; k < 9; ++k) {
+      out.virial[9 * system + k] =
+          in_.gradients ? T(0.5 * (virial[k / 3][k % 3] + virial[k % 3][k / 3])) : T(0);
+      out.cell[9 * system + k] = T(0);
+    }
+    for (int k = 0; k < 4; ++k)
+      out.damping[4 * system + k] = in_.learn && d_.n ? T(d_.by_damping[k]) : T(0);
+  }
+
+  const LatticeInput<T>& in_;
+  const EvaluateDense evaluate_;
+  int64_t first_ = 0;
+  Dense d_{};
+  std::vector<int> present_, before_, slot_, first_ref_;
+  std::vector<double> c6_ref_, memory_;
+  double *position_[3], *slots_, *rcov_, *r4r2_, *cn_ref_;
+};
+
+}  // namespace d3

@@ -1,0 +1,271 @@
+// The CPU driver of the lattice engine: for every system three sweeps over its clusters
+// (coordination numbers, energies, gradient through the coordination numbers) with the kernels of
+// the chosen instruction set; small molecules go without clusters. Small systems go to one thread
+// each, large ones to all threads, one after the other.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/formulas/cell_gradient.h"
+#include "engine/formulas/tail.h"
+#include "engine/lattice/dense.h"
+#include "engine/lattice/sweeps.h"
+
+namespace d3 {
+namespace {
+
+template <class T, class Types> class Evaluation : public Sweeps<T, Types> {
+  using Base = Sweeps<T, Types>;
+  using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
+      Base::centres_;
+  using Base::w, Base::dw;
+  using typename Base::A;
+  using typename Base::S;
+
+ public:
+  Evaluation(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
+             const LatticeKernels<T, S, A>& kernels)
+      : Base(in, tangents, find, kernels) {}
+
+  LatticeError run(int64_t system, int threads, const LatticeOutput<T>& out) {
+    const LatticeError error = this->prepare(system);
+    if (error.kind) return error;
+    const double around = neighbours_of_one();
+    if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
+    this->allocate(threads);
+    tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
+    const int same = this->sweep(in_.cn_cutoff, threads, &Evaluation::count);
+    if (same >= 0) return {LatticeError::same_spot, system, same};
+    if (this->stopping()) return {LatticeError::stopped, system};
+    this->fill_weights();
+    this->sweep(in_.cutoff, threads, &Evaluation::energy);
+    if (in_.tail) add_tail();
+    if (in_.gradients) {
+      this->for_lanes(
+          [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
+      this->sweep(in_.cn_cutoff, threads, &Evaluation::count_gradient);
+    }
+    if (this->stopping()) return {LatticeError::stopped, system};
+    write(out);
+    return error;
+  }
+
+ private:
+  // Neighbours of an atom within the cutoff, roughly: those of a homogeneous system in a box of
+  // twice the cutoff.
+  double neighbours_of_one() const {
+    const double reach = 2 * std::max(in_.cutoff, in_.cn_cutoff);
+    double neighbours = n_;
+    for (int k = 0; k < 3; ++k) {
+      const Cell& r = this->reciprocal_;
+      const double height =
+          1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
+      neighbours *= this->periodic_[k] ? reach / height : std::min(reach / height, 1.0);
+    }
+    return neighbours;
+  }
+
+  static LatticeError too_much(int64_t system, double neighbours) {
+    LatticeError error{LatticeError::too_much, system};
+    error.neighbours = neighbours;
+    return error;
+  }
+
+  // See tail.h.
+  void add_tail() {
+    const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
+    std::vector<A> sums(n_slots * n_refs, A(0.0));
+    for (const Point& p : centres_->points)
+      for (int a = 0; a < n_refs; ++a) sums[p.slot * n_refs + a] += w(p.atom)[a];
+    const A scale = A(-0.5) / volume_of(this->cell_);
+    const auto [i6, i8] = tail_integrals(in_.cutoff, in_.width);
+    for (const Point& p : centres_->points)
+      for (int slot = 0; slot < n_slots; ++slot) {
+        A row[max_refs] = {}, slope[max_refs] = {};
+        contract(w(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, row);
+        contract(dw(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, slope);
+        const A c6 = scale * dot(row, &sums[slot * n_refs], n_refs),
+                dc6 = scale * dot(slope, &sums[slot * n_refs], n_refs);
+        const double q = 3.0 * in_.tables.r4r2[present_[p.slot]] * in_.tables.r4r2[present_[slot]];
+        const A kernel = this->damping_[0] * A(i6) + this->damping_[1] * A(q * i8);
+        energy_[p.atom] += c6 * kernel;
+        tail_energy_ += c6 * kernel;
+        dcn_[p.atom] += A(2.0) * dc6 * kernel;
+        tail_damping_[0] += c6 * A(i6);
+        tail_damping_[1] += c6 * A(q * i8);
+      }
+  }
+
+  void write(const LatticeOutput<T>& out) const {
+    const int64_t b = this->system_;
+    A energy(0.0), virial[3][3];
+    for (const Point& p : centres_->points) out.c6[first_ + p.atom] = T(output(like_c6(p)));
+    for (int i = 0; i < n_; ++i) {
+      energy += energy_[i];
+      out.energies[first_ + i] = T(output(energy_[i]));
+      out.cn[first_ + i] = T(output(cn_[i]));
+      for (int k = 0; k < 3; ++k)
+        out.gradient[3 * (first_ + i) + k] = in_.gradients ? T(output(gradient_[3 * i + k])) : T(0);
+    }
+    out.energy[b] = T(output(energy));
+    sum_virial(virial);
+    for (int k = 0; k < 9; ++k) out.virial[9 * b + k] = T(output(virial[k / 3][k % 3]));
+    write_cell(virial, out.cell + 9 * b);
+    for (int k = 0; k < 4; ++k) {
+      A sum = k < 2 && in_.learn ? tail_damping_[k] : A(0.0);
+      for (size_t c = 0; c < centres_->clusters.size(); ++c) sum += by_damping_[4 * c + k];
+      out.damping[4 * b + k] = T(output(sum));
+    }
+  }
+
+  A like_c6(const Point& p) const {
+    A row[max_refs] = {};
+    contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot],
+             n_refs_[p.slot], row);
+    return dot(row, w(p.atom), n_refs_[p.slot]);
+  }
+
+  void sum_virial(A virial[3][3]) const {
+    A packed[6] = {};
+    for (size_t c = 0; c < centres_->clusters.size(); ++c)
+      for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
+    const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
+    for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];
+    for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_energy_;
+  }
+
+  void write_cell(const A virial[3][3], T* out) const {
+    A rest[3][3], by_cell[3][3];
+    for (int k = 0; k < 9; ++k) rest[k / 3][k % 3] = virial[k / 3][k % 3];
+    for (int i = 0; i < n_ && in_.gradients; ++i)
+      for (int k = 0; k < 9; ++k)
+        rest[k / 3][k % 3] +=
+            -(this->input(in_.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
+              gradient_[3 * i + k % 3]);
+    gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
+    for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
+  }
+
+  A tail_energy_{}, tail_damping_[2]{};
+};
+
+// Pairs that a system comes to, roughly: enough to decide how threads share the work.
+template <class T> double work(const LatticeInput<T>& in, int64_t b) {
+  const double n = double(in.offsets[b + 1] - in.offsets[b]),
+               reach = std::max(in.cutoff, in.cn_cutoff);
+  double images = 1;
+  for (int k = 0; k < 3; ++k) {
+    const T* a = in.cell + 9 * b + 3 * k;
+    if (in.pbc[3 * b + k])
+      images *= 1 + 2 * reach /
+                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
+  }
+  return n * n * images;
+}
+
+template <class T, class Types, class Kernels>
+LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                     const KernelSet<T>& set, const Kernels& kernels, const LatticeOutput<T>& out) {
+  double total = 0;
+  for (int64_t b = 0; b < in.n_systems; ++b) total += work(in, b);
+  const int threads =
+      total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
+  const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
+  const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
+  std::vector<int64_t> large;
+  for (int64_t b = 0; b < in.n_systems; ++b)
+    if (work(in, b) > small && !dense(b)) large.push_back(b);
+  int64_t failed = in.n_systems;
+  LatticeError error;
+  const auto note = [&](const LatticeError& e) {
+    if (e.kind && e.system < failed) {
+      failed = e.system;
+      error = e;
+    }
+  };
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
+    Molecule<T> molecule(in, set.dense);
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t b = 0; b < in.n_systems; ++b) {
+      if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;
+      const LatticeError e = dense(b) ? molecule.run(b, out) : evaluation.run(b, 1, out);
+      if (e.kind) {
+#pragma omp critical(d3_lattice_error)
+        note(e);
+      }
+    }
+  }
+  if (large.empty() || stopped(in.watch)) return error;
+  Evaluation<T, Types> evaluation(in, tangents, set.find, kernels);
+  for (int64_t b : large) note(evaluation.run(b, threads, out));
+  return error;
+}
+
+// Finds out, slowly, who is on the spot of the atom that the error names.
+template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e) {
+  const int64_t first = in.offsets[e.system], n = in.offsets[e.system + 1] - first;
+  std::vector<Point> atoms;
+  for (int64_t i = first; i < first + n; ++i) {
+    const T* x = in.positions + 3 * i;
+    atoms.push_back({{double(x[0]), double(x[1]), double(x[2])}, int(i - first), 0, {0, 0, 0}});
+  }
+  Cell cell{};
+  std::array<bool, 3> periodic;
+  for (int k = 0; k < 3; ++k) {
+    periodic[k] = in.pbc[3 * e.system + k];
+    for (int d = 0; d < 3 && periodic[k]; ++d) cell[k][d] = in.cell[9 * e.system + 3 * k + d];
+  }
+  const Partner partner = closest(int(e.atom), atoms, cell, periodic);
+  e.other = partner.atom;
+  std::copy_n(partner.image.begin(), 3, e.image);
+}
+
+}  // namespace
+
+template <class T> KernelSet<T> kernels_for(InstructionSet set) {
+  if (set == InstructionSet::best)
+    set = supported(InstructionSet::avx512) ? InstructionSet::avx512
+          : supported(InstructionSet::avx2) ? InstructionSet::avx2
+                                            : InstructionSet::baseline;
+#if defined(__x86_64__)
+  if (set == InstructionSet::avx512) return kernels_avx512<T>();
+  if (set == InstructionSet::avx2) return kernels_avx2<T>();
+#endif
+  return kernels_baseline<T>();
+}
+
+bool supported(InstructionSet set) {
+#if defined(__x86_64__)
+  if (set == InstructionSet::avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  if (set == InstructionSet::avx2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  if (set == InstructionSet::avx512 || set == InstructionSet::avx2) return false;
+#endif
+  return true;
+}
+
+template <class T>
+LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
+                                  const LatticeOutput<T>& out) {
+  const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
+  LatticeError error;
+  if (tangents)
+    error = run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
+  else
+    error = run_all<T, PlainTypes<T>>(in, nullptr, kernels, kernels.plain, out);
+  if (error.kind == LatticeError::same_spot) find_partner(in, error);
+  return error;
+}
+
+template KernelSet<float> kernels_for(InstructionSet);
+template KernelSet<double> kernels_for(InstructionSet);
+template struct Lattice<float>;
+template struct Lattice<double>;
+
+}  // namespace d3

@@ -1,0 +1,213 @@
+// One system of the lattice engine: geometry, the rows that kernels read, and results per atom. An
+// object serves one system after another and keeps its memory.
+#pragma once
+#include <array>
+#include <cmath>
+#include <new>
+#include <type_traits>
+#include <vector>
+
+#include "engine/lattice/clusters.h"
+#include "engine/lattice/lattice.h"
+
+namespace d3 {
+
+// Memory that starts where a register does: a load never straddles two cache lines.
+template <class T> struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t alignment{64};
+  Aligned() = default;
+  template <class U> Aligned(const Aligned<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, alignment); }
+  template <class U> bool operator==(const Aligned<U>&) const { return true; }
+  template <class U> bool operator!=(const Aligned<U>&) const { return false; }
+};
+
+// Plain and dual evaluation: S in kernels, A in sums.
+template <class T> struct PlainTypes {
+  using S = T;
+  using A = double;
+};
+template <class T> struct DualTypes {
+  using S = Dual<T>;
+  using A = Dual<double>;
+};
+
+template <class T, class Types> class System {
+ public:
+  using S = typename Types::S;
+  using A = typename Types::A;
+  static constexpr bool dual = !std::is_same_v<S, T>;
+
+  System(const LatticeInput<T>& input, const LatticeTangents<T>* tangents)
+      : in_(input), tangents_(tangents) {}
+
+  // The first n_centres atoms of the system stand in the middle, all of them by default; neighbours
+  // are all in any case.
+  LatticeError prepare(int64_t system, int n_centres = -1) {
+    system_ = system;
+    first_ = in_.offsets[system];
+    n_ = int(in_.offsets[system + 1] - first_);
+    Cell cell;
+    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
+    for (int k = 0; k < 3; ++k) {
+      periodic_[k] = in_.pbc[3 * system + k];
+      for (int d = 0; d < 3; ++d) {
+        cell_[k][d] = input(in_.cell, t_cell(), 9 * system + 3 * k + d);
+        cell[k][d] = periodic_[k] ? value(cell_[k][d]) : 0.0;
+      }
+    }
+    read_atoms();
+    for (const Point& p : atoms_)
+      if (!std::isfinite(p.x[0] + p.x[1] + p.x[2]))
+        return {LatticeError::not_finite, system, p.atom};
+    for (const Point& p : atoms_)
+      if (std::abs(p.x[0]) + std::abs(p.x[1]) + std::abs(p.x[2]) > farthest)
+        return {LatticeError::too_far, system, p.atom};
+    if (in_.tail && !(periodic_[0] && periodic_[1] && periodic_[2]))
+      return {LatticeError::tail_needs_volume, system, 0};
+    Frame frame;
+    if (!make_frame(cell, periodic_, atoms_, frame))
+      return {LatticeError::singular_cell, system, 0};
+    reciprocal_ = frame.inverse;
+    for (Point& p : atoms_)
+      if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
+    neighbours_.build(frame, atoms_, lanes<T>, std::max(in_.cutoff, in_.cn_cutoff), 24 * lanes<T>);
+    const bool part = n_centres >= 0 && n_centres < n_,
+               repeated = neighbours_.set().points.size() != atoms_.size();
+    if (part)
+      own_.build({atoms_.begin(), atoms_.begin() + n_centres}, lanes<T>);
+    else if (repeated)
+      own_.build(atoms_, lanes<T>);
+    centres_ = part || repeated ? &own_ : &neighbours_.set();
+    fill_positions();
+    return {};
+  }
+
+ protected:
+  A input(const T* values, const T* t_values, int64_t k) const {
+    if constexpr (dual)
+      return {double(values[k]), double(t_values[k])};
+    else
+      return double(values[k]);
+  }
+  const T* t_positions() const { return tangents_ ? tangents_->positions : nullptr; }
+  const T* t_cell() const { return tangents_ ? tangents_->cell : nullptr; }
+  const T* t_damping() const { return tangents_ ? tangents_->damping : nullptr; }
+
+  ClusterRows<T> rows() const { return {rows_.data(), t_rows_.empty() ? nullptr : t_rows_.data()}; }
+  const ClusterSet& neighbours() const { return neighbours_.set(); }
+  const T* cn_ref(int slot) const {
+    return in_.tables.cn_ref + int64_t(present_[slot]) * in_.tables.n_refs;
+  }
+  const T* c6_ref(int slot, int other) const {
+    const Tables<T>& t = in_.tables;
+    return t.c6_ref +
+           (int64_t(present_[slot]) * t.n_species + present_[other]) * t.n_refs * t.n_refs;
+  }
+
+  void put_row(size_t cluster, int row, int lane, A x) {
+    const size_t at = (cluster * n_rows + row) * lanes<T> + lane;
+    if constexpr (dual) {
+      rows_[at] = T(x.v);
+      t_rows_[at] = T(x.d);
+    } else
+      rows_[at] = T(x);
+  }
+
+  // Calls f(cluster, lane, atom) for every neighbour, images included.
+  template <class F> void for_lanes(F&& f) const {
+    const ClusterSet& set = neighbours();
+    for (size_t c = 0; c < set.clusters.size(); ++c)
+      for (int lane = 0; lane < set.clusters[c].count; ++lane)
+        f(c, lane, set.points[set.clusters[c].first + lane].atom);
+  }
+
+  double shift_tangent(const Shift& shift, int d) const {
+    if constexpr (dual)
+      return shift[0] * cell_[0][d].d + shift[1] * cell_[1][d].d + shift[2] * cell_[2][d].d;
+    return 0;
+  }
+
+  // Position of an atom relative to the centre of its cluster; tangents include those of the cell.
+  void place(const Point& p, const Vec3& centre, A* x) const {
+    for (int d = 0; d < 3; ++d) {
+      x[d] = A(p.x[d] - centre[d]);
+      if constexpr (dual)
+        x[d].d = double(t_positions()[3 * (first_ + p.atom) + d]) + shift_tangent(p.shift, d);
+    }
+  }
+
+  const LatticeInput<T>& in_;
+  const LatticeTangents<T>* tangents_;
+  int64_t system_ = 0, first_ = 0;
+  int n_ = 0;
+  std::vector<int> present_, n_refs_;  // of each slot: species, number of references
+  A damping_[4], cell_[3][3];
+  Cell reciprocal_;  // columns; those of non-periodic axes are not used
+  std::array<bool, 3> periodic_;
+  Neighbourhood neighbours_;
+  std::vector<Point> atoms_;
+  const ClusterSet* centres_ =
+      nullptr;  // the atoms themselves: the neighbours' clusters, unless those are more
+
+ private:
+  void read_atoms() {
+    slots_.assign(in_.tables.n_species, -1);
+    present_.clear();
+    n_refs_.clear();
+    atoms_.resize(n_);
+    for (int i = 0; i < n_; ++i) {
+      const int species = int(in_.species[first_ + i]);
+      if (slots_[species] < 0) add_species(species);
+      const T* x = in_.positions + 3 * (first_ + i);
+      atoms_[i] = {{double(x[0]), double(x[1]), double(x[2])}, i, slots_[species], {0, 0, 0}};
+    }
+  }
+
+  void add_species(int species) {
+    slots_[species] = int(present_.size());
+    present_.push_back(species);
+    n_refs_.push_back(0);
+    for (int a = 0; a < in_.tables.n_refs; ++a)
+      if (cn_ref(slots_[species])[a] >= 0) n_refs_.back() = a + 1;
+  }
+
+  // False if the atom is too many cells away.
+  static bool wrap(const Frame& frame, const Cell& cell, Point& p) {
+    const Vec3 f = frame.fractional(p.x);
+    for (int k = 0; k < 3; ++k) {
+      if (!frame.periodic[k]) continue;
+      if (!(std::abs(f[k]) < farthest)) return false;
+      p.shift[k] = -int(std::floor(f[k]));
+      for (int d = 0; d < 3; ++d) p.x[d] += p.shift[k] * cell[k][d];
+    }
+    return true;
+  }
+
+  // Lanes without an atom are put out of reach.
+  void fill_positions() {
+    const ClusterSet& set = neighbours();
+    const size_t size = set.clusters.size() * n_rows * lanes<T>;
+    rows_.assign(size, T(0));
+    t_rows_.assign(dual ? size : 0, T(0));
+    const double reach = std::max(in_.cutoff, in_.cn_cutoff);
+    for (size_t c = 0; c < set.clusters.size(); ++c) {
+      const Cluster& cluster = set.clusters[c];
+      const double nowhere =
+          4 * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) + 1e6;
+      for (int lane = 0; lane < lanes<T>; ++lane) {
+        A x[3] = {A(nowhere), A(nowhere), A(nowhere)};
+        if (lane < cluster.count) place(set.points[cluster.first + lane], cluster.centre, x);
+        for (int k = 0; k < 3; ++k) put_row(c, row_x + k, lane, x[k]);
+      }
+    }
+  }
+
+  std::vector<int> slots_;  // of each species, or -1
+  ClusterSet own_;
+  std::vector<T, Aligned<T>> rows_, t_rows_;  // see lattice.h
+};
+
+}  // namespace d3

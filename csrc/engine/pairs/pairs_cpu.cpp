@@ -1,0 +1,332 @@
+// CPU traversal of a given pair list. Pairs are cut into chunks whose number depends on the sizes
+// alone; every chunk adds into its own copy of the per-atom sums, and the copies are added in
+// order: sorted or not, the result is the same to the last bit for any number of threads.
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "engine/pairs/inputs.h"
+#include "engine/pairs/kernels.h"
+#include "engine/watch.h"
+
+namespace d3 {
+namespace {
+
+class Chunks {
+ public:
+  Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
+    const int64_t wanted = std::min(n_pairs / 4096, n_pairs / std::max<int64_t>(n_atoms, 1));
+    count_ = std::clamp<int64_t>(wanted, 1, 64);
+  }
+  int64_t count() const { return count_; }
+  int64_t begin(int64_t chunk) const { return n_pairs_ * chunk / count_; }
+  int64_t end(int64_t chunk) const { return begin(chunk + 1); }
+
+ private:
+  int64_t n_pairs_, count_;
+};
+
+// Waking threads costs more than a short list: such a list runs on one.
+int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) {
+  return n_pairs < 8192 && n_atoms < 512 ? 1 : threads;
+}
+
+// One column of n doubles for each chunk, zeroed lazily by the operating system.
+class ChunkSums {
+ public:
+  ChunkSums(int64_t chunks, int64_t n)
+      : chunks_(chunks),
+        n_(n),
+        data_(static_cast<double*>(std::calloc(std::max<int64_t>(chunks * n, 1), sizeof(double)))) {
+    if (!data_) throw std::bad_alloc();
+  }
+  double* chunk(int64_t c) { return data_.get() + c * n_; }
+  template <class T> void reduce(T* out, int threads) const {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n_; ++i) {
+      double sum = 0;
+      for (int64_t c = 0; c < chunks_; ++c) sum += data_.get()[c * n_ + i];
+      out[i] = T(sum);
+    }
+  }
+
+ private:
+  struct Free {
+    void operator()(double* p) const { std::free(p); }
+  };
+  int64_t chunks_, n_;
+  std::unique_ptr<double, Free> data_;
+};
+
+constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pairs
+
+// Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
+// work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
+template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
+  constexpr int64_t block = 1 << 16;  // pairs: about a millisecond
+  int64_t bad = none;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
+  for (int64_t c = 0; c < chunks.count(); ++c)
+    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += block)
+      bad = std::min(bad, body(c, p, std::min(p + block, chunks.end(c))));
+  return bad == none ? -1 : bad;
+}
+
+// ---- coordination number ----
+
+// Adds the counts (when `cn`) and writes grad_vectors (when given) of a block of pairs; returns the
+// first of length 0, or `none`.
+template <class V, class T>
+int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end,
+                    double* cn, const T* grad_cn, T* grad_vectors) {
+  using X = typename V::X;
+  const PairList<T>& list = in.list;
+  int64_t bad = none;
+  for (int64_t p = begin; p < end; ++p) {
+    const int64_t i = list.centre[p];
+    const Vector3<X> r = vector_at(vectors, p);
+    const X r2 = r.norm2();
+    if (beyond(value(r2), in.cutoff)) {
+      if (grad_vectors) std::fill_n(grad_vectors + 3 * p, 3, T(0));
+      continue;
+    }
+    if (value(r2) == T(0)) bad = std::min(bad, p);
+    const T rc = in.rcov[list.species[i]] + in.rcov[list.species[list.neighbour[p]]];
+    const Counted<X> f = counting(r2, rc);
+    if (cn) cn[i] += output(f.value);
+    if (grad_vectors) store(X(grad_cn[i]) * f.slope_over_r, r, grad_vectors + 3 * p);
+  }
+  return bad;
+}
+
+template <class V, class T>
+int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn,
+                  T* grad_vectors) {
+  const int threads = useful_threads(in.list.n_pairs, in.list.n_atoms, in.threads);
+  const Chunks chunks(in.list.n_pairs, in.list.n_atoms);
+  ChunkSums sums(cn ? chunks.count() : 0, in.list.n_atoms);
+  const int64_t bad =
+      for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+        return count_block(in, vectors, begin, end, cn ? sums.chunk(c) : nullptr, grad_cn,
+                           grad_vectors);
+      });
+  if (cn) sums.reduce(cn, threads);
+  return bad;
+}
+
+// ---- energy ----
+
+// What depends on an atom alone: its weights, and its C6 rows against every species that is
+// present.
+template <class X> class AtomRows {
+ public:
+  template <class T, class CN> AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes) {
+    const Tables<T>& t = in.tables;
+    find_present(in.list, t.n_species);
+    refs_ = t.n_refs;
+    row_ = int64_t(present_.size()) * refs_;
+    const int64_t n = in.list.n_atoms;
+    const int threads = useful_threads(in.list.n_pairs, n, in.threads);
+    w_.resize(n * refs_);
+    dw_.resize(n * refs_);
+    c6_.resize(n * row_);
+    dc6_.resize(slopes ? n * row_ : 0);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; ++i) fill(i, cn[i], in.list.species[i], t);
+  }
+
+  const X* w(int64_t i) const { return &w_[i * refs_]; }
+  const X* dw(int64_t i) const { return &dw_[i * refs_]; }
+  const X* c6(int64_t i, int64_t species) const { return &c6_[i * row_ + slot_[species] * refs_]; }
+  const X* dc6(int64_t i, int64_t species) const {
+    return &dc6_[i * row_ + slot_[species] * refs_];
+  }
+
+ private:
+  template <class T> void find_present(const PairList<T>& list, int n_species) {
+    slot_.assign(n_species, -1);
+    for (int64_t i = 0; i < list.n_atoms; ++i) slot_[list.species[i]] = 0;
+    for (int s = 0; s < n_species; ++s)
+      if (slot_[s] == 0) {
+        slot_[s] = int(present_.size());
+        present_.push_back(s);
+      }
+  }
+
+  template <class T> void fill(int64_t i, X cn, int64_t species, const Tables<T>& t) {
+    reference_weights(cn, t.cn_ref + species * refs_, refs_, &w_[i * refs_], &dw_[i * refs_]);
+    for (size_t k = 0; k < present_.size(); ++k) {
+      const T* c6_ref = t.c6_ref + (species * t.n_species + present_[k]) * refs_ * refs_;
+      contract(w(i), c6_ref, refs_, refs_, refs_, &c6_[i * row_ + k * refs_]);
+      if (!dc6_.empty()) contract(dw(i), c6_ref, refs_, refs_, refs_, &dc6_[i * row_ + k * refs_]);
+    }
+  }
+
+  int refs_ = 0;
+  int64_t row_ = 0;
+  std::vector<int> slot_, present_;
+  std::vector<X> w_, dw_, c6_, dc6_;
+};
+
+// Constants of every ordered pair of species.
+template <class X, class T, class D>
+std::vector<RationalDamping<X>> damping_table(const EnergyInput<T>& in, const D& damping) {
+  const X parameters[4] = {damping[0], damping[1], damping[2], damping[3]};
+  const Tables<T>& t = in.tables;
+  std::vector<RationalDamping<X>> table;
+  for (int a = 0; a < t.n_species; ++a)
+    for (int b = 0; b < t.n_species; ++b)
+      table.push_back(RationalDamping<X>::make(parameters, t.r4r2[a], t.r4r2[b]));
+  return table;
+}
+
+// Everything a chunk needs; outputs that are not wanted are null.
+template <class T, class V, class X> struct EnergyTask {
+  const EnergyInput<T>& in;
+  const V& vectors;
+  const AtomRows<X>& rows;
+  const std::vector<RationalDamping<X>>& damping;
+  const T* grad_energy;  // null: 1 for every centre
+  T* grad_vectors;
+};
+
+// Adds and writes what is wanted of a block of pairs; returns the first of length 0, or `none`.
+template <class T, class V, class X>
+int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
+                     double* grad_cn, double* grad_damping) {
+  const PairList<T>& list = task.in.list;
+  const int n_refs = task.in.tables.n_refs;
+  const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
+  int64_t bad = none;
+  for (int64_t p = begin; p < end; ++p) {
+    const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i],
+                  s_j = list.species[j];
+    const Vector3<X> r = vector_at(task.vectors, p);
+    const X r2 = r.norm2();
+    if (beyond(value(r2), cutoff.cutoff)) {
+      if (task.grad_vectors) std::fill_n(task.grad_vectors + 3 * p, 3, T(0));
+      continue;
+    }
+    if (value(r2) == T(0)) bad = std::min(bad, p);
+    const RationalDamping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
+    const Damped<X> g = switched(constants, r2, cutoff);
+    const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
+    if (energy) energy[i] += output(X(T(-0.5)) * c6 * g.value);
+    if (!task.grad_vectors) continue;
+    const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
+    store(half * c6 * g.slope_over_r, r, task.grad_vectors + 3 * p);
+    grad_cn[i] += output(half * g.value * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs));
+    if (!grad_damping) continue;
+    grad_cn[j] += output(half * g.value * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs));
+    grad_damping[0] += output(half * c6 * g.by_s6);
+    grad_damping[1] += output(half * c6 * g.by_s8);
+    grad_damping[2] += output(half * c6 * g.by_r0 * constants.root);
+    grad_damping[3] += output(half * c6 * g.by_r0);
+  }
+  return bad;
+}
+
+enum class Wanted {
+  energies,
+  own_slopes,
+  all_slopes
+};  // own: of E_i by the CN of its centre i alone
+
+// Energies when `energy`, slopes when wanted; on dual inputs their tangents.
+template <class T, class V, class C, class D>
+int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
+                   const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
+  using X = typename V::X;
+  const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
+  const AtomRows<X> rows(in, cn, slopes);
+  const auto constants = damping_table<X>(in, damping);
+  const EnergyTask<T, V, X> task{in, vectors, rows, constants, grad_energy, out.vectors};
+  const Chunks chunks(in.list.n_pairs, in.list.n_atoms);
+  const int64_t n = in.list.n_atoms;
+  const int threads = useful_threads(in.list.n_pairs, n, in.threads);
+  ChunkSums energies(energy ? chunks.count() : 0, n), grad_cn(slopes ? chunks.count() : 0, n);
+  ChunkSums grad_damping(shared ? chunks.count() : 0, 4);
+  const int64_t bad =
+      for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
+        return energy_block(task, begin, end, energy ? energies.chunk(c) : nullptr,
+                            slopes ? grad_cn.chunk(c) : nullptr,
+                            shared ? grad_damping.chunk(c) : nullptr);
+      });
+  if (energy) energies.reduce(energy, threads);
+  if (slopes) grad_cn.reduce(out.cn, threads);
+  if (shared) grad_damping.reduce(out.damping, 1);
+  return bad;
+}
+
+// Plain inputs.
+template <class T>
+int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
+                     EnergyGradients<T> out) {
+  return energy_all<T>(wanted, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping},
+                       energy, grad_energy, out);
+}
+
+}  // namespace
+
+int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
+                       int64_t n_atoms, int threads) {
+  int64_t bad = n_pairs;
+  threads = useful_threads(n_pairs, n_atoms, threads);
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
+  for (int64_t p = 0; p < n_pairs; ++p)
+    if (uint64_t(centre[p]) >= uint64_t(n_atoms) || uint64_t(neighbour[p]) >= uint64_t(n_atoms))
+      bad = std::min(bad, p);
+  return bad == n_pairs ? -1 : bad;
+}
+
+template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
+  return count_all<Plain<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
+}
+
+template <class T>
+int64_t Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
+  return count_all<Plain<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
+}
+
+template <class T>
+int64_t Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn,
+                                     const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
+  const Directed<T> vectors{in.list.vectors, tangent_vectors};
+  return count_all<Directed<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
+}
+
+template <class T> int64_t Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
+  return energy_plain<T>(Wanted::energies, in, energy, nullptr, {});
+}
+
+template <class T>
+int64_t Energy<T>::by_centre(const EnergyInput<T>& in, T* energy, T* by_cn, T* by_vectors) {
+  return energy_plain<T>(Wanted::own_slopes, in, energy, nullptr, {by_vectors, by_cn, nullptr});
+}
+
+template <class T>
+int64_t Energy<T>::backward(const EnergyInput<T>& in, const T* grad_energy,
+                            EnergyGradients<T> out) {
+  return energy_plain<T>(Wanted::all_slopes, in, nullptr, grad_energy, out);
+}
+
+template <class T>
+int64_t Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy,
+                                   EnergyTangents<T> tangents, T* grad_grad_energy,
+                                   EnergyGradients<T> out) {
+  return energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors},
+                       Directed<T>{in.cn, tangents.cn}, Directed<T>{in.damping, tangents.damping},
+                       grad_grad_energy, grad_energy, out);
+}
+
+template struct Counting<float>;
+template struct Counting<double>;
+template struct Energy<float>;
+template struct Energy<double>;
+
+}  // namespace d3

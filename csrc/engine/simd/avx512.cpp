@@ -1,0 +1,22 @@
+// The tile loops for avx512.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__x86_64__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of GCC 12's own intrinsics
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define D3_ISA avx512
+#define D3_BYTES 64
+#include "engine/simd/lattice_kernel.h"
+
+namespace d3 {
+template <> KernelSet<float> kernels_avx512<float>() { return avx512::kernel_set<float>(); }
+template <> KernelSet<double> kernels_avx512<double>() { return avx512::kernel_set<double>(); }
+}  // namespace d3

@@ -1,0 +1,14 @@
+// The tile loops for baseline.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#define D3_ISA baseline
+#define D3_BYTES 16
+#include "engine/simd/lattice_kernel.h"
+
+namespace d3 {
+template <> KernelSet<float> kernels_baseline<float>() { return baseline::kernel_set<float>(); }
+template <> KernelSet<double> kernels_baseline<double>() { return baseline::kernel_set<double>(); }
+}  // namespace d3

@@ -1,0 +1,217 @@
+// The loops over tiles, for the instruction set of the including file (D3_ISA, D3_BYTES): see
+// lattice.h.
+#pragma once
+#include "engine/simd/dense_kernel.h"
+#include "engine/simd/tile_loops.h"
+
+namespace d3 {
+namespace D3_ISA {
+
+// ---- coordination number ----
+
+template <class K, class T, class S, class A>
+void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre,
+           Shell<T> shell, CountSums<A>& out) {
+  using X = typename K::X;
+  Sums<K, 1> cn;
+  Vec<T> coincident(T(0));
+  for (const Group<T, S>* g = groups; g != groups + n; ++g)
+    for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
+      Packed<K, T, 1> b;
+      int size = 0;
+      coincident += for_meetings<K, near.value>(run, rows, centre, shell,
+                                                [&](const Meeting<K, T>& m, int64_t)
+                                                    D3_LAMBDA { b.add(m.inside, {m.r2}, size); });
+      b.store(0, size, X(T(1)));
+      // one loop for each step, so that the processor works on several registers at once
+      for (int k = 0; k < size; k += Vec<T>::size)
+        b.store(0, k, counting_exponent(b.load(0, k), g->rc).exponent);
+      for (int k = 0; k < size; k += Vec<T>::size) b.store(0, k, exp(b.load(0, k)));
+      const X one(T(1));
+      X sum(T(0));
+      int k = 0;
+      for (; k + Vec<T>::size <= size; k += Vec<T>::size)
+        sum += counted(b.load(0, k), one, g->rc).value;
+      if (k < size)
+        sum += select(first_lanes<T>(size - k), counted(b.load(0, k), one, g->rc).value, X(T(0)));
+      cn.now[0] += sum;
+      cn.end_block();
+    });
+  cn.empty();
+  out.cn = cn.before[0];
+  out.coincident = total(coincident);
+}
+
+// ---- energy ----
+
+// Columns of the sums.
+enum Column {
+  of_energy,
+  of_dcn,
+  of_gradient,
+  of_virial = of_gradient + 3,
+  of_damping = of_virial + 6,
+  n_columns = of_damping + 4
+};
+
+// dE/dr and its outer product with r.
+template <class X> D3_INLINE void add_gradient(X f, X x, X y, X z, X* gradient, X* virial) {
+  const X fx = f * x, fy = f * y, fz = f * z;
+  gradient[0] += fx;
+  gradient[1] += fy;
+  gradient[2] += fz;
+  virial[0] += fx * x;
+  virial[1] += fx * y;
+  virial[2] += fx * z;
+  virial[3] += fy * y;
+  virial[4] += fy * z;
+  virial[5] += fz * z;
+}
+
+// Sums of C6 g and its derivatives, without the signs and halves that the driver puts in.
+template <class K, class T, EnergyMode mode, int R, bool near, class S>
+D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
+                          const RationalDamping<typename K::X>& damping,
+                          const typename K::X* c6_row, const typename K::X* dc6_row,
+                          Cutoff<T> cutoff, Shell<T> shell, typename K::X* sums) {
+  using X = typename K::X;
+  const X zero(T(0));
+  constexpr int columns = mode == EnergyMode::energy     ? 1
+                          : mode == EnergyMode::gradient ? of_damping
+                                                         : n_columns;
+  X sum[columns];
+  for (int k = 0; k < columns; ++k) sum[k] = sums[k];
+  for (int t = 0; t < run.n; ++t) {
+    const Tile<S>& tile = run[t];
+    const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
+    for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
+      const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
+      const Damped<X> g = switched(damping, m.r2, cutoff);
+      X c6 = zero, dc6 = zero;
+      for (int b = 0; b < R; ++b) {
+        const X w = K::load(rows, base + v + (row_w + b) * lanes<T>);
+        c6 += c6_row[b] * w;
+        if (mode != EnergyMode::energy) dc6 += dc6_row[b] * w;
+      }
+      c6 = select(m.inside, c6, zero);
+      sum[of_energy] += c6 * g.value;
+      if constexpr (mode != EnergyMode::energy) {
+        sum[of_dcn] += select(m.inside, dc6, zero) * g.value;
+        add_gradient(c6 * g.slope_over_r, m.x, m.y, m.z, sum + of_gradient, sum + of_virial);
+      }
+      if constexpr (mode == EnergyMode::learn) {
+        sum[of_damping] += c6 * g.by_s6;
+        sum[of_damping + 1] += c6 * g.by_s8;
+        sum[of_damping + 2] += c6 * g.by_r0 * damping.root;
+        sum[of_damping + 3] += c6 * g.by_r0;
+      }
+    }
+  }
+  for (int k = 0; k < columns; ++k) sums[k] = sum[k];
+}
+
+template <class K, class T, EnergyMode mode, int R, class S>
+void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> rows,
+                  const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell,
+                  Sums<K, n_columns>& sums) {
+  const RationalDamping<S>& d = group.damping;
+  const RationalDamping<typename K::X> damping{
+      K::broadcast(d.s6), K::broadcast(d.s8q),  K::broadcast(d.q),   K::broadcast(d.root),
+      K::broadcast(d.r0), K::broadcast(d.r0_6), K::broadcast(d.r0_8)};
+  typename K::X c6[R], dc6[R];
+  for (int b = 0; b < R; ++b) {
+    c6[b] = K::broadcast(row.c6[b]);
+    dc6[b] = K::broadcast(row.dc6[b]);
+  }
+  for_blocks(group.list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
+    energy_run<K, T, mode, R, near.value>(run, rows, centre, damping, c6, dc6, cutoff, shell,
+                                          sums.now);
+    sums.end_block();
+  });
+}
+
+// Picks the loop compiled for the number of references of the neighbours (rows are padded with
+// zeros to 7).
+template <class K, class T, EnergyMode mode, class... Args>
+D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
+  if (n_refs <= 2) return energy_group<K, T, mode, 2>(args...);
+  if (n_refs <= 3) return energy_group<K, T, mode, 3>(args...);
+  if (n_refs <= 5) return energy_group<K, T, mode, 5>(args...);
+  energy_group<K, T, mode, max_refs>(args...);
+}
+
+template <class K, class T, class S, class A>
+void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T> rows,
+            const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell, EnergyMode mode,
+            EnergySums<A>& out) {
+  Sums<K, n_columns> sums;
+  for (int k = 0; k < n; ++k) {
+    const Group<T, S>& g = groups[k];
+    if (std::is_same_v<S, T> && mode == EnergyMode::energy)
+      energy_by_refs<K, T, EnergyMode::energy>(g.n_refs, g, c6[k], rows, centre, cutoff, shell,
+                                               sums);
+    else if (std::is_same_v<S, T> && mode == EnergyMode::gradient)
+      energy_by_refs<K, T, EnergyMode::gradient>(g.n_refs, g, c6[k], rows, centre, cutoff, shell,
+                                                 sums);
+    else
+      energy_group<K, T, EnergyMode::learn, max_refs>(g, c6[k], rows, centre, cutoff, shell, sums);
+  }
+  sums.empty();
+  out.energy = sums.before[of_energy];
+  out.dcn = sums.before[of_dcn];
+  for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[of_gradient + k];
+  for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[of_virial + k];
+  for (int k = 0; k < 4; ++k) out.damping[k] = sums.before[of_damping + k];
+}
+
+// ---- gradient through the coordination numbers ----
+
+template <class K, class T, class S, class A>
+void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre,
+                    Shell<T> shell, EnergySums<A>& out) {
+  using X = typename K::X;
+  const X dcn_i = K::broadcast(centre.dcn);
+  Sums<K, 9> sums;
+  for (const Group<T, S>* g = groups; g != groups + n; ++g)
+    for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
+      Packed<K, T, 4> b;
+      int size = 0;
+      Packed<K, T, 2> u;
+      for_meetings<K, near.value>(
+          run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t at) D3_LAMBDA {
+            b.add(m.inside, {m.x, m.y, m.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)}, size);
+          });
+      for (int c = 0; c < 4; ++c) b.store(c, size, X(T(c < 3)));
+      for (int k = 0; k < size; k += Vec<T>::size) {
+        const X x = b.load(0, k), y = b.load(1, k), z = b.load(2, k);
+        const CountingExponent<X> e = counting_exponent(x * x + y * y + z * z, g->rc);
+        u.store(0, k, e.exponent);
+        u.store(1, k, e.inverse_r);
+      }
+      for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
+      X sum[9];
+      for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
+      for (int k = 0; k < size; k += Vec<T>::size) {
+        const X f = counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k);
+        add_gradient(f, b.load(0, k), b.load(1, k), b.load(2, k), sum, sum + 3);
+      }
+      for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
+      sums.end_block();
+    });
+  sums.empty();
+  for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[k];
+  for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
+}
+
+template <class T> KernelSet<T> kernel_set() {
+  using P = Plain<T>;
+  using D = Dualised<T>;
+  return {find,
+          dense,
+          {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},
+          {count<D, T, Dual<T>, Dual<double>>, energy<D, T, Dual<T>, Dual<double>>,
+           count_gradient<D, T, Dual<T>, Dual<double>>}};
+}
+
+}  // namespace D3_ISA
+}  // namespace d3
