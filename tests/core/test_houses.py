@@ -13,7 +13,7 @@ import pytest
 import d3torch
 
 ROOT = Path(__file__).parents[2]
-HOUSES = {"glass": ROOT / "studies" / "glass"}
+HOUSES = {"glass": ROOT / "studies" / "glass", "lammps": ROOT / "plugins" / "lammps"}
 # What would be put into a wheel, but for compiled code: setuptools' own list.
 LISTED = """
 import warnings
@@ -51,11 +51,18 @@ def _written(folder: Path, package: str) -> set[str]:
     return set(out.stdout.split())
 
 
-def test_the_core_brings_nothing_of_the_study() -> None:
+def test_the_core_brings_nothing_of_the_study_and_of_the_plugin() -> None:
     files = _files(ROOT)
-    assert {name.split("/")[0] for name in files} == {"d3torch", "d3torch_lammps"}
-    assert not any("glass" in name for name in files)
+    assert {name.split("/")[0] for name in files} == {"d3torch"}
+    assert not any("glass" in name or "plugin" in name for name in files)
     assert _written(ROOT, "d3torch") <= files
+
+
+def test_the_plugin_brings_all_of_itself() -> None:
+    """Beside what it carries: tests/plugin/test_plugin_house.py."""
+    files = _files(HOUSES["lammps"])
+    assert {name.split("/")[0] for name in files} == {"d3torch_lammps"}
+    assert _written(HOUSES["lammps"], "d3torch_lammps") <= files
 
 
 def test_the_study_brings_all_of_itself() -> None:
