@@ -25,7 +25,6 @@ LAYERS = [
 CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
 EXTRAS = {
-    "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
     "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
     "cli": {"ase", "tqdm", "tabulate", "mace"},
@@ -109,7 +108,7 @@ def test_modules_import_what_their_layer_allows(name: str) -> None:
     foreign = roots - sys.stdlib_module_names - {"torch", "numpy"}
     assert foreign <= EXTRAS.get(name, set())
     if name in CORE:
-        assert foreign <= {"torch_scatter"}
+        assert foreign == set()
 
 
 FRESH = """
@@ -123,10 +122,10 @@ print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 
 
 def test_import_loads_torch_and_numpy_only() -> None:
-    """Beyond what these two load themselves; eager's torch_scatter is optional, not forbidden."""
+    """Beyond what these two load themselves."""
     command = [sys.executable, "-W", "error", "-c", FRESH]
     out = subprocess.run(command, capture_output=True, text=True, check=True)
-    loaded = set(out.stdout.split()) - {"torch_scatter"}
+    loaded = set(out.stdout.split())
     assert loaded - sys.stdlib_module_names - {"torch", "numpy"} == {"d3torch"}
 
 
