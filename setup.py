@@ -12,7 +12,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -77,22 +76,13 @@ def arch_list(flags: str) -> str:
 
 
 class Build(BuildExtension):
-    """BuildExtension that records the torch it built with, and builds the LAMMPS plugin too."""
+    """BuildExtension that records the torch it built with."""
 
     def run(self) -> None:
         super().run()
         library = Path(self.get_ext_fullpath("d3torch._C"))
         text = WHAT_TORCH.format(torch.__version__, CUDA)
         (library.parent / "_built_with.py").write_text(text)
-        self.build_plugin(library.parent.parent)
-
-    def build_plugin(self, root: Path) -> None:
-        """``d3torch_lammps.build`` on the packages in ``root``, which says why if it cannot."""
-        plugin = root / "d3torch_lammps"
-        if not self.inplace:  # the sources travel along, for a LAMMPS that comes later
-            shutil.copytree("csrc", plugin / "csrc", dirs_exist_ok=True)
-        command = [sys.executable, "-m", "d3torch_lammps.build", "--if-needed"]
-        subprocess.run(command, cwd=root, check=False)
 
 
 def extension() -> CppExtension:

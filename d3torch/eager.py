@@ -18,20 +18,10 @@ from torch import Tensor
 from .ops import ByCentre, Range, Systems, Tables
 from .products import bilinear, product
 
-try:
-    from torch_scatter import scatter_sum
-except ImportError:
 
-    def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
-        """Sum of the values that share an index, (n,)."""
-        return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, index, values)
-
-else:
-
-    def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
-        """Sum of the values that share an index, (n,), by torch-scatter."""
-        total: Tensor = scatter_sum(values, index, dim=0, dim_size=n)
-        return total
+def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
+    """Sum of the values that share an index, (n,)."""
+    return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, index, values)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from .checks import require_number
@@ -69,7 +69,7 @@ def _key(name: str) -> str:
 
 def _rows() -> Iterator[dict[str, str]]:
     """Rows of ``functionals.csv``."""
-    path = resources.files("d3torch") / "data" / "functionals.csv"
+    path = Path(__file__).parent / "data" / "functionals.csv"
     yield from csv.DictReader(path.read_text(encoding="utf-8").splitlines())
 
 

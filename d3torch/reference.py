@@ -6,15 +6,16 @@ import csv
 import operator
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d3torch.units import BOHR
+from .units import BOHR
 
 Array = NDArray[np.float64]
+DATA = Path(__file__).parent / "data"
 
 REFERENCES = ("2010", "2024")
 """The generations of the table: H to Pu (2010) and H to Lr (2024); equal for H to Rn."""
@@ -50,7 +51,7 @@ class _Stored(NamedTuple):
 
 def _elements() -> list[dict[str, str]]:
     """Rows of ``elements.csv``, from hydrogen on."""
-    path = resources.files("d3torch") / "data" / "elements.csv"
+    path = DATA / "elements.csv"
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
@@ -117,8 +118,7 @@ def stored_generation(reference: str) -> tuple[Array, NDArray[np.int64]]:
         ``cn_ref`` (Z + 1, R), -1 where there is none, and the lower triangle of C6 over all
         references, row by row (see ``data/README.md``).
     """
-    path = resources.files("d3torch") / "data" / f"reference_{reference}.npz"
-    with path.open("rb") as file, np.load(file) as data:
+    with np.load(DATA / f"reference_{reference}.npz") as data:
         return data["cn_ref"], data["c6_ref"]
 
 

@@ -21,10 +21,10 @@ from ..parameters import Functional, damping_parameters, functionals
 from ..reference import REFERENCES
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .frames import Output, frame_summary
-from .glass import add_glass
 from .labels import add_labels
 from .lammps import add_lammps
 from .models import add_models
+from .others import add_others
 from .reading import add_reading, check_reading, read_frames
 
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "pressure": "GPa", "stress": "eV/A^3"}
@@ -99,8 +99,8 @@ def _add_functionals(commands: Any) -> None:
     add.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line; of the commands of other distributions only the one that is called."""
     parser = Parser(prog="d3torch", description="D3(BJ) dispersion; lengths in A, energies in eV.")
     parser.add_argument("--version", action="version", version=f"d3torch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -108,8 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_functionals(commands)
     add_labels(commands)
     add_models(commands)
-    add_glass(commands)
     add_lammps(commands)
+    add_others(commands, argv)
     return parser
 
 
@@ -230,8 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (an input failed) or 2 (wrong usage); 130 after an interrupt.
     """
     try:
-        args = build_parser().parse_args(argv)
-        args.words = list(sys.argv[1:] if argv is None else argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        args = build_parser(words).parse_args(words)
+        args.words = words
         with warnings_as_lines():
             code: int = args.run(args)
         sys.stdout.flush()

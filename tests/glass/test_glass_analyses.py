@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from d3torch.glass import averages, facts, scattering, structure
+from d3torch_glass import averages, facts, scattering, structure
 
 ROOT = Path(__file__).parents[2]
 GLASSES = {

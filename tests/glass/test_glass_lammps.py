@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from d3torch.cli import main
-from d3torch.cli.potentials import calculator
-from d3torch.glass.jobs import glass, read_job
-from d3torch.glass.lammps_results import collect
-from d3torch.glass.lammps_route import PLAN, plan, style
-from d3torch.glass.potential import PMMCS
-from d3torch.glass.protocol import PRESETS, Protocol, chains
-from d3torch.glass.runner import load
+from d3torch_glass.jobs import glass, read_job
+from d3torch_glass.lammps_results import collect
+from d3torch_glass.lammps_route import PLAN, plan, style
+from d3torch_glass.potential import PMMCS
+from d3torch_glass.potentials import calculator
+from d3torch_glass.protocol import PRESETS, Protocol, chains
+from d3torch_glass.runner import load
 
 PEDONE = "hybrid/overlay pedone 5.5 coul/long 12.0"
 TOY = Protocol(**PRESETS["toy"])

@@ -15,9 +15,9 @@ from mace_models import RANGE, build
 
 from d3torch import D3Calculator
 from d3torch.cli import main
-from d3torch.cli.potentials import base_calculator
-from d3torch.glass.protocol import chains
-from d3torch.glass.runner import load
+from d3torch_glass.potentials import base_calculator
+from d3torch_glass.protocol import chains
+from d3torch_glass.runner import load
 
 FAST = ["--preset", "toy", "--high", "350", "--rate", "5000", "--melt-ps", "0", "--dt-fs", "0.5"]
 FAST += ["--final-ps", "0.02", "--frame-ps", "0.001", "--pressures", "none", "--strains", "none"]
@@ -44,7 +44,7 @@ def test_a_fused_model_goes_the_whole_way(tmp_path: Path) -> None:
 
 
 def _check_energy(folder: Path, bare: Path) -> None:
-    from d3torch.glass.jobs import read_job
+    from d3torch_glass.jobs import read_job
 
     run = load(chains(read_job(folder).protocol)["quench"], folder / "quench")
     atoms = ase.io.read(folder / "initial.extxyz")

@@ -12,10 +12,10 @@ from ase import Atoms, units
 from ase.calculators.mixing import SumCalculator
 
 from d3torch import D3Calculator
-from d3torch.glass.facts import composition, facts
-from d3torch.glass.initial import initial_structure
-from d3torch.glass.potential import PMMCS
-from d3torch.glass.protocol import PRESETS, Protocol
+from d3torch_glass.facts import composition, facts
+from d3torch_glass.initial import initial_structure
+from d3torch_glass.potential import PMMCS
+from d3torch_glass.protocol import PRESETS, Protocol
 
 ROOT = Path(__file__).parents[2]
 NS33 = ROOT / "d3torch" / "data" / "NS33_1500.extxyz"

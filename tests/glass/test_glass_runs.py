@@ -20,15 +20,15 @@ from glass_crystals import argon
 
 from d3torch import D3Calculator
 from d3torch.cli import main
-from d3torch.glass.densification import densification
-from d3torch.glass.dynamics import inner_state, make_integrator, set_inner_state
-from d3torch.glass.facts import composition, mass_density
-from d3torch.glass.initial import initial_structure
-from d3torch.glass.jobs import Job, read_job, write_manifest
-from d3torch.glass.potential import PMMCS
-from d3torch.glass.protocol import PRESETS, Protocol, chains
-from d3torch.glass.report import number
-from d3torch.glass.runner import follow, load, read_state, start_state
+from d3torch_glass.densification import densification
+from d3torch_glass.dynamics import inner_state, make_integrator, set_inner_state
+from d3torch_glass.facts import composition, mass_density
+from d3torch_glass.initial import initial_structure
+from d3torch_glass.jobs import Job, read_job, write_manifest
+from d3torch_glass.potential import PMMCS
+from d3torch_glass.protocol import PRESETS, Protocol, chains
+from d3torch_glass.report import number
+from d3torch_glass.runner import follow, load, read_state, start_state
 
 ROOT = Path(__file__).parents[2]
 TOY = Protocol(**PRESETS["toy"])
@@ -218,7 +218,7 @@ def test_the_whole_way_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_any_calculator_of_a_module_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``module:function``, here a smoke test with the cheap Coulomb sum."""
-    text = "from d3torch.glass.potential import PMMCS\n\ndef make():\n    return PMMCS('dsf')\n"
+    text = "from d3torch_glass.potential import PMMCS\n\ndef make():\n    return PMMCS('dsf')\n"
     (tmp_path / "cheap_potential.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -10,10 +10,10 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from glass_crystals import analytic_stiffness, argon, lattice_constant, modes
 
-from d3torch.glass import averages, elasticity, facts, vibrations
-from d3torch.glass.levels import levels
-from d3torch.glass.protocol import Protocol, chains
-from d3torch.glass.runner import follow, load, start_state
+from d3torch_glass import averages, elasticity, facts, vibrations
+from d3torch_glass.levels import levels
+from d3torch_glass.protocol import Protocol, chains
+from d3torch_glass.runner import follow, load, start_state
 
 # ---- vibrations ----
 

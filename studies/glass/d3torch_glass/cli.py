@@ -1,6 +1,7 @@
 """The command ``d3torch glass``: runs, analyses and reports of the silicate glass study.
 
-``d3torch.glass`` knows no dispersion; this file joins it with the calculators of d3torch.
+This file and ``potentials.py`` join the study with d3torch; the rest of it knows no dispersion.
+What draws and analyses is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import torch
+from tqdm import tqdm
 
-from ..extras import import_extra
-from ..parameters import damping_parameters
-from ..units import BOHR
-from .console import complain
+from d3torch.cli.console import complain
+from d3torch.parameters import damping_parameters
+from d3torch.units import BOHR
+
+from . import lammps_route as route
+from .facts import ELEMENTS, composition, compositions
+from .files import write_json, write_text
+from .jobs import Job, initial, run_job, steps_done_all, write_manifest
 from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
+from .protocol import PRESETS, Protocol, chains
 
 D3 = ("none", "d3torch", "torch-dftd", "lammps")
 STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
-
-
-def _glass(name: str) -> Any:
-    return import_extra(f"d3torch.glass.{name}", "glass")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -39,10 +43,9 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _add_protocol(add: argparse.ArgumentParser) -> None:
     """One option for each setting of the protocol."""
-    protocol = _glass("protocol")
     group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
-    group.add_argument("--preset", choices=protocol.PRESETS, default="paper")
-    for field in dataclasses.fields(protocol.Protocol):
+    group.add_argument("--preset", choices=PRESETS, default="paper")
+    for field in dataclasses.fields(Protocol):
         many = isinstance(field.default, tuple)
         value: Any = field.default
         shown = ",".join(map(str, value)) if many else value
@@ -124,19 +127,18 @@ def planned_jobs(args: argparse.Namespace) -> list[Any]:
     Raises:
         ValueError: for unknown compositions, sizes, seeds, or a protocol that cannot be run.
     """
-    jobs, facts, protocol = _glass("jobs"), _glass("facts"), _glass("protocol")
     if args.atoms < 96 or args.atoms % 3:
         raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
     if min(args.seed) < 1:
         raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
-    fields = [f.name for f in dataclasses.fields(protocol.Protocol)]
+    fields = [f.name for f in dataclasses.fields(Protocol)]
     given = {n: getattr(args, n) for n in fields if getattr(args, n) is not None}
-    p = protocol.Protocol(**(protocol.PRESETS[args.preset] | given))
-    everything = [c.name for c in facts.compositions()]
+    p = Protocol(**(PRESETS[args.preset] | given))
+    everything = [c.name for c in compositions()]
     names = everything if args.composition == ["all"] else args.composition
-    names = [facts.composition(name).name for name in names]
+    names = [composition(name).name for name in names]
     return [
-        jobs.Job(name, seed, args.model, d3, args.atoms // 3, p)
+        Job(name, seed, args.model, d3, args.atoms // 3, p)
         for name, d3, seed in itertools.product(names, args.d3, args.seed)
     ]
 
@@ -164,13 +166,12 @@ def _without_slurm(args: argparse.Namespace) -> list[str]:
 
 
 def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
-    runner, protocol = _glass("jobs"), _glass("protocol")
-    tqdm, failed = import_extra("tqdm", "cli").tqdm, 0
+    failed = 0
     extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "device": args.device}
     for job in jobs:
-        planned = protocol.chains(job.protocol)
+        planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
-        total = sum(runner.steps_done_all(c) for n, c in planned.items() if n in chosen)
+        total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)
         with tqdm(
             total=total, desc=job.name, unit=" steps", disable=not sys.stderr.isatty()
         ) as bar:
@@ -181,7 +182,7 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
 
             try:
                 one = calculator(job.model, job.d3, args.xc, args.d3_cutoff, args.device)
-                runner.run_job(job, args.folder, one, tell, args.chains, extra)
+                run_job(job, args.folder, one, tell, args.chains, extra)
             except (ValueError, RuntimeError, OSError) as error:
                 complain(error, job.name)
                 failed += 1
@@ -200,7 +201,7 @@ def run_run(args: argparse.Namespace) -> int:
         complain(error)
         return 2
     if args.slurm is not None:
-        _glass("files").write_text(args.slurm, slurm_script(_without_slurm(args), len(jobs)))
+        write_text(args.slurm, slurm_script(_without_slurm(args), len(jobs)))
         return 0
     if args.list:
         print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
@@ -210,7 +211,6 @@ def run_run(args: argparse.Namespace) -> int:
 
 def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     """Inputs of one job, with the file of d3torch if that is wanted."""
-    jobs, route = _glass("jobs"), _glass("lammps_route")
     model = job.model if job.model == "pmmcs" else str(Path(job.model).resolve())
     if Path(model).suffix == ".pt":
         refuse_second_dispersion(dispersion_in_file(model), job.model, job.d3)
@@ -218,15 +218,15 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     folder: Path = args.folder / job.name
     folder.mkdir(parents=True, exist_ok=True)
     extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "engine": "LAMMPS"}
-    jobs.write_manifest(job, folder, extra)
-    atoms = jobs.initial(job, folder)
-    planned = _glass("protocol").chains(job.protocol)
+    write_manifest(job, folder, extra)
+    atoms = initial(job, folder)
+    planned = chains(job.protocol)
     route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
     if potential.loads_d3:
-        host = import_extra("d3torch.integrations.lammps", "glass")
+        from d3torch.integrations.lammps import D3MLIAP
+
         given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
-        elements = _glass("facts").ELEMENTS
-        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
+        D3MLIAP(ELEMENTS, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
     return folder / "lammps" / "run.sh"
 
 
@@ -247,14 +247,16 @@ def run_lammps(args: argparse.Namespace) -> int:
 
 def run_analyse(args: argparse.Namespace) -> int:
     """``d3torch glass analyse``; the exit code."""
-    analyse, failed = _glass("analyse"), 0
+    from .analyse import analyse_job
+
+    failed = 0
     folders = sorted(path.parent for path in args.folder.glob("*/manifest.json"))
     if not folders:
         complain(f"expected jobs of d3torch glass run in {args.folder}, got none")
         return 2
     for folder in folders:
         try:
-            found = analyse.analyse_job(folder)
+            found = analyse_job(folder)
         except (ValueError, OSError) as error:
             complain(error, folder.name)
             failed += 1
@@ -267,9 +269,11 @@ def run_analyse(args: argparse.Namespace) -> int:
 
 def run_report(args: argparse.Namespace) -> int:
     """``d3torch glass report``; the exit code."""
+    from .report import write_report
+
     output = args.output or args.folder / "report.html"
     try:
-        _glass("report").write_report(args.folder, output, args.title, args.note)
+        write_report(args.folder, output, args.title, args.note)
     except (ValueError, OSError) as error:
         complain(error)
         return 1
@@ -279,7 +283,8 @@ def run_report(args: argparse.Namespace) -> int:
 
 def run_timing(args: argparse.Namespace) -> int:
     """``d3torch glass timing``; the exit code."""
-    timing, read = _glass("timing"), import_extra("ase.io", "ase").read
+    from .timing import rates
+
     try:
         given = (args.xc, args.d3_cutoff, args.device)
         calculators = {d3: calculator(args.model, d3, *given) for d3 in args.d3}
@@ -287,7 +292,8 @@ def run_timing(args: argparse.Namespace) -> int:
             f"model {args.model}, D3 to {args.d3_cutoff:.2f} A, device {args.device}, "
             f"torch on {torch.get_num_threads()} threads, median of {args.steps} NPT steps in ASE"
         )
-        found = timing.rates(read(args.structure), calculators, args.steps, args.dt, conditions)
+        atoms: Any = ase.io.read(args.structure)
+        found = rates(atoms, calculators, args.steps, args.dt, conditions)
     except (ValueError, OSError) as error:
         complain(error)
         return 1
@@ -297,5 +303,5 @@ def run_timing(args: argparse.Namespace) -> int:
             f" {t['relative']:7.2f}"
         )
     if args.output is not None:
-        _glass("files").write_json(args.output, found)
+        write_json(args.output, found)
     return 0

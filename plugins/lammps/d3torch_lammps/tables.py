@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from d3torch.parameters import spelled_parameters
-from d3torch.reference import C6_UNIT, REFERENCES, SYMBOLS, reference_tables, stored_generation
-from d3torch.units import BOHR, HARTREE
+from d3torch_lammps.shared import core
+
+parameters, reference, units = core("parameters"), core("reference"), core("units")
 
 HEAD = """// Written by d3torch_lammps/tables.py from the data of d3torch.
 #pragma once
@@ -31,7 +31,7 @@ def _list(declaration: str, values: Iterable[object]) -> Iterator[str]:
 
 
 def _generation(name: str) -> Iterator[str]:
-    cn_ref, c6 = stored_generation(name)
+    cn_ref, c6 = reference.stored_generation(name)
     yield from _list(f"double cn_ref_{name}", cn_ref.ravel().tolist())
     yield from _list(f"int c6_{name}", c6.tolist())
 
@@ -42,26 +42,27 @@ def header() -> str:
     Indices of elements start with a placeholder, as atomic numbers do with 1. ``c6`` is the lower
     triangle over all references, in units of ``1 / c6_unit`` hartree bohr^6 (d3torch/data).
     """
-    known = SYMBOLS[: len(stored_generation(REFERENCES[-1])[0])]
-    tables = reference_tables(known[1:])
+    stored = {name: reference.stored_generation(name)[0] for name in reference.REFERENCES}
+    known = reference.SYMBOLS[: len(stored[reference.REFERENCES[-1]])]
+    tables = reference.reference_tables(known[1:])
+    bohr, hartree, c6_unit = units.BOHR, units.HARTREE, reference.C6_UNIT
     text = [
         HEAD,
-        f"constexpr double bohr = {BOHR!r}, hartree = {HARTREE!r}, c6_unit = {C6_UNIT};\n",
+        f"constexpr double bohr = {bohr!r}, hartree = {hartree!r}, c6_unit = {c6_unit};\n",
     ]
     text += _list("const char* symbols", (f'"{symbol}"' for symbol in known))
     text += _list("double rcov", [0.0, *tables.rcov.tolist()])
     text += _list("double r4r2", [0.0, *tables.r4r2.tolist()])
-    functionals = spelled_parameters().items()
+    functionals = parameters.spelled_parameters().items()
     text += _list(
         "Functional functionals",
         (f'{{"{key}",{{{",".join(map(repr, given))}}}}}' for key, given in functionals),
     )
-    for name in REFERENCES:
+    for name in stored:
         text += _generation(name)
     rows = (
-        f'{{"{name}",{",".join(map(str, np.shape(stored_generation(name)[0])))},'
-        f"cn_ref_{name},c6_{name}}}"
-        for name in REFERENCES
+        f'{{"{name}",{",".join(map(str, np.shape(cn_ref)))},cn_ref_{name},c6_{name}}}'
+        for name, cn_ref in stored.items()
     )
     text += _list("Generation generations", rows)
     return "".join(text) + "}\n"

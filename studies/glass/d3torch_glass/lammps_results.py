@@ -30,7 +30,7 @@ def _read_dump(path: Path) -> tuple[Any, Any]:
 
 
 def _samples(path: Path, stage: float, target: float, strain: float) -> Any:
-    """Rows of :data:`d3torch.glass.dynamics.COLUMNS` from those of ``fix print``."""
+    """Rows of :data:`d3torch_glass.dynamics.COLUMNS` from those of ``fix print``."""
     found = np.loadtxt(path, ndmin=2)
     rows = np.zeros((len(found), len(COLUMNS)))
     rows[:, 0], rows[:, 14], rows[:, 15] = stage, target, strain

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ase.calculators.mixing import SumCalculator
 
-from ..extras import import_extra
+from d3torch.extras import import_extra
+from d3torch.integrations.ase import D3Calculator
+
+from .potential import PMMCS
 
 DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
 """In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
@@ -83,7 +87,7 @@ def base_calculator(model: str, device: str = "cpu") -> Any:
         ValueError: for anything else.
     """
     if model == "pmmcs":
-        return import_extra("d3torch.glass.potential", "glass").PMMCS()
+        return PMMCS()
     if Path(model).is_file():
         mace = import_extra("mace.calculators", "mace")
         return mace.MACECalculator(model_paths=[model], device=device, default_dtype="float64")
@@ -114,17 +118,15 @@ def calculator(model: str, d3: str, xc: str, cutoff: float, device: str = "cpu")
     if d3 == "lammps":
         if model != "pmmcs":
             raise ValueError(f"expected model pmmcs for --d3 lammps, got {model!r}")
-        return import_extra("d3torch.glass.potential", "glass").PMMCS(d3=(cutoff, cutoff), xc=xc)
+        return PMMCS(d3=(cutoff, cutoff), xc=xc)
     base = base_calculator(model, device)
     refuse_second_dispersion(dispersion_in(base), model, d3)
     if d3 == "none":
         return base
-    mixing = import_extra("ase.calculators.mixing", "ase")
     if d3 == "d3torch":
-        host = import_extra("d3torch.integrations.ase", "ase")
-        extra = host.D3Calculator(xc, cutoff=cutoff, cn_cutoff=cutoff, device=device)
+        extra = D3Calculator(xc, cutoff=cutoff, cn_cutoff=cutoff, device=device)
     else:
         dftd = import_extra("torch_dftd.torch_dftd3_calculator", "benchmark")
         given = {"damping": "bj", "xc": xc, "cutoff": cutoff, "cnthr": cutoff}
         extra = dftd.TorchDFTD3Calculator(device=device, **given)
-    return mixing.SumCalculator([base, extra])
+    return SumCalculator([base, extra])

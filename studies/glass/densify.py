@@ -1,6 +1,6 @@
 """D3 in PMMCS glasses of 1500 atoms: densification beside pressure over bulk modulus.
 
-Usage: python scripts/glass_densify.py FOLDER STRUCTURE [HOLD_PS [PRESSURE]]. Goes on where it was
+Usage: python studies/glass/densify.py FOLDER STRUCTURE [HOLD_PS [PRESSURE]]. Goes on where it was
 stopped. PRESSURE, GPa, is best what dispersion pulls with: K depends on it.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from ase.io import read
 
 from d3torch import D3Calculator
-from d3torch.glass.densification import densification
-from d3torch.glass.potential import PMMCS
-from d3torch.glass.protocol import Protocol
+from d3torch_glass.densification import densification
+from d3torch_glass.potential import PMMCS
+from d3torch_glass.protocol import Protocol
 
 
 def main() -> None:

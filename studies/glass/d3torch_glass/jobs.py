@@ -37,7 +37,7 @@ class Job:
     """What is run.
 
     Attributes:
-        composition: name of one of :func:`d3torch.glass.facts.compositions`.
+        composition: name of one of :func:`d3torch_glass.facts.compositions`.
         seed: of atoms and velocities, from 1.
         model: the potential, as the user named it.
         d3: the dispersion on top, ``"none"`` without.

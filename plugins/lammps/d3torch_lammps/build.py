@@ -21,10 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from d3torch_lammps import FOLDER, PLUGIN
+from d3torch_lammps import FOLDER, PLUGIN, shared
 
-FOLDERS = ("engine/lattice", "engine/simd", "lammps")
-"""Of the C++ sources: the lattice engine, its kernels, and the pair style."""
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
 FLAGS += ["-fvisibility=hidden"]
 FLAGS += [
@@ -129,25 +127,11 @@ def lammps_defines(headers: Path) -> tuple[str, ...]:
     return ()
 
 
-def sources_folder() -> Path:
-    """The C++ sources: installed beside this file, or of the checkout.
-
-    Raises:
-        FileNotFoundError: if there are none.
-    """
-    for folder in (FOLDER / "csrc", FOLDER.parent / "csrc"):
-        if (folder / "lammps" / "plugin.cpp").exists():
-            return folder
-    raise FileNotFoundError(f"expected the sources of d3torch in {FOLDER / 'csrc'}, got none")
-
-
 def up_to_date(output: Path, headers: Path) -> bool:
     """Whether the library is newer than all that it is made of."""
     if not output.exists():
         return False
-    data = FOLDER.parent / "d3torch"
-    made_of = [headers / "pair.h", *FOLDER.glob("*.py"), *sources_folder().rglob("*.[ch]*")]
-    made_of += [*data.glob("*.py"), *(data / "data").iterdir()]
+    made_of = [headers / "pair.h", *FOLDER.glob("*.py"), *shared.files()]
     return output.stat().st_mtime > max(path.stat().st_mtime for path in made_of)
 
 
@@ -205,15 +189,16 @@ def build(
     check_output(output)
     if shutil.which(compiler) is None:
         raise FileNotFoundError(f"expected a C++17 compiler, got no {compiler}")
-    from d3torch_lammps.tables import write_header  # torch, for a moment
+    from d3torch_lammps.tables import write_header  # which imports NumPy
 
-    source = sources_folder()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_header(folder)
         _complete_headers(target.headers, folder)
-        includes = [f"-I{path}" for path in (source, folder, target.headers, *target.mpi)]
-        files = [path for name in FOLDERS for path in sorted((source / name).glob("*.cpp"))]
+        includes = [
+            f"-I{path}" for path in (shared.root() / "csrc", folder, target.headers, *target.mpi)
+        ]
+        files = shared.sources()
         defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
         objects = [str(folder / f"{path.stem}.o") for path in files]
         commands = [

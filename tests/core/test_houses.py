@@ -1,0 +1,88 @@
+"""The distributions of this repository: what each brings, and one version for all."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import d3torch
+
+ROOT = Path(__file__).parents[2]
+HOUSES = {"glass": ROOT / "studies" / "glass", "lammps": ROOT / "plugins" / "lammps"}
+# What would be put into a wheel, but for compiled code: setuptools' own list.
+LISTED = """
+import warnings
+warnings.simplefilter("ignore")
+from setuptools import Distribution
+found = Distribution({"script_name": "setup.py"})
+found.parse_config_files()
+build = found.get_command_obj("build_py")
+build.ensure_finalized()
+print(*build.get_outputs(include_bytecode=False), sep="\\n")
+"""
+
+
+def _python(folder: Path, *words: str) -> str:
+    """What a Python says in a folder."""
+    environment = {**os.environ, "PYTHONPATH": ""}
+    command = [sys.executable, *words]
+    out = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+def _files(folder: Path) -> set[str]:
+    """Files of a wheel built in the folder."""
+    lines = _python(folder, "-c", LISTED).split()
+    return {line.removeprefix("build/lib/") for line in lines if line.startswith("build/lib/")}
+
+
+def _written(folder: Path, package: str) -> set[str]:
+    """Files of a package in git."""
+    command = ["git", "ls-files", package]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if out.returncode:
+        pytest.skip("expected a checkout of git")
+    return set(out.stdout.split())
+
+
+def test_the_core_brings_nothing_of_the_study_and_of_the_plugin() -> None:
+    files = _files(ROOT)
+    assert {name.split("/")[0] for name in files} == {"d3torch"}
+    assert not any("glass" in name or "plugin" in name for name in files)
+    assert _written(ROOT, "d3torch") <= files
+
+
+def test_the_plugin_brings_all_of_itself() -> None:
+    """Beside what it carries: tests/plugin/test_plugin_house.py."""
+    files = _files(HOUSES["lammps"])
+    assert {name.split("/")[0] for name in files} == {"d3torch_lammps"}
+    assert _written(HOUSES["lammps"], "d3torch_lammps") <= files
+
+
+def test_the_study_brings_all_of_itself() -> None:
+    files = _files(HOUSES["glass"])
+    assert {name.split("/")[0] for name in files} == {"d3torch_glass"}
+    assert _written(HOUSES["glass"], "d3torch_glass") <= files
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_every_house_has_the_version_of_d3torch(house: str) -> None:
+    said = _python(HOUSES[house], "setup.py", "--quiet", "--version")
+    assert said.split()[-1] == d3torch.__version__
+
+
+def test_the_version_is_written_once() -> None:
+    """And once more for those who cite."""
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited is not None
+    assert cited[1] == d3torch.__version__
+    for folder in (ROOT, *HOUSES.values()):
+        project = (folder / "pyproject.toml").read_text()
+        assert 'dynamic = ["version"]' in project
+        assert not re.search(r"^version *=", project.split("[tool.")[0], re.M)
