@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 import torch
 
 from ..extras import import_extra
-from ..parameters import damping_parameters
+from ..settings import FUNCTIONAL, Settings
 from ..units import BOHR
 from .console import complain
 from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
+from .records import IN_REPORTS, read_record
 
 D3 = ("none", "d3torch", "torch-dftd", "lammps")
 STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
@@ -72,15 +74,49 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("folder", type=Path, help="of the study; what is there is continued")
     add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
-    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional of D3 (default: pbe)")
-    add.add_argument(
-        "--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A", help="(default: 40 bohr)"
-    )
+    _add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
     _add_protocol(add)
+
+
+def _add_dispersion(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--xc", metavar="NAME", help=f"functional of D3 (default: {FUNCTIONAL})")
+    add.add_argument("--d3-cutoff", type=float, metavar="A", help="(default: 40 bohr)")
+    add.add_argument("--settings-of", metavar="FILE", help="take those of a file of d3torch")
+
+
+def settle_dispersion(args: argparse.Namespace) -> None:
+    """Put which D3 into the arguments: ``xc``, ``d3_cutoff`` and, of d3torch, ``settings``.
+
+    Raises:
+        TypeError, ValueError, OSError: for what is no D3; for a file with another one than the
+            arguments ask for, or one that not all backends of the study can compute.
+    """
+    xc = FUNCTIONAL if args.xc is None else args.xc
+    cutoff: Any = STUDY_CUTOFF if args.d3_cutoff is None else args.d3_cutoff
+    if args.settings_of is not None:
+        found = Settings.from_dict(read_record(args.settings_of))
+        xc, cutoff = args.xc or found.xc, args.d3_cutoff or found.cutoff
+        if found != Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff):
+            raise ValueError(
+                "expected a functional, one hard cutoff for pairs and CN and reference 2024, those "
+                f"of the options if there are any, got {found.as_dict()} in {args.settings_of}"
+            )
+    args.xc, args.d3_cutoff, args.settings = xc, cutoff, None
+    if "d3torch" in args.d3:
+        args.settings = Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff)
+
+
+def _recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Settings for the manifest, but for a study that an older version began without them."""
+    path = args.folder / job.name / "manifest.json"
+    begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
+    told = job.d3 == "d3torch" and (begun is None or IN_REPORTS in begun)
+    own = {IN_REPORTS: args.settings.as_dict()} if told else {}
+    return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
 
 
 def _add_results(commands: Any) -> None:
@@ -101,8 +137,7 @@ def _add_timing(commands: Any) -> None:
     add.add_argument("structure", help="a file of ASE")
     add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
     add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first is 1")
-    add.add_argument("--xc", default="pbe", metavar="NAME")
-    add.add_argument("--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A")
+    _add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME")
     add.add_argument("--steps", type=int, default=20, metavar="N")
     add.add_argument("--dt", type=float, default=1.0, metavar="FS")
@@ -166,8 +201,8 @@ def _without_slurm(args: argparse.Namespace) -> list[str]:
 def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
     runner, protocol = _glass("jobs"), _glass("protocol")
     tqdm, failed = import_extra("tqdm", "cli").tqdm, 0
-    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "device": args.device}
     for job in jobs:
+        extra = {**_recorded(job, args), "device": args.device}
         planned = protocol.chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
         total = sum(runner.steps_done_all(c) for n, c in planned.items() if n in chosen)
@@ -191,12 +226,13 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
 def run_run(args: argparse.Namespace) -> int:
     """``d3torch glass run``; the exit code."""
     try:
+        settle_dispersion(args)
         jobs = planned_jobs(args)
         if args.job is not None:
             if not 0 <= args.job < len(jobs):
                 raise ValueError(f"expected a job from 0 to {len(jobs) - 1}, got {args.job}")
             jobs = [jobs[args.job]]
-    except ValueError as error:
+    except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
     if args.slurm is not None:
@@ -217,29 +253,27 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
     folder: Path = args.folder / job.name
     folder.mkdir(parents=True, exist_ok=True)
-    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "engine": "LAMMPS"}
+    extra = {**_recorded(job, args), "engine": "LAMMPS"}
     jobs.write_manifest(job, folder, extra)
     atoms = jobs.initial(job, folder)
     planned = _glass("protocol").chains(job.protocol)
     route.write_inputs(folder, atoms, planned, job.protocol, potential, job.seed)
     if potential.loads_d3:
         host = import_extra("d3torch.integrations.lammps", "glass")
-        given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
         elements = _glass("facts").ELEMENTS
-        host.D3MLIAP(elements, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
+        host.D3MLIAP(elements, args.settings).save(folder / "lammps" / route.D3_FILE)
     return folder / "lammps" / "run.sh"
 
 
 def run_lammps(args: argparse.Namespace) -> int:
     """``d3torch glass lammps``; the exit code."""
     try:
-        if "d3torch" in args.d3:
-            damping_parameters(args.xc)  # refused here if unknown, not later by LAMMPS
+        settle_dispersion(args)
         if args.model != "pmmcs" and not Path(args.model).is_file():
             raise ValueError(f"expected pmmcs or a file as model, got {args.model!r}")
         for job in planned_jobs(args):
             print("bash", _write_lammps(job, args))
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
     return 0
@@ -281,6 +315,7 @@ def run_timing(args: argparse.Namespace) -> int:
     """``d3torch glass timing``; the exit code."""
     timing, read = _glass("timing"), import_extra("ase.io", "ase").read
     try:
+        settle_dispersion(args)
         given = (args.xc, args.d3_cutoff, args.device)
         calculators = {d3: calculator(args.model, d3, *given) for d3 in args.d3}
         conditions = (
