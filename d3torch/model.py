@@ -1,7 +1,6 @@
 """D3(BJ) as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,13 +10,14 @@ from torch import Tensor, nn
 
 from . import eager, ops
 from .checks import require_bool, require_choice
+from .module_settings import reach_in_angstrom, reference_of, scaled_tables, settings_of
 from .parameters import (
     DampingParameters,
     resolve_damping,
     warn_of_three_body,
 )
 from .products import bilinear
-from .reference import REFERENCES, SYMBOLS, atomic_numbers, reference_tables
+from .reference import SYMBOLS, atomic_numbers
 from .settings import VERSION, Settings, resolve_range
 from .state import CheckedState, refuse_other_tables, warn_of_missing
 from .units import BOHR, UNITS, Units, get_units
@@ -28,20 +28,9 @@ CHECKED = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "ta
 """Attributes of a module that decide results; its damping is in its tensors."""
 
 TOLD = (VERSION, "xc", *DampingParameters._fields)
-"""Keys of a record that tell of the tensors: who made them, of which functional."""
+"""Keys of a record that tell of the tensors: who made them, and with which damping."""
 
 TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref")
-
-
-def scaled_tables(elements: list[int], reference: str, unit: Units) -> dict[str, Any]:
-    """Arrays of the buffers of a module, by name, in its units."""
-    tables = reference_tables(elements, reference)
-    return {
-        "rcov": tables.rcov * unit.length,
-        "r4r2": tables.r4r2 * unit.length,
-        "cn_ref": tables.cn_ref,
-        "c6_ref": tables.c6_ref * (unit.energy * unit.length**6),
-    }
 
 
 class D3BJ(CheckedState):
@@ -118,7 +107,7 @@ class D3BJ(CheckedState):
             cutoff, cn_cutoff, width, self.tail, unit
         )
         settings = Settings(
-            xc=xc, damping=damping, reference=reference, **_reach_in_angstrom(self, unit)
+            xc=xc, damping=damping, reference=reference, **reach_in_angstrom(self, unit)
         )
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
@@ -312,9 +301,9 @@ class D3BJ(CheckedState):
         return {name: getattr(self, name) for name in CHECKED}
 
     def told_settings(self) -> dict[str, Any]:
-        """The functional that the damping is of, its parameters, and the version that made it."""
-        record = self.settings.record()
-        return {name: record[name] for name in TOLD}
+        """Version, functional and damping that the module was made with; reads no tensors."""
+        record = json.loads(self.record or "{}")
+        return {**{name: record.get(name) for name in TOLD}, "xc": self.xc}
 
     def take_told(self, found: dict[str, Any]) -> None:
         """Take functional and parameters; a state of an older version tells less."""
@@ -341,7 +330,7 @@ class D3BJ(CheckedState):
         older = {"elements": self.numbers.tolist(), "xc": None, "record": None, "tail": False}
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
         if "reference" not in self.__dict__:
-            self.reference = _reference_of(self, get_units(self.units))
+            self.reference = reference_of(self, get_units(self.units))
 
     def extra_repr(self) -> str:
         """Settings, for print."""
@@ -349,62 +338,3 @@ class D3BJ(CheckedState):
             f"elements={self.numbers.tolist()}, cutoff={self.cutoff}, cn_cutoff={self.cn_cutoff}, "
             f"width={self.width}, backend={self.backend!r}"
         )
-
-
-def _reach_in_angstrom(module: Any, unit: Units) -> dict[str, Any]:
-    """Cutoffs, width and tail of a module, as keywords of settings."""
-    a = BOHR / unit.length
-    lengths = {name: getattr(module, name) * a for name in ("cutoff", "cn_cutoff", "width")}
-    return {**lengths, "tail": getattr(module, "tail", False)}
-
-
-def _damping_of(module: Any, unit: Units) -> dict[str, Any]:
-    """The functional of a module if its tensors are those of it, else the parameters."""
-    names = DampingParameters._fields
-    tensors = [getattr(module, name).detach().cpu() for name in names]
-    record, xc = json.loads(getattr(module, "record", None) or "{}"), getattr(module, "xc", None)
-    made = [{"xc": xc}] if xc else []
-    if record:
-        made.append({"damping": DampingParameters(*(record[name] for name in names))})
-    for given in made:
-        damping = resolve_damping(given.get("xc"), given.get("damping"))
-        scaled = damping._replace(a2=damping.a2 * unit.length)
-        nominal = torch.tensor(scaled, dtype=torch.float32)
-        if tensors[0].is_meta or torch.equal(nominal, torch.stack(tensors).float()):
-            return given
-    s6, s8, a1, a2 = (float(tensor) for tensor in tensors)
-    return {"damping": DampingParameters(s6, s8, a1, a2 / unit.length)}
-
-
-def _reference_of(module: Any, unit: Units) -> str:
-    """The reference of a module; from its tables, if an older version made it.
-
-    Raises:
-        ValueError: for tables of none.
-    """
-    if hasattr(module, "reference"):
-        return str(module.reference)
-    numbers = module.numbers.tolist()
-    for reference in reversed(REFERENCES):
-        with contextlib.suppress(ValueError):
-            tables = {"numbers": numbers, **scaled_tables(numbers, reference, unit)}
-            refuse_other_tables(tables, {name: getattr(module, name) for name in tables}, "")
-            return reference
-    raise ValueError("expected a module with tables of D3, got one of others")
-
-
-def settings_of(module: Any) -> Settings:
-    """Settings of a D3BJ, also of one in TorchScript, and of one that an older version made.
-
-    A functional is named where the tensors are those of it, to the digits of float32: a damping
-    that has learned is told as it is.
-    """
-    unit = get_units(getattr(module, "units", "eV/A"))
-    reach = _reach_in_angstrom(module, unit)
-    return Settings(**_damping_of(module, unit), **reach, reference=_reference_of(module, unit))
-
-
-def record_of(module: Any) -> dict[str, Any]:
-    """Version that made a D3BJ, TorchScript or not, and its settings, as files carry them."""
-    record = json.loads(getattr(module, "record", None) or "{}")
-    return {VERSION: record.get(VERSION, "unknown"), **settings_of(module).as_dict()}

@@ -20,7 +20,7 @@ import torch
 
 from ..extras import import_extra
 from ..integrations.lammps import Unified
-from ..model import record_of
+from ..module_settings import record_of
 from ..parameters import DispersionWarning, damping_parameters
 from ..reference import SYMBOLS
 from ..settings import VERSION, Settings

@@ -18,7 +18,8 @@ import torch
 
 from .. import __version__
 from ..integrations.lammps import Unified
-from ..model import D3BJ, record_of
+from ..model import D3BJ
+from ..module_settings import record_of
 from ..settings import VERSION, Settings
 from .extxyz import TextFrame, read_text_frames
 

@@ -17,7 +17,8 @@ PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
     {"units", "parameters", "reference", "checks", "structure", "extras", "examples", "glass"},
-    {"_library", "_built_with", "ops", "products", "left_out", "state", "settings"},
+    {"_library", "_built_with", "ops", "products", "left_out", "state"}
+    | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "__main__"},

@@ -22,7 +22,7 @@ from d3torch import D3BJ, D3Calculator, DampingParameters, Settings, damping_par
 from d3torch.cli import main
 from d3torch.cli.records import read_record
 from d3torch.integrations.lammps import D3MLIAP
-from d3torch.model import record_of, settings_of
+from d3torch.module_settings import record_of, settings_of
 from d3torch.settings import KEYWORDS
 from d3torch.units import BOHR
 
@@ -350,6 +350,25 @@ def test_an_option_against_the_file_is_refused(
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert words in err
         assert not (folder / "b.pt").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_labels_and_fuse_cannot_disagree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+    import mace_models
+
+    torch.save(mace_models.build(), "plain.model")
+    assert run(capsys, "labels", "subtract", "set.xyz", "labels.xyz", *OPTIONS)[0] == 0
+    fuse = ["fuse", "plain.model", "-o", "fused.model", "--settings-of", "labels.xyz"]
+    code, _, err = run(capsys, *fuse, "--cutoff", "12")
+    assert (code, err) == (1, "d3torch: expected cutoff 11.0, as in labels.xyz, got 12.0\n")
+    assert not (folder / "fused.model").exists()
+    assert run(capsys, *fuse)[0] == 0
+    back = ["labels", "add", "labels.xyz", "back.xyz", "--settings-of", "fused.model"]
+    assert run(capsys, *back)[0] == 0
+    again = ["lammps", "again.pt", "--model", "fused.model", "--settings-of", "labels.xyz"]
+    code, _, err = run(capsys, *again)
+    assert (code, "expected no --settings-of for a model that has D3(BJ)" in err) == (1, True)
 
 
 def test_labels_of_an_older_version_are_read_and_added_back(
