@@ -62,6 +62,7 @@ class D3BJ(CheckedState):
     Warns:
         DispersionWarning: for a method that is defined with the three-body term.
 
+    ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
     A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
     one of others raises ValueError. Damping is loaded, and the name of the functional with it.
 

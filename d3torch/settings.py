@@ -232,7 +232,7 @@ class Settings:
         add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
         add("--reference", choices=REFERENCES, help="(default: 2024)")
         add("--preset", choices=PRESETS, help="(default: s-dftd3)")
-        add("--settings-of", metavar="FILE", help="take those of a file that d3torch wrote")
+        add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
         if structures:
             add("--tail", action="store_true", default=None, help="add what is beyond the cutoff")
             add("--tolerance", type=float, metavar="EV", help="per atom, of --cutoff auto")

@@ -85,7 +85,7 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
 def _add_dispersion(add: argparse.ArgumentParser) -> None:
     add.add_argument("--xc", metavar="NAME", help=f"functional of D3 (default: {FUNCTIONAL})")
     add.add_argument("--d3-cutoff", type=float, metavar="A", help="(default: 40 bohr)")
-    add.add_argument("--settings-of", metavar="FILE", help="take those of a file of d3torch")
+    add.add_argument("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
 
 
 def settle_dispersion(args: argparse.Namespace) -> None:

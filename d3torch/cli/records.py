@@ -6,6 +6,8 @@ A file of a model is a pickle, which runs code when it is read: open only files 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import pickle
 import warnings
@@ -50,8 +52,8 @@ def read_object(path: str) -> Any:
     if not Path(path).is_file():
         raise FileNotFoundError(f"expected a model file, got {path}, which does not exist")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # MACE prints and warns when it is imported
             if _is_torchscript(path):
                 return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
             return torch.load(path, map_location="cpu", weights_only=False)

@@ -7,7 +7,10 @@ import copy
 import dataclasses
 import io
 import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +372,22 @@ def test_labels_and_fuse_cannot_disagree(folder: Path, capsys: pytest.CaptureFix
     again = ["lammps", "again.pt", "--model", "fused.model", "--settings-of", "labels.xyz"]
     code, _, err = run(capsys, *again)
     assert (code, "expected no --settings-of for a model that has D3(BJ)" in err) == (1, True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_file_of_mace_prints_nothing_else(folder: Path) -> None:
+    """In a process of its own, where importing MACE says a lot."""
+    write_fused(ASKED, folder)
+    command = [sys.executable, "-m", "d3torch", "energy", "set.xyz", "--json"]
+    given = {"capture_output": True, "text": True, "check": True, "env": environment()}
+    found = subprocess.run([*command, "--settings-of", "fused.model"], **given)
+    assert found.stderr == ""
+    assert Settings.from_dict(json.loads(found.stdout)["settings"]) == ASKED
+
+
+def environment() -> dict[str, str]:
+    """Where the package of this test is found from any folder."""
+    return {**os.environ, "PYTHONPATH": str(Path(d3torch.__file__).parents[1])}
 
 
 def test_labels_of_an_older_version_are_read_and_added_back(
