@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import _library
 
+__version__ = "0.1.0"
+
 _library.load()
 
-from .model import D3BJ, PRESETS  # noqa: E402
+from .model import D3BJ  # noqa: E402
 from .parameters import (  # noqa: E402
     DampingParameters,
     DispersionWarning,
@@ -16,12 +18,11 @@ from .parameters import (  # noqa: E402
     damping_parameters,
     functionals,
 )
+from .settings import PRESETS, Settings  # noqa: E402
 
 if TYPE_CHECKING:
     from .integrations.ase import D3Calculator
     from .neighbors import neighbor_pairs
-
-__version__ = "0.1.0"
 
 __all__ = [
     "D3BJ",
@@ -29,6 +30,7 @@ __all__ = [
     "D3Calculator",
     "DampingParameters",
     "DispersionWarning",
+    "Settings",
     "canonical_name",
     "damping_parameters",
     "functionals",

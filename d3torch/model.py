@@ -1,6 +1,7 @@
 """D3(BJ) as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -8,41 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from . import eager, ops
-from .checks import require_bool, require_choice, require_cutoffs
+from .checks import require_bool, require_choice
+from .module_settings import reach_in_angstrom, reference_of, scaled_tables, settings_of
 from .parameters import (
     DampingParameters,
-    canonical_name,
     resolve_damping,
     warn_of_three_body,
 )
 from .products import bilinear
-from .reference import SYMBOLS, atomic_numbers, reference_tables
+from .reference import SYMBOLS, atomic_numbers
+from .settings import VERSION, Settings, resolve_range
 from .state import CheckedState, refuse_other_tables, warn_of_missing
 from .units import BOHR, UNITS, Units, get_units
 
-PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
-"""Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
-
 BACKENDS = ("kernel", "eager")
 
-SETTINGS = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail")
+CHECKED = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail")
 """Attributes of a module that decide results; its damping is in its tensors."""
 
+TOLD = (VERSION, "xc", *DampingParameters._fields)
+"""Keys of a record that tell of the tensors: who made them, and with which damping."""
+
 TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref")
-
-TAIL_WIDTH = 2.0 / BOHR
-"""Switching width in bohr that a tail brings: the virial at a hard cutoff is corrected by half."""
-
-
-def scaled_tables(elements: list[int], reference: str, unit: Units) -> dict[str, Any]:
-    """Arrays of the buffers of a module, by name, in its units."""
-    tables = reference_tables(elements, reference)
-    return {
-        "rcov": tables.rcov * unit.length,
-        "r4r2": tables.r4r2 * unit.length,
-        "cn_ref": tables.cn_ref,
-        "c6_ref": tables.c6_ref * (unit.energy * unit.length**6),
-    }
 
 
 class D3BJ(CheckedState):
@@ -74,11 +62,14 @@ class D3BJ(CheckedState):
     Warns:
         DispersionWarning: for a method that is defined with the three-body term.
 
+    ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
     A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
     one of others raises ValueError. Damping is loaded, and the name of the functional with it.
 
     Source: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759.
     """
+
+    __jit_unused_properties__: Final = ["settings"]
 
     backend: Final[str]
     last: Final[int] = len(SYMBOLS)
@@ -111,13 +102,13 @@ class D3BJ(CheckedState):
         super().__init__()
         self.units = require_choice("units", units, tuple(UNITS))
         unit = get_units(self.units)
-        default = PRESETS["s-dftd3"]
+        damped = resolve_damping(xc, damping)
         self.tail = require_bool("tail", tail)
-        self.cutoff, self.cn_cutoff, self.width = require_cutoffs(
-            default[0] * unit.length if cutoff is None else cutoff,
-            default[1] * unit.length if cn_cutoff is None else cn_cutoff,
-            (TAIL_WIDTH * unit.length if self.tail else 0.0) if width is None else width,
-            unit,
+        self.cutoff, self.cn_cutoff, self.width = resolve_range(
+            cutoff, cn_cutoff, width, self.tail, unit
+        )
+        settings = Settings(
+            xc=xc, damping=damping, reference=reference, **reach_in_angstrom(self, unit)
         )
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
@@ -126,10 +117,9 @@ class D3BJ(CheckedState):
         self.register_buffer("numbers", torch.tensor(self.elements))
         for name, values in scaled_tables(self.elements, reference, unit).items():
             self.register_buffer(name, torch.tensor(values, dtype=dtype))
-        self._set_damping(
-            resolve_damping(xc, damping), unit, dtype, require_bool("learnable", learnable)
-        )
-        self.xc: str | None = None if xc is None else canonical_name(xc)
+        self._set_damping(damped, unit, dtype, require_bool("learnable", learnable))
+        self.xc: str | None = settings.xc
+        self.record: str | None = json.dumps(settings.record())
         if xc is not None:
             warn_of_three_body(xc)
 
@@ -282,13 +272,46 @@ class D3BJ(CheckedState):
             raise ValueError(f"expected atomic numbers among {expected}, got {missing}")
         return index
 
+    @classmethod
+    def of(
+        cls, settings: Settings, elements: Sequence[int | str], units: str = "eV/A", **given: Any
+    ) -> "D3BJ":
+        """A module of settings, whose lengths are in angstrom.
+
+        Args:
+            settings: which D3.
+            elements: as of the class.
+            units: of the module.
+            **given: ``learnable``, ``dtype`` and ``backend``, as of the class.
+
+        Raises:
+            TypeError, ValueError: as the class; for ``cutoff="auto"``.
+        """
+        keywords = settings.fixed("a module").keywords()
+        a = BOHR / get_units(require_choice("units", units, tuple(UNITS))).length
+        keywords.update({name: keywords[name] / a for name in ("cutoff", "cn_cutoff", "width")})
+        return cls(elements, **keywords, units=units, **given)
+
+    @property
+    def settings(self) -> Settings:
+        """Which D3 the module computes now; lengths in angstrom, whatever its units."""
+        return settings_of(self)
+
     def checked_settings(self) -> dict[str, Any]:
         """What decides results beside tensors; lengths in the unit of the module."""
-        return {name: getattr(self, name) for name in SETTINGS}
+        return {name: getattr(self, name) for name in CHECKED}
 
     def told_settings(self) -> dict[str, Any]:
-        """The functional that the damping is of."""
-        return {"xc": self.xc}
+        """Version, functional and damping that the module was made with; reads no tensors."""
+        record = json.loads(self.record or "{}")
+        return {**{name: record.get(name) for name in TOLD}, "xc": self.xc}
+
+    def take_told(self, found: dict[str, Any]) -> None:
+        """Take functional and parameters; a state of an older version tells less."""
+        self.xc = found.get("xc")
+        told = {name: found.get(name) for name in TOLD}
+        whole = {**json.loads(self.record or "{}"), **told}
+        self.record = None if None in (told[VERSION], told["s6"]) else json.dumps(whole)
 
     def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
         """Refuse other elements, units and references, and rounded ones, by the tables."""
@@ -301,12 +324,18 @@ class D3BJ(CheckedState):
         if any(prefix + name in given for name in (*TABLES, *DampingParameters._fields)):
             warn_of_missing(self.checked_settings())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a copy holds, with a record of the damping that is there now."""
+        return {**self.__dict__, "record": json.dumps(self.settings.record())}
+
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Read a pickle, also one of a version that kept a lookup table and fewer settings."""
         super().__setstate__(pickled)  # type: ignore[no-untyped-call]
         self._buffers.pop("lookup", None)
-        older = {"elements": self.numbers.tolist(), "reference": "2024", "xc": None}
+        older = {"elements": self.numbers.tolist(), "xc": None, "record": None, "tail": False}
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
+        if "reference" not in self.__dict__:
+            self.reference = reference_of(self, get_units(self.units))
 
     def extra_repr(self) -> str:
         """Settings, for print."""

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,12 +137,17 @@ def _stored(reference: str) -> _Stored:
     return _Stored(cn_ref, c6, number)
 
 
-def _check_reference(reference: Any) -> None:
-    """Refuse what is not the name of a generation."""
+def check_reference(reference: object) -> str:
+    """The name of a generation.
+
+    Raises:
+        TypeError, ValueError: for something else.
+    """
     if not isinstance(reference, str):
         raise TypeError(f"expected reference to be a string, got {reference!r}")
     if reference not in REFERENCES:
         raise ValueError(f"expected reference to be one of {REFERENCES}, got {reference!r}")
+    return reference
 
 
 def _check_covered(numbers: Sequence[int], reference: str) -> None:
@@ -178,7 +183,7 @@ def reference_tables(elements: Sequence[int | str], reference: str = "2024") -> 
     10.1039/D4CP01514B (2024); covalent radii: Pyykkö, Atsumi, Chem. Eur. J. 15, 186 (2009).
     """
     numbers = atomic_numbers(elements)
-    _check_reference(reference)
+    check_reference(reference)
     _check_covered(numbers, reference)
     stored = _stored(reference)
     width = int((stored.cn_ref[numbers] >= 0.0).sum(axis=1).max())

@@ -27,8 +27,11 @@ class CheckedState(nn.Module):
         return {}
 
     def told_settings(self) -> dict[str, Any]:
-        """Attributes that go with the tensors of a state, and are taken from it."""
+        """What goes with the tensors of a state, and is taken from it by :meth:`take_told`."""
         return {}
+
+    def take_told(self, found: dict[str, Any]) -> None:
+        """Take what goes with the tensors from the settings of a state."""
 
     def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
         """Refuse, by its tensors, the state of another module, or one that was rounded."""
@@ -49,8 +52,7 @@ class CheckedState(nn.Module):
         """
         found = unpacked(extra)
         refuse_others(self.checked_settings(), found)
-        for name in self.told_settings():
-            setattr(self, name, found.get(name))
+        self.take_told(found)
 
     def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + EXTRA in given:

@@ -16,9 +16,8 @@ from typing import Any
 
 from .. import __version__
 from ..extras import import_extra
-from ..model import PRESETS
-from ..parameters import Functional, damping_parameters, functionals
-from ..reference import REFERENCES
+from ..parameters import Functional, functionals
+from ..settings import VERSION, Settings
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .frames import Output, frame_summary
 from .labels import add_labels
@@ -26,6 +25,7 @@ from .lammps import add_lammps
 from .models import add_models
 from .others import add_others
 from .reading import add_reading, check_reading, read_frames
+from .records import chosen_settings
 
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "pressure": "GPa", "stress": "eV/A^3"}
 
@@ -50,14 +50,6 @@ def _table(rows: list[list[Any]], headers: list[str], digits: tuple[str, ...]) -
     return text
 
 
-def _cutoff(text: str) -> float | str:
-    """A length, or the word auto."""
-    try:
-        return text if text == "auto" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a length or auto, got {text!r}") from None
-
-
 def _add_energy(commands: Any) -> None:
     """Arguments of ``d3torch energy``."""
     add = commands.add_parser(
@@ -68,20 +60,7 @@ def _add_energy(commands: Any) -> None:
         "files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices, - is stdin"
     )
     add_reading(add)
-    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
-    add.add_argument(
-        "--cutoff", type=_cutoff, metavar="A", help="or 'auto'; default: that of the preset"
-    )
-    add.add_argument(
-        "--tolerance", type=float, default=1e-4, metavar="EV", help="per atom, of --cutoff auto"
-    )
-    add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument(
-        "--width", type=float, metavar="A", help="smooth cutoff; default: 0, with --tail 2"
-    )
-    add.add_argument("--tail", action="store_true", help="add the energy beyond the cutoff")
-    add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
-    add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
+    Settings.add_arguments(add, structures=True)
     add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--json", action="store_true", help="print one JSON document")
@@ -111,24 +90,6 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     add_lammps(commands)
     add_others(commands, argv)
     return parser
-
-
-def _given(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of the calculator."""
-    names = "xc cutoff cn_cutoff width tail tolerance reference preset dtype device"
-    return {name: getattr(args, name) for name in names.split()}
-
-
-def _settings(calculator: Any) -> dict[str, Any]:
-    """What is computed with: arguments of the calculator, cutoffs of presets filled in."""
-    parameters = dict(calculator.parameters)
-    model = calculator.model([1])
-    parameters["cn_cutoff"], parameters["width"] = model.cn_cutoff, model.width
-    parameters["xc"] = model.xc
-    if parameters["cutoff"] is None:
-        parameters["cutoff"] = model.cutoff
-    parameters["damping"] = damping_parameters(parameters["xc"])._asdict()
-    return parameters
 
 
 def _run_file(
@@ -167,8 +128,9 @@ def run_energy(args: argparse.Namespace) -> int:
         import_extra(module, "cli")
     try:
         check_reading(args)
-        calculator = import_extra("d3torch.integrations.ase", "cli").D3Calculator(**_given(args))
-        settings = _settings(calculator)
+        host, settings = import_extra("d3torch.integrations.ase", "cli"), chosen_settings(args)
+        where = {"dtype": args.dtype, "device": args.device}
+        calculator = host.D3Calculator(settings=settings, **where)
         output = Output(args.output, args.overwrite) if args.output else None
     except (TypeError, ValueError, OSError) as error:
         complain(error)
@@ -182,7 +144,7 @@ def run_energy(args: argparse.Namespace) -> int:
     with output or contextlib.nullcontext():
         rows = [r for name in args.files for r in _run_file(name, args, calculator, output, fail)]
     if args.json:
-        document = {"version": __version__, "settings": settings, "units": UNITS}
+        document = {VERSION: __version__, "settings": settings.as_dict(), **where, "units": UNITS}
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
     elif rows:
         print(_energy_table(rows))

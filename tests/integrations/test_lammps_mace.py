@@ -121,7 +121,7 @@ def test_command_writes_mace_with_d3(files: Path, capsys: Any) -> None:
     assert main(plain) == main(fused) == 0
     a, b = (torch.load(files / name, weights_only=False) for name in ("a.pt", "b.pt"))
     assert isinstance(a, MACED3MLIAP)
-    assert a.settings() == b.settings()
+    assert a.settings == b.settings
     capsys.readouterr()
     assert main(["inspect", str(files / "a.pt"), "--json"]) == 0
     about = json.loads(capsys.readouterr().out)

@@ -86,4 +86,4 @@ def test_heads_in_torchscript() -> None:
 
 def test_the_functional_has_one_name_in_the_file() -> None:
     model = MACED3(models.build(), "rev-PBE-D3(BJ)", **RANGE)
-    assert '"xc": "revpbe"' in model.settings
+    assert model.settings.xc == "revpbe"

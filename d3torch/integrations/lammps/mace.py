@@ -136,6 +136,6 @@ class MACED3MLIAP(Unified):
         energies[: data.nlocal] += own
         return energies, forces
 
-    def settings(self) -> dict[str, Any]:
-        """What the file was made with, for print."""
-        return {**super().settings(), "model": "MACE", "head": self.head, "r_max": self.r_max}
+    def about(self) -> dict[str, Any]:
+        """What there is beside D3, for print."""
+        return {**super().about(), "model": "MACE", "head": self.head, "r_max": self.r_max}

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from d3torch import __version__
 from d3torch.integrations.lammps.mpi import end_all_ranks
 from d3torch.model import D3BJ
 from d3torch.ops import energy_by_centre
-from d3torch.parameters import DampingParameters
 from d3torch.reference import SYMBOLS, atomic_numbers
-from d3torch.units import BOHR
+from d3torch.settings import Settings
 
 PAIRS_AT_ONCE = 1 << 22
 """Pairs that go through the ops together, which bounds what the ops need beside the list."""
@@ -48,7 +46,6 @@ class Unified:
 
     def __init__(self, model: D3BJ, elements: Sequence[int]) -> None:
         self.model = model
-        self.d3torch_version = __version__
         self.element_types = [SYMBOLS[z] for z in elements]
         self.rcutfac = 0.5 * max(model.cutoff, model.cn_cutoff)  # LAMMPS doubles it
         self.ndescriptors = self.nparams = 1
@@ -183,14 +180,15 @@ class Unified:
             else:
                 data.update_pair_forces(forces.numpy())
 
-    def settings(self) -> dict[str, Any]:
-        """What the file was made with, for print; lengths in A, a2 in bohr."""
-        model = self.model
-        about = {"d3torch": self.d3torch_version, "elements": " ".join(self.element_types)}
-        reach = {"cutoff": model.cutoff, "cn_cutoff": model.cn_cutoff, "width": model.width}
-        s6, s8, a1, a2 = model.damping().tolist()
-        damping = {"s6": s6, "s8": s8, "a1": a1, "a2": a2 / BOHR}
-        return {**about, **reach, **damping, "dtype": str(model.rcov.dtype).split(".")[1]}
+    @property
+    def settings(self) -> Settings:
+        """Which D3 is computed."""
+        return self.model.settings
+
+    def about(self) -> dict[str, Any]:
+        """What there is beside D3, for print."""
+        dtype = str(self.model.rcov.dtype).removeprefix("torch.")
+        return {"elements": " ".join(self.element_types), "dtype": dtype}
 
     def save(self, path: str | Path) -> None:
         """Write the file that LAMMPS loads, which ends in .pt; whole or not at all.
@@ -226,13 +224,9 @@ class D3MLIAP(Unified):
 
     Args:
         elements: symbols or atomic numbers, those of ``pair_coeff``.
-        xc: functional, such as ``"pbe"`` (the default if damping is not given either).
-        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
-        cutoff: two-body cutoff, A; default 60 bohr.
-        cn_cutoff: cutoff of the coordination number, A; default 40 bohr.
-        width: width of the smooth switch to zero at the cutoff, A.
-        reference: ``"2024"`` or ``"2010"``.
+        settings: which D3, or its functional; default PBE.
         dtype: torch.float64 or torch.float32, of the arithmetic.
+        **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
     Raises:
         TypeError, ValueError: see :class:`d3torch.D3BJ`.
@@ -243,23 +237,10 @@ class D3MLIAP(Unified):
     def __init__(
         self,
         elements: Sequence[int | str],
-        xc: str | None = None,
+        settings: Settings | str | None = None,
         *,
-        damping: DampingParameters | dict[str, float] | None = None,
-        cutoff: float | None = None,
-        cn_cutoff: float | None = None,
-        width: float = 0.0,
-        reference: str = "2024",
         dtype: torch.dtype = torch.float64,
+        **keywords: Any,
     ) -> None:
-        model = D3BJ(
-            elements,
-            "pbe" if xc is None and damping is None else xc,
-            damping=damping,
-            cutoff=cutoff,
-            cn_cutoff=cn_cutoff,
-            width=width,
-            reference=reference,
-            dtype=dtype,
-        )
-        super().__init__(model, atomic_numbers(elements))
+        wanted = Settings.of(settings, **keywords).without_tail("ML-IAP")
+        super().__init__(wanted.module(elements, dtype=dtype), atomic_numbers(elements))

@@ -2,10 +2,9 @@
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,6 @@ except ModuleNotFoundError as error:
         f"expected {error.name} to be installed: run `pip install d3torch[mace]`", name=error.name
     ) from None
 
-from d3torch import __version__
 from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.mace.contribution import (
     DispersionTerm,
@@ -27,11 +25,10 @@ from d3torch.integrations.mace.contribution import (
     choose_heads,
     scaled,
 )
-from d3torch.model import D3BJ, PRESETS
+from d3torch.model import D3BJ
 from d3torch.ops import Systems
-from d3torch.parameters import DampingParameters
+from d3torch.settings import Settings
 from d3torch.state import CheckedState
-from d3torch.units import BOHR
 
 NAMED = ("atomic_numbers", "r_max", "num_interactions")
 """Buffers of MACE that hosts read, also from TorchScript."""
@@ -80,15 +77,10 @@ class MACED3(CheckedState):
 
     Args:
         model: MACE or ScaleShiftMACE; its dtype and device are taken.
-        xc: functional, such as ``"pbe"`` (the default if damping is not given either).
-        damping: explicit s6, s8, a1, a2 (a2 in bohr) instead of xc.
-        cutoff: two-body cutoff, A; None takes that of the preset.
-        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
-        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard.
-        reference: ``"2024"`` or ``"2010"``.
-        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr.
+        settings: which D3, or its functional; default PBE.
         learnable: make s6, s8, a1, a2 parameters.
         d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
+        **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
     Raises:
         TypeError: for what is no MACE model, see :func:`check_model`, or no number.
@@ -97,14 +89,15 @@ class MACED3(CheckedState):
     Source: :class:`d3torch.D3BJ`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
     """
 
-    settings: str
+    __jit_unused_properties__: Final = ["settings"]
+
     atomic_numbers: Tensor
     r_max: Tensor
     num_interactions: Tensor
 
-    def __new__(cls, *_: Any, **settings: Any) -> "MACED3":
+    def __new__(cls, *_: Any, **keywords: Any) -> "MACED3":
         """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
-        if "error" in settings:
+        if "error" in keywords:
             raise TypeError(
                 "expected no compile_mode for a model with D3, which MACE cannot rebuild, got one: "
                 "compile MACE alone and add D3Calculator"
@@ -114,38 +107,27 @@ class MACED3(CheckedState):
     def __init__(
         self,
         model: nn.Module,
-        xc: str | None = None,
+        settings: Settings | str | None = None,
         *,
-        damping: DampingParameters | dict[str, float] | None = None,
-        cutoff: float | None = None,
-        cn_cutoff: float | None = None,
-        width: float = 0.0,
-        reference: str = "2024",
-        preset: str = "s-dftd3",
         learnable: bool = False,
         d3_heads: Sequence[str] | None = None,
+        **keywords: Any,
     ) -> None:
         super().__init__()
         self._adopt(check_model(model), d3_heads)
-        ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+        wanted = Settings.of(settings, **keywords).without_tail("a MACE model")
         weight = next(model.parameters())
-        xc = "pbe" if xc is None and damping is None else xc
+        elements = self.atomic_numbers.tolist()
         with torch.device(weight.device):
-            d3 = D3BJ(
-                self.atomic_numbers.tolist(),
-                xc,
-                damping=damping,
-                cutoff=ranges[0] * BOHR if cutoff is None else cutoff,
-                cn_cutoff=ranges[1] * BOHR if cn_cutoff is None else cn_cutoff,
-                width=width,
-                reference=reference,
-                learnable=learnable,
-                dtype=weight.dtype,
-            )
-        about = {"d3torch": __version__, "xc": d3.xc, "reference": reference}
-        self.settings = json.dumps({**about, "d3_heads": " ".join(self.d3_heads)})
+            d3 = wanted.module(elements, learnable=learnable, dtype=weight.dtype)
         self.dispersion = DispersionTerm(d3)
         self.model = model
+
+    @property
+    def settings(self) -> Settings:
+        """Which D3 is inside."""
+        found: Settings = self.dispersion.d3.settings
+        return found
 
     def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
         """What hosts ask a model for, before `model` is there to answer, and the heads."""
@@ -245,7 +227,7 @@ class MACED3(CheckedState):
 
     def extra_repr(self) -> str:
         """Settings, for print."""
-        return self.settings
+        return f"{self.settings}, d3_heads={self.d3_heads}"
 
 
 def with_head(model: nn.Module, head: str | None) -> tuple[MACED3, str]:
@@ -271,14 +253,18 @@ def torchscript(model: nn.Module) -> torch.jit.ScriptModule:
     return scripted
 
 
+MACE_MP = Settings(preset="mace_mp", reference="2010")
+"""What ``mace_mp(dispersion=True)`` computes by default."""
+
+
 def mace_mp_d3(
     model: str | Path | None = None,
     device: str = "",
     default_dtype: str = "float32",
     dispersion: bool = True,
     damping: str = "bj",
-    dispersion_xc: str = "pbe",
-    dispersion_cutoff: float = PRESETS["mace_mp"][0] * BOHR,
+    dispersion_xc: str | None = MACE_MP.xc,
+    dispersion_cutoff: float | str = MACE_MP.cutoff,
     return_raw_model: bool = False,
     **kwargs: Any,
 ) -> Any:
@@ -313,14 +299,9 @@ def mace_mp_d3(
         if kwargs.pop(name, value) != value:
             raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
     raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
-    fused = MACED3(
-        check_model(raw).to(getattr(torch, default_dtype)),
-        dispersion_xc,
-        cutoff=dispersion_cutoff,
-        cn_cutoff=kwargs.pop("cnthr", None),
-        preset="mace_mp",
-        reference="2010",
-    )
+    reach = {"cutoff": dispersion_cutoff, "cn_cutoff": kwargs.pop("cnthr", MACE_MP.cn_cutoff)}
+    settings = MACE_MP.replace(xc=dispersion_xc, **reach)
+    fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
     if raw_only:
         return fused
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

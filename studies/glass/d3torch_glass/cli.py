@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
-from d3torch.parameters import damping_parameters
+from d3torch.cli.records import IN_REPORTS, read_record
+from d3torch.settings import FUNCTIONAL, Settings
 from d3torch.units import BOHR
 
 from . import lammps_route as route
@@ -75,15 +77,49 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("folder", type=Path, help="of the study; what is there is continued")
     add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
-    add.add_argument("--xc", default="pbe", metavar="NAME", help="functional of D3 (default: pbe)")
-    add.add_argument(
-        "--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A", help="(default: 40 bohr)"
-    )
+    _add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
     _add_protocol(add)
+
+
+def _add_dispersion(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--xc", metavar="NAME", help=f"functional of D3 (default: {FUNCTIONAL})")
+    add.add_argument("--d3-cutoff", type=float, metavar="A", help="(default: 40 bohr)")
+    add.add_argument("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
+
+
+def settle_dispersion(args: argparse.Namespace) -> None:
+    """Put which D3 into the arguments: ``xc``, ``d3_cutoff`` and, of d3torch, ``settings``.
+
+    Raises:
+        TypeError, ValueError, OSError: for what is no D3; for a file with another one than the
+            arguments ask for, or one that not all backends of the study can compute.
+    """
+    xc = FUNCTIONAL if args.xc is None else args.xc
+    cutoff: Any = STUDY_CUTOFF if args.d3_cutoff is None else args.d3_cutoff
+    if args.settings_of is not None:
+        found = Settings.from_dict(read_record(args.settings_of))
+        xc, cutoff = args.xc or found.xc, args.d3_cutoff or found.cutoff
+        if found != Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff):
+            raise ValueError(
+                "expected a functional, one hard cutoff for pairs and CN and reference 2024, those "
+                f"of the options if there are any, got {found.as_dict()} in {args.settings_of}"
+            )
+    args.xc, args.d3_cutoff, args.settings = xc, cutoff, None
+    if "d3torch" in args.d3:
+        args.settings = Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff)
+
+
+def _recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Settings for the manifest, but for a study that an older version began without them."""
+    path = args.folder / job.name / "manifest.json"
+    begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
+    told = job.d3 == "d3torch" and (begun is None or IN_REPORTS in begun)
+    own = {IN_REPORTS: args.settings.as_dict()} if told else {}
+    return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
 
 
 def _add_results(commands: Any) -> None:
@@ -104,8 +140,7 @@ def _add_timing(commands: Any) -> None:
     add.add_argument("structure", help="a file of ASE")
     add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
     add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first is 1")
-    add.add_argument("--xc", default="pbe", metavar="NAME")
-    add.add_argument("--d3-cutoff", type=float, default=STUDY_CUTOFF, metavar="A")
+    _add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME")
     add.add_argument("--steps", type=int, default=20, metavar="N")
     add.add_argument("--dt", type=float, default=1.0, metavar="FS")
@@ -167,8 +202,8 @@ def _without_slurm(args: argparse.Namespace) -> list[str]:
 
 def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
     failed = 0
-    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "device": args.device}
     for job in jobs:
+        extra = {**_recorded(job, args), "device": args.device}
         planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
         total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)
@@ -192,12 +227,13 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
 def run_run(args: argparse.Namespace) -> int:
     """``d3torch glass run``; the exit code."""
     try:
+        settle_dispersion(args)
         jobs = planned_jobs(args)
         if args.job is not None:
             if not 0 <= args.job < len(jobs):
                 raise ValueError(f"expected a job from 0 to {len(jobs) - 1}, got {args.job}")
             jobs = [jobs[args.job]]
-    except ValueError as error:
+    except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
     if args.slurm is not None:
@@ -217,7 +253,7 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
     folder: Path = args.folder / job.name
     folder.mkdir(parents=True, exist_ok=True)
-    extra = {"xc": args.xc, "d3_cutoff": args.d3_cutoff, "engine": "LAMMPS"}
+    extra = {**_recorded(job, args), "engine": "LAMMPS"}
     write_manifest(job, folder, extra)
     atoms = initial(job, folder)
     planned = chains(job.protocol)
@@ -225,21 +261,19 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     if potential.loads_d3:
         from d3torch.integrations.lammps import D3MLIAP
 
-        given = {"cutoff": args.d3_cutoff, "cn_cutoff": args.d3_cutoff}
-        D3MLIAP(ELEMENTS, args.xc, **given).save(folder / "lammps" / route.D3_FILE)
+        D3MLIAP(ELEMENTS, args.settings).save(folder / "lammps" / route.D3_FILE)
     return folder / "lammps" / "run.sh"
 
 
 def run_lammps(args: argparse.Namespace) -> int:
     """``d3torch glass lammps``; the exit code."""
     try:
-        if "d3torch" in args.d3:
-            damping_parameters(args.xc)  # refused here if unknown, not later by LAMMPS
+        settle_dispersion(args)
         if args.model != "pmmcs" and not Path(args.model).is_file():
             raise ValueError(f"expected pmmcs or a file as model, got {args.model!r}")
         for job in planned_jobs(args):
             print("bash", _write_lammps(job, args))
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
     return 0
@@ -286,6 +320,7 @@ def run_timing(args: argparse.Namespace) -> int:
     from .timing import rates
 
     try:
+        settle_dispersion(args)
         given = (args.xc, args.d3_cutoff, args.device)
         calculators = {d3: calculator(args.model, d3, *given) for d3 in args.d3}
         conditions = (

@@ -1,0 +1,188 @@
+"""Settings in the files that d3torch writes: models, ML-IAP files, labels and reports.
+
+A file of a model is a pickle, which runs code when it is read: open only files that you trust.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..integrations.lammps import Unified
+from ..model import D3BJ
+from ..module_settings import record_of
+from ..settings import VERSION, Settings
+from .extxyz import TextFrame, read_text_frames
+
+BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
+
+PREFIX = "d3_"
+"""Before the keys of settings in the comment of a frame."""
+
+OTHER_TAGS = ("d3_labels", "d3_treated", "d3_energy", "d3_stress")
+"""Keys of d3torch in a comment that are no settings."""
+
+LABELS = "d3_labels"
+
+WORDS = ("xc", "reference", VERSION)
+"""Settings that are no numbers."""
+
+IN_REPORTS = "d3_settings"
+"""Key of the settings among others, in the manifest of a study."""
+
+
+def read_object(path: str) -> Any:
+    """What a trusted file of torch.save or torch.jit.save holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"expected a model file, got {path}, which does not exist")
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # MACE prints and warns when it is imported
+            if _is_torchscript(path):
+                return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except BROKEN as error:
+        if isinstance(error, ImportError | AttributeError) and "d3torch." in str(error):
+            raise ValueError(
+                f"expected a file of d3torch {__version__}, got {path} of another version "
+                f"({error}): write it again"
+            ) from None
+        raise ValueError(f"expected a file of a MACE model, got {path}: {error}") from None
+
+
+def _is_torchscript(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(Path(name).name == "constants.pkl" for name in archive.namelist())
+
+
+def dispersion_of(held: Any) -> Any | None:
+    """The D3BJ in what a file holds, of TorchScript or not; None without one."""
+    model = held.model if isinstance(held, Unified) else held
+    for part in model.modules() if isinstance(model, torch.nn.Module) else ():
+        if getattr(part, "original_name", type(part).__name__) == D3BJ.__name__:
+            return part
+    return None
+
+
+def tags_of(settings: Settings) -> dict[str, str]:
+    """Settings as keys and values for the comment of a frame, the version last."""
+    record = {**settings.as_dict(), VERSION: __version__}
+    words = {True: "T", False: "F"}
+    return {
+        PREFIX + name: words[value] if isinstance(value, bool) else str(value)
+        for name, value in record.items()
+        if value is not None
+    }
+
+
+def record_of_frame(frame: TextFrame) -> dict[str, Any]:
+    """The record in the comment of a frame, also one of a version that told less.
+
+    Raises:
+        ValueError: for a value that is none.
+    """
+    names = [key for key in frame.valued() if key.startswith(PREFIX) and key not in OTHER_TAGS]
+    return {name.removeprefix(PREFIX): _value(name, frame.get(name)) for name in names}
+
+
+def _value(key: str, text: str | None) -> Any:
+    """A setting as it was before it was written."""
+    name = key.removeprefix(PREFIX)
+    if name in WORDS:
+        return text
+    if name == "tail" and text in ("T", "F"):
+        return text == "T"
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ValueError(f"expected a number for {key}, got {text!r}") from None
+
+
+def _record_of_labels(path: str) -> dict[str, Any]:
+    """The record that all frames of a file of labels have in common.
+
+    Raises:
+        ValueError: if a frame has none, or another one.
+    """
+    found: dict[str, Any] = {}
+    for number, frame in enumerate(read_text_frames(path)):
+        if frame.get(LABELS) is None:
+            raise ValueError(
+                f"expected labels that d3torch subtracted from, got none in frame {number}"
+            )
+        record = record_of_frame(frame)
+        if number and Settings.from_dict(record) != Settings.from_dict(found):
+            raise ValueError(f"expected one D3 in all frames of {path}, got another in {number}")
+        found = record
+    return found
+
+
+def _record_in(document: Any) -> dict[str, Any]:
+    """The record in a JSON document of d3torch, {} without one."""
+    found = document.get("settings") if isinstance(document, dict) else None
+    found = found.get(IN_REPORTS, found) if isinstance(found, dict) else {}
+    version = {VERSION: document[VERSION]} if found and VERSION in document else {}
+    return {**version, **found}
+
+
+def read_text_record(path: str) -> dict[str, Any] | None:
+    """The record in a file of labels or in JSON; None if the file is neither.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no file; if there is no record in it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"expected a file that d3torch wrote, got {path}, which is none")
+    with open(path, "rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"{"):
+        return _record_in(json.loads(Path(path).read_text(encoding="utf-8")))
+    first = head.split(b"\n", 1)[0].strip()
+    packed = Path(path).suffix in (".gz", ".bz2", ".xz")
+    return _record_of_labels(path) if first.isdigit() or packed else None
+
+
+def read_record(path: str) -> Mapping[str, Any]:
+    """Version and settings in a file that d3torch wrote, of any kind.
+
+    Raises:
+        FileNotFoundError: if there is no file.
+        ValueError: if it cannot be read, or holds no dispersion of d3torch.
+    """
+    record = read_text_record(path)
+    if record is None:
+        d3 = dispersion_of(read_object(path))
+        record = {} if d3 is None else record_of(d3)
+    if not record:
+        raise ValueError(f"expected a file with settings of d3torch, got {path}, which has none")
+    return record
+
+
+def chosen_settings(args: argparse.Namespace) -> Settings:
+    """Settings that the options of a command ask for, ``--settings-of FILE`` among them.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: see :func:`read_record` and
+            :meth:`d3torch.Settings.from_args`.
+    """
+    if args.settings_of is None:
+        return Settings.from_args(args)
+    return Settings.from_args(args, Settings.from_dict(read_record(args.settings_of)))

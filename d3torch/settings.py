@@ -1,0 +1,328 @@
+"""Settings: which D3 is computed, as one value with its names, defaults and presets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .checks import require_bool, require_choice, require_cutoffs, require_positive
+from .parameters import DampingParameters, canonical_name, resolve_damping
+from .reference import REFERENCES, check_reference
+from .units import BOHR, UNITS, Units
+
+if TYPE_CHECKING:
+    from .model import D3BJ
+
+PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
+"""Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
+
+FUNCTIONAL = "pbe"
+"""The functional of settings that name neither one nor damping parameters."""
+
+TAIL_WIDTH = 2.0 / BOHR
+"""Switching width in bohr that a tail brings: the virial at a hard cutoff is corrected by half."""
+
+AUTO = "auto"
+"""A cutoff that is chosen for each structure."""
+
+ANGSTROM = UNITS["eV/A"]
+
+VERSION = "version"
+"""Key under which a file keeps the version of d3torch beside the settings."""
+
+REQUIRED = ("cutoff", "cn_cutoff", "width", "reference")
+"""Keys that every version has written; those that came later have a value if they are missing."""
+
+
+def resolve_range(
+    cutoff: object,
+    cn_cutoff: object,
+    width: object,
+    tail: bool,
+    unit: Units,
+    preset: object = "s-dftd3",
+) -> tuple[float, float, float]:
+    """The cutoffs and the switching width with defaults filled in, in the length of the unit.
+
+    Raises:
+        TypeError, ValueError: as :func:`d3torch.checks.require_cutoffs`; for an unknown preset.
+    """
+    ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+    return require_cutoffs(
+        ranges[0] * unit.length if cutoff is None else cutoff,
+        ranges[1] * unit.length if cn_cutoff is None else cn_cutoff,
+        (TAIL_WIDTH * unit.length if tail else 0.0) if width is None else width,
+        unit,
+    )
+
+
+@dataclass(frozen=True, init=False)
+class Settings:
+    """Which D3: everything that decides a result beside structure, device, dtype and backend.
+
+    Lengths are in angstrom, as in all files and hosts; only a :class:`d3torch.D3BJ` may have other
+    units. What is not given is filled in, so that two settings are equal where they mean one D3.
+
+    Args:
+        xc: functional, such as ``"pbe"``, which is the default if damping is not given either.
+        damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
+        cutoff: two-body cutoff, A, at most 1000; None takes that of the preset; ``"auto"`` chooses
+            it for each structure by :func:`d3torch.evaluate.auto_cutoff`.
+        cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
+            and with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
+        tail: add the isotropic energy beyond the cutoff; three periodic directions only.
+        tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out at most; with a cutoff in
+            A it means nothing and is not kept.
+        reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
+        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, as
+            ``mace_mp(dispersion=True)``: a name for cutoffs, which are kept instead of it.
+
+    Attributes:
+        xc: its one name, None with explicit damping.
+        damping: the parameters, of the functional or explicit.
+        tolerance: None unless cutoff is ``"auto"``.
+
+    Raises:
+        TypeError, ValueError: for an argument of the wrong kind or value; one sentence each.
+    """
+
+    xc: str | None
+    damping: DampingParameters
+    cutoff: float | str
+    cn_cutoff: float
+    width: float
+    tail: bool
+    tolerance: float | None
+    reference: str
+
+    def __init__(
+        self,
+        *,
+        xc: str | None = None,
+        damping: DampingParameters | Mapping[str, float] | None = None,
+        cutoff: float | str | None = None,
+        cn_cutoff: float | None = None,
+        width: float | None = None,
+        tail: bool = False,
+        tolerance: float | None = 1e-4,
+        reference: str = "2024",
+        preset: str = "s-dftd3",
+    ) -> None:
+        xc = FUNCTIONAL if xc is None and damping is None else xc
+        auto = isinstance(cutoff, str) and cutoff == AUTO
+        given = None if auto else cutoff, cn_cutoff, width, require_bool("tail", tail)
+        reach = resolve_range(*given, ANGSTROM, preset)
+        if tolerance is not None or auto:
+            require_positive("tolerance", tolerance)
+        values = {
+            "damping": resolve_damping(xc, damping),
+            "xc": None if xc is None else canonical_name(xc),
+            "cutoff": AUTO if auto else reach[0],
+            "cn_cutoff": reach[1],
+            "width": reach[2],
+            "tail": tail,
+            "tolerance": tolerance if auto else None,
+            "reference": check_reference(reference),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, settings: Settings | str | None = None, **given: Any) -> Settings:
+        """Settings from what a host is given: settings, or a functional, or keywords.
+
+        Raises:
+            TypeError: for settings and keywords together, or an unknown keyword.
+        """
+        unknown = [name for name in given if name not in KEYWORDS]
+        if unknown:
+            raise TypeError(f"expected keywords among {', '.join(KEYWORDS)}, got {unknown[0]}")
+        if not isinstance(settings, Settings):
+            return cls(**given) if settings is None else cls(xc=settings, **given)
+        if given:
+            raise TypeError(f"expected Settings or keywords, got both: {', '.join(given)}")
+        return settings
+
+    def keywords(self) -> dict[str, Any]:
+        """Keywords that make these settings again; tolerance with ``cutoff="auto"`` alone."""
+        values = {
+            "xc": self.xc,
+            "damping": self.damping if self.xc is None else None,
+            "cutoff": self.cutoff,
+            "cn_cutoff": self.cn_cutoff,
+            "width": self.width,
+            "tail": self.tail,
+            "reference": self.reference,
+        }
+        return values if self.tolerance is None else {**values, "tolerance": self.tolerance}
+
+    def replace(self, **changes: Any) -> Settings:
+        """The settings with some keywords changed; None takes a default.
+
+        xc and damping replace each other; a preset replaces the cutoffs that are not given.
+        """
+        kept = self.keywords()
+        instead = {"xc": ("damping",), "damping": ("xc",), "preset": ("cutoff", "cn_cutoff")}
+        for name in changes:
+            for other in instead.get(name, ()):
+                kept.pop(other, None)
+        return Settings.of(**{**kept, **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Strings, numbers and bools under the names that every file uses; a2 in bohr.
+
+        The numbers of the damping stand beside the functional: a file means what it meant when it
+        was written. ``tolerance`` is there with ``cutoff="auto"`` alone.
+        """
+        values = {"xc": self.xc, **self.damping._asdict(), **self.keywords()}
+        del values["damping"]
+        return values
+
+    def record(self) -> dict[str, Any]:
+        """What files carry: the version of d3torch, and :meth:`as_dict`."""
+        return {VERSION: __version__, **self.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from :meth:`as_dict` or :meth:`record`, also of an earlier version.
+
+        Raises:
+            TypeError, ValueError: for a key that is unknown or missing, a wrong value, or a
+                functional whose parameters are others here.
+        """
+        given = {name: value for name, value in values.items() if name != VERSION}
+        numbers = {name: given.pop(name) for name in DampingParameters._fields if name in given}
+        names = [name for name in KEYWORDS if name not in ("damping", "preset")]
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            by = f", which d3torch {values[VERSION]} wrote" if VERSION in values else ""
+            raise ValueError(
+                f"expected settings that d3torch {__version__} knows, got {unknown[0]}{by}"
+            )
+        named = given.get("xc") is not None
+        missing = [name for name in REQUIRED if given.get(name) is None]
+        if missing or not (named or numbers):
+            raise ValueError(f"expected settings with {(missing or ['xc'])[0]}, got none")
+        found = cls(**given, damping=None if named else numbers)
+        if named and numbers and resolve_damping(None, numbers) != found.damping:
+            raise ValueError(
+                f"expected the damping of {found.xc}, {tuple(found.damping)}, got {numbers}"
+            )
+        return found
+
+    @staticmethod
+    def add_arguments(parser: Any, *, structures: bool = False) -> None:
+        """Add the options that :meth:`from_args` reads.
+
+        Args:
+            parser: of argparse.
+            structures: whether the command evaluates structures: then there may be a tail, and a
+                cutoff for each of them.
+        """
+        add = parser.add_argument
+        add("--xc", metavar="NAME", help=f"functional (default: {FUNCTIONAL})")
+        kind, auto = (length_or_auto, ", or 'auto'") if structures else (float, "")
+        add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
+        add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
+        tail = ", with --tail 2" if structures else ""
+        add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
+        add("--reference", choices=REFERENCES, help="(default: 2024)")
+        add("--preset", choices=PRESETS, help="(default: s-dftd3)")
+        add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
+        if structures:
+            add("--tail", action="store_true", default=None, help="add what is beyond the cutoff")
+            add("--tolerance", type=float, metavar="EV", help="per atom, of --cutoff auto")
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace, of: Settings | None = None) -> Settings:
+        """Settings of the options of a command.
+
+        Args:
+            args: what the parser found.
+            of: settings of the file that ``--settings-of`` names.
+
+        Raises:
+            TypeError, ValueError: for a wrong value; for an option that says another D3 than the
+                file.
+        """
+        given = asked(args)
+        if of is None:
+            return cls(**given)
+        wanted = of.replace(**given)
+        for name, value in of.as_dict().items():
+            other = wanted.as_dict().get(name)
+            if other != value:
+                raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
+        return of
+
+    def fixed(self, host: str) -> Settings:
+        """The settings, if they are the same for every structure.
+
+        Args:
+            host: what asks, for the error.
+
+        Raises:
+            ValueError: for ``cutoff="auto"``.
+        """
+        if self.cutoff == AUTO:
+            raise ValueError(
+                f"expected a cutoff in A for {host}, got 'auto', which is chosen for each structure"
+            )
+        return self
+
+    def without_tail(self, host: str) -> Settings:
+        """The settings, if they have a fixed cutoff and no tail.
+
+        Args:
+            host: what asks, for the error.
+
+        Raises:
+            ValueError: otherwise.
+        """
+        if self.tail:
+            raise ValueError(f"expected no tail for {host}, got tail=True")
+        return self.fixed(host)
+
+    def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3BJ:
+        """A module of these settings.
+
+        Args:
+            elements: symbols or atomic numbers, as of :class:`d3torch.D3BJ`.
+            units: of the module, as there.
+            **given: ``learnable``, ``dtype`` and ``backend``, as there.
+
+        Raises:
+            TypeError, ValueError: as there; for ``cutoff="auto"``.
+        """
+        from .model import D3BJ
+
+        return D3BJ.of(self, elements, units=units, **given)
+
+
+KEYWORDS = tuple(Settings.__init__.__kwdefaults__ or ())
+"""Keywords of settings."""
+
+DEFAULTS: dict[str, Any] = {**(Settings.__init__.__kwdefaults__ or {}), "xc": FUNCTIONAL}
+"""What each keyword is if it is not given."""
+
+
+def length_or_auto(text: str) -> float | str:
+    """A length, or the word auto.
+
+    Raises:
+        argparse.ArgumentTypeError: for another word.
+    """
+    try:
+        return text if text == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a length or auto, got {text!r}") from None
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Those options of settings that were given, by keyword."""
+    found = {name: getattr(args, name, None) for name in KEYWORDS}
+    return {name: value for name, value in found.items() if value is not None}
