@@ -86,3 +86,14 @@ def test_the_version_is_written_once() -> None:
         project = (folder / "pyproject.toml").read_text()
         assert 'dynamic = ["version"]' in project
         assert not re.search(r"^version *=", project.split("[tool.")[0], re.M)
+
+
+def test_formatters_have_one_version() -> None:
+    """Those of pre-commit are those of the test command."""
+    listed = re.search(r"^lint = (.*)$", (ROOT / "pyproject.toml").read_text(), re.M)
+    hooks = re.findall(
+        r'additional_dependencies: \["(.*)"\]', (ROOT / ".pre-commit-config.yaml").read_text()
+    )
+    assert listed is not None
+    assert {name.split("==")[0] for name in hooks} == {"ruff", "clang-format"}
+    assert all(f'"{name}"' in listed[1] for name in hooks)

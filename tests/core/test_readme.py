@@ -1,4 +1,4 @@
-"""The code blocks of the README run as they stand."""
+"""The code blocks of the README run as they stand; links of all documents lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ase.build import molecule
 
 from d3torch.cli import main
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ROOMS = ("csrc", "d3torch", "plugins", "scripts", "studies", "tests", "benchmarks")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -40,3 +43,34 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
     assert "d3_energy" in ase.io.read("with_d3.extxyz").info
+
+
+def test_a_newcomer_reads_it_in_five_minutes() -> None:
+    assert len(README.split()) < 900
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        if not path.startswith("http"):
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_are_named_are_there(page: str) -> None:
+    names = re.findall(
+        r"`((?:[\w-]+/)*[\w-]+\.(?:py|h|cpp|cu|cuh|sh|csv|toml))`", (ROOT / page).read_text()
+    )
+    files = [f"/{path.relative_to(ROOT)}" for room in ROOMS for path in (ROOT / room).rglob("*.*")]
+    files += [f"/{path.name}" for path in ROOT.iterdir()]
+    for name in names:
+        assert "NAME" in name or any(file.endswith(f"/{name}") for file in files), name
