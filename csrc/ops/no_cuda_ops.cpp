@@ -1,4 +1,4 @@
-// Stands on the CUDA key of a build without CUDA kernels, in place of csrc/cuda: a CUDA tensor is
+// Stands on the CUDA key of a build without CUDA kernels, in place of cuda_ops.cpp: a CUDA tensor is
 // answered in one sentence.
 #include <torch/library.h>
 
