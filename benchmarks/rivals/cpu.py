@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3torch.parameters import damping_parameters
+from d3torch.results import forces_of_pairs
 from d3torch.units import BOHR, HARTREE
 
 Array = NDArray[Any]
@@ -264,11 +265,10 @@ def pairs(task: Task, given: bool = False) -> Run:
         vectors = vectors.detach().requires_grad_()
         energy = model(vectors, indices, species).sum()
         (slope,) = torch.autograd.grad(energy, vectors)
-        gradient = slope.new_zeros(n, 3).index_add_(0, indices[1], slope)
-        gradient.index_add_(0, indices[0], slope, alpha=-1)
-        return energy.item(), gradient, vectors.detach().T @ slope
+        forces = forces_of_pairs(slope, indices, n)
+        return energy.item(), forces, vectors.detach().T @ slope
 
-    return step, lambda raw: _stacked(raw[0], [raw[1].double()])
+    return step, lambda raw: _stacked(raw[0], [-raw[1].double()])
 
 
 def calculator(task: Task) -> Run:
