@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("vitrum", reason="needs d3torch[glass]")
 
 from d3torch import Settings
-from d3torch.cli import glass
 from d3torch.cli.records import read_record
 from d3torch.integrations.lammps import D3MLIAP
 from d3torch.units import BOHR
+from d3torch_glass import cli as glass
 
 JOB = SimpleNamespace(name="job", d3="d3torch")
 
