@@ -78,19 +78,9 @@ class DispersionTerm(nn.Module):
         pbc = pbc.expand(3) if pbc.dim() == 0 else pbc
         return self.d3.systems(data["positions"], species, data["cell"], pbc, offsets)
 
-    def constant(self, systems: Systems) -> Systems:
-        """The same, cut from any graph: torch.compile would ask for derivatives otherwise."""
-        return Systems(
-            systems.positions.detach(),
-            systems.cell.detach(),
-            systems.pbc,
-            systems.species,
-            systems.offsets,
-        )
-
     def numbers(self, systems: Systems) -> Contribution:
         """All in one sweep, without a graph."""
-        found = self.d3.evaluate(self.constant(systems))
+        found = self.d3.evaluate(systems)
         return Contribution(
             found.energy, found.energies, -found.gradient, mace_virials(found.virial)
         )
@@ -108,7 +98,7 @@ class DispersionTerm(nn.Module):
         energy = self.d3.lattice(
             Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
         )
-        shares = self.d3.evaluate(self.constant(systems), False).energies
+        shares = self.d3.evaluate(systems, False).energies
         if not forced:
             return Contribution(energy, shares, None, None)
         slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)
