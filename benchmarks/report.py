@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.cases import RIVALS
 from benchmarks.rivals.cpu import Outcome
+from d3torch.files import written_aside
 
 Record = dict[str, Any]
 
@@ -258,10 +259,9 @@ def draw_ratios(records: list[Record], path: Path) -> None:
 
 
 def _save_figure(plt: Any, figure: Any, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", bbox_inches="tight")
+    with written_aside(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight")
     plt.close(figure)
-    temporary.replace(path)
 
 
 # ---- files ----
@@ -275,9 +275,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def replace_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def save(results: dict[str, Any], stem: Path) -> None:

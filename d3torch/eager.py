@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .ops import ByCentre, Range, Systems, Tables
 from .products import bilinear, product
+from .structure import SAME_SPOT
 
 
 def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
@@ -186,12 +187,18 @@ def _on_one_spot(i: int, j: int, image: Tensor) -> str:
 
 
 def all_pairs(
-    positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, where: str = ""
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,
+    cutoff: float,
+    where: str = "",
+    same: float = SAME_SPOT,
 ) -> tuple[Tensor, Tensor]:
     """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image.
 
     Raises:
-        ValueError: for two atoms on one spot; ``where`` ends the sentence.
+        ValueError: for two atoms on one spot, closer than ``same`` cutoffs (a default, as
+            TorchScript knows no constant of a module); ``where`` ends the sentence.
     """
     vectors = torch.where(pbc[:, None], cell, torch.zeros_like(cell))
     reciprocal = torch.linalg.pinv(vectors.detach().double())  # 1/|column| is the cell's height
@@ -205,11 +212,11 @@ def all_pairs(
     shifts = torch.stack(grid, dim=3).reshape(-1, 3).to(positions)
     r = positions[None, :, None] - positions[:, None, None] + product(shifts, vectors)
     d = torch.sqrt((r.detach() ** 2).sum(dim=3))
-    for k in torch.nonzero(d <= 1e-6 * cutoff):
+    for k in torch.nonzero(d <= same * cutoff):
         image = shifts[k[2]]
         if int(k[0]) != int(k[1]) or bool(image.any()):
             raise ValueError(f"d3torch: {_on_one_spot(int(k[0]), int(k[1]), image)}{where}.")
-    index = torch.nonzero((d <= cutoff) & (d > 1e-6 * cutoff))
+    index = torch.nonzero((d <= cutoff) & (d > same * cutoff))
     i, j, s = index.unbind(1)
     return r[i, j, s], torch.stack([i, j])
 

@@ -16,6 +16,7 @@ from .model import D3BJ
 from .ops import Range, Systems, Tables
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
+from .results import forces_of_pairs
 from .structure import Structure, about_origin, check_numbers, check_structure
 from .units import get_units
 
@@ -185,8 +186,7 @@ def _by_pairs(
         )
         (gradient,) = torch.autograd.grad(energies.sum(), vectors)
     slope = gradient.double()
-    forces = slope.new_zeros(len(species), 3)
-    forces.index_add_(0, pairs[0], slope).index_add_(0, pairs[1], slope, alpha=-1)
+    forces = forces_of_pairs(slope, pairs, len(species))
     virial = outer_sum(vectors.detach().double(), slope)
     cn, energies = cn.detach(), energies.detach()
     return energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species)

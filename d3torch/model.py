@@ -191,7 +191,7 @@ class D3BJ(CheckedState):
     def evaluate(self, systems: ops.Systems, gradients: bool = True) -> ops.Evaluation:
         """Everything at once, without a graph, by the kernel: see :func:`d3torch.ops.evaluate`."""
         batch = self.damping().detach().expand(systems.offsets.shape[0] - 1, 4)
-        plain = ops.Systems(
+        plain = ops.Systems(  # cut from any graph: torch.compile would ask for derivatives
             systems.positions.detach(),
             systems.cell.detach(),
             systems.pbc,

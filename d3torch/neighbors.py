@@ -11,11 +11,7 @@ from torch import Tensor
 from .checks import require_number
 from .extras import import_extra
 from .products import product
-from .structure import Floats, Structure, check_structure
-
-CLOSEST = 1e-4
-"""Distance below which two atoms count as one spot."""
-
+from .structure import CLOSEST, Floats, Structure, check_structure
 
 BOXES = 1e5
 """Boxes of the size of the cutoff that vesin divides a structure into; more are merged."""

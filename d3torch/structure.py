@@ -11,7 +11,21 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 
 FARTHEST = 1e7
-"""Largest coordinate; beyond it float64 leaves fewer than eight digits after the point."""
+"""Largest coordinate of a structure; beyond it float64 leaves fewer than eight digits after the
+point. The kernels take more, 1e9 (``farthest`` in csrc/engine/lattice/lattice.h): theirs is what
+an int holds of cells, whoever calls them, and not how exact a structure of a host is.
+"""
+
+CLOSEST = 1e-4
+"""Distance, in either unit of length, below which two atoms of a structure that is searched for
+pairs are on one spot: far below any bond, far above the rounding of positions to ``FARTHEST``.
+"""
+
+SAME_SPOT = 1e-6
+"""The same in the lattice engine and its eager twin, a part of the cutoff: some times what float32
+resolves of a position within it. The kernels call it ``same`` (csrc/engine/lattice/sweeps.h and
+csrc/engine/cuda/lattice/lattice_meet.cuh). The pair ops, which search nothing, refuse r = 0 only.
+"""
 
 FLATTEST = 1e-6
 """Least singular value of the periodic cell vectors, each divided by its length."""

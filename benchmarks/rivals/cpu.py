@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.rivals.lammps import d3_style
 from d3torch.parameters import damping_parameters
+from d3torch.results import forces_of_pairs
 from d3torch.units import BOHR, HARTREE
 
 Array = NDArray[Any]
@@ -105,7 +107,7 @@ def lammps(task: Task, kept: bool = False) -> Run:
     x = s.positions if s.cell is None else np.mod(s.positions, cell.diagonal())
     engine.create_atoms(len(x), list(range(1, len(x) + 1)), (types + 1).tolist(), x.ravel())
     engine.commands_string(
-        f"pair_style dispersion/d3 bj pbe {task.cutoff * BOHR} {task.cn_cutoff * BOHR}\n"
+        f"pair_style {d3_style(task.cutoff * BOHR, task.cn_cutoff * BOHR)}\n"
         f"pair_coeff * * {' '.join(chemical_symbols[z] for z in elements)}\nneighbor 0.0 bin\n"
         "neigh_modify one 90000 page 9000000 delay 1000000 every 1000000 check no\n"
         "thermo_style custom step pe press\nthermo 1\nrun 0"
@@ -142,11 +144,11 @@ def _calculator(calculator: Any, s: System) -> Run:
 
 def torch_dftd(task: Task) -> Run:
     import torch
-    from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
 
-    reach = {"cutoff": task.cutoff * BOHR, "cnthr": task.cn_cutoff * BOHR}
-    made = TorchDFTD3Calculator(damping="bj", xc="pbe", dtype=getattr(torch, task.dtype), **reach)
-    return _calculator(made, task.systems[0])
+    from benchmarks.rivals.torch_dftd import torch_dftd as calculator_of
+
+    reach = (task.cutoff * BOHR, task.cn_cutoff * BOHR)
+    return _calculator(calculator_of(*reach, getattr(torch, task.dtype)), task.systems[0])
 
 
 def tad_dftd3(task: Task) -> Run:
@@ -170,47 +172,17 @@ def tad_dftd3(task: Task) -> Run:
     return step, lambda raw: _stacked(raw[0], [raw[1][numbers > 0]])
 
 
-def wide_tables(known: Array) -> Any:
-    """The 2010 tables by atomic number, as nvalchemi-toolkit-ops wants them."""
-    import torch
-
-    from d3torch.reference import reference_tables
-
-    cut, size = reference_tables(known.tolist(), "2010"), known.max() + 1
-    wide = {"rcov": np.zeros(size), "r4r2": np.zeros(size)}
-    wide |= {name: np.zeros((size, size, 5, 5)) for name in ("c6ab", "cn_ref")}
-    wide["rcov"][known], wide["r4r2"][known] = cut.rcov, cut.r4r2
-    n_refs = cut.cn_ref.shape[1]
-    wide["c6ab"][known[:, None], known, :n_refs, :n_refs] = cut.c6_ref
-    wide["cn_ref"][known, :, :n_refs] = cut.cn_ref[:, None, :, None]
-    return {name: torch.tensor(values, dtype=torch.float32) for name, values in wide.items()}
-
-
 def nvalchemi(task: Task) -> Run:
     import torch
-    import warp
 
-    warp.config.quiet = True
-    from nvalchemiops.torch.interactions.dispersion import dftd3
-    from nvalchemiops.torch.neighbors import neighbor_list
+    from benchmarks.rivals.nvalchemi import Nvalchemi
 
     x, z, cell, sizes = _joined(task, torch.float32)
-    numbers, p, tables = z.int(), damping_parameters("pbe"), wide_tables(z.unique().numpy())
-    most, space, pbc = max(sizes), {}, {}
-    if cell is not None:
-        space, pbc = {"cell": cell[None]}, {"pbc": torch.ones(1, 3, dtype=torch.bool)}
-        most = int(1.15 * len(z) / float(cell.det()) * 4.19 * task.cutoff**3) + 64
-    index = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).int()
-    batch = {"batch_idx": index} if len(sizes) > 1 else {}
-
-    def step() -> Any:
-        found = neighbor_list(x, task.cutoff, **space, **pbc, **batch, max_neighbors=most)
-        shifts = {"neighbor_matrix_shifts": found[2]} if space else {}
-        wanted = {"compute_virial": bool(space), "num_systems": len(sizes)}
-        given = {"d3_params": tables, "neighbor_matrix": found[0], **space, **shifts, **batch}
-        return dftd3(x, numbers, p.a1, p.a2, p.s8, s6=p.s6, **given, **wanted)
-
-    return step, lambda raw: _stacked(raw[0].double(), [-raw[1].double()])
+    space = None if cell is None else cell.numpy()
+    d3 = Nvalchemi(z.numpy(), sizes, task.cutoff, space)
+    return lambda: d3.evaluate(x, d3.search(x)), lambda raw: _stacked(
+        raw[0].double(), [-raw[1].double()]
+    )
 
 
 def _module(task: Task) -> tuple[Any, Any, Any]:
@@ -264,11 +236,10 @@ def pairs(task: Task, given: bool = False) -> Run:
         vectors = vectors.detach().requires_grad_()
         energy = model(vectors, indices, species).sum()
         (slope,) = torch.autograd.grad(energy, vectors)
-        gradient = slope.new_zeros(n, 3).index_add_(0, indices[1], slope)
-        gradient.index_add_(0, indices[0], slope, alpha=-1)
-        return energy.item(), gradient, vectors.detach().T @ slope
+        forces = forces_of_pairs(slope, indices, n)
+        return energy.item(), forces, vectors.detach().T @ slope
 
-    return step, lambda raw: _stacked(raw[0], [raw[1].double()])
+    return step, lambda raw: _stacked(raw[0], [-raw[1].double()])
 
 
 def calculator(task: Task) -> Run:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.rivals.cpu import wide_tables
-from d3torch.parameters import damping_parameters
+from benchmarks.rivals.nvalchemi import Nvalchemi
+from benchmarks.rivals.torch_dftd import torch_dftd as torch_dftd_calculator
 from d3torch.units import BOHR
 
 SIDE = 4.119
@@ -103,50 +103,17 @@ def crystal_list(
 
 def nvalchemi(given: Input) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """Its search for neighbours, and its energies, forces and virials on what that found."""
-    import warp
-
-    warp.config.quiet = True
-    from nvalchemiops.torch.interactions.dispersion import dftd3
-    from nvalchemiops.torch.neighbors import neighbor_list
-
-    reach, p = given.cutoff / BOHR, damping_parameters("pbe")
+    cell = None if given.cell is None else given.cell / BOHR
+    d3 = Nvalchemi(given.numbers, given.sizes, given.cutoff / BOHR, cell, given.device)
     x = torch.tensor(given.positions / BOHR, dtype=torch.float32, device=given.device)
-    numbers = torch.tensor(given.numbers, dtype=torch.int32, device=given.device)
-    tables = {k: t.to(given.device) for k, t in wide_tables(np.unique(given.numbers)).items()}
-    most, space, pbc = max(given.sizes), {}, {}
-    if given.cell is not None:
-        space = {"cell": x.new_tensor(given.cell / BOHR)[None]}
-        pbc = {"pbc": torch.ones(1, 3, dtype=torch.bool, device=given.device)}
-        most = int(1.15 * given.pairs / len(numbers)) + 64
-    sizes = torch.tensor(given.sizes)
-    index = torch.repeat_interleave(torch.arange(len(sizes)), sizes).int().to(given.device)
-    batch = {"batch_idx": index} if len(sizes) > 1 else {}
-
-    def search() -> Any:
-        return neighbor_list(x, reach, **space, **pbc, **batch, max_neighbors=most)
-
-    def step(near: Any) -> Any:
-        shifts = {"neighbor_matrix_shifts": near[2]} if space else {}
-        wanted = {"compute_virial": bool(space), "num_systems": len(sizes)}
-        more = {"d3_params": tables, "neighbor_matrix": near[0], **space, **shifts, **batch}
-        return dftd3(x, numbers, p.a1, p.a2, p.s8, s6=p.s6, **more, **wanted)
-
-    return search, step
+    return lambda: d3.search(x), lambda near: d3.evaluate(x, near)
 
 
 def torch_dftd(given: Input) -> Callable[[], Any]:
-    """Its calculator as ASE calls it: the list is made on the CPU at every step."""
+    """Its calculator as ASE calls it."""
     from ase import Atoms
-    from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
 
-    calculator = TorchDFTD3Calculator(
-        damping="bj",
-        xc="pbe",
-        cutoff=given.cutoff,
-        cnthr=given.cn_cutoff,
-        device=given.device,
-        dtype=torch.float32,
-    )
+    calculator = torch_dftd_calculator(given.cutoff, given.cn_cutoff, device=given.device)
     periodic = given.cell is not None
     atoms = Atoms(given.numbers, given.positions, cell=given.cell, pbc=periodic)
 

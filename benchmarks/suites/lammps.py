@@ -23,6 +23,7 @@ from ase.io.lammpsdata import write_lammps_data
 from tqdm import tqdm
 
 from benchmarks import report
+from benchmarks.rivals.lammps import d3_style
 from d3torch.examples import glass_path
 from d3torch.units import BOHR
 
@@ -77,7 +78,7 @@ def start(folder: Path, multiple: int) -> str:
 
 def pair(style: str | None, case: Case) -> str:
     """Commands of a style, alone or upon the base; None is the base alone."""
-    words = f"{style} bj pbe {case.cutoffs[0]!r} {case.cutoffs[1]!r}" if style else ""
+    words = d3_style(*case.cutoffs, style) if style else ""
     own = f"pair_coeff * * {style} O Na Si\n" if case.base else "pair_coeff * * O Na Si\n"
     own = own if style else ""
     if case.base:

@@ -34,11 +34,11 @@ from mace.calculators import MACECalculator
 
 import d3torch
 from benchmarks import report
-from benchmarks.rivals.cpu import wide_tables
 from benchmarks.rivals.gpu import installed
+from benchmarks.rivals.nvalchemi import Nvalchemi
+from benchmarks.rivals.torch_dftd import torch_dftd
 from d3torch import D3Calculator
 from d3torch.integrations.mace import MACED3
-from d3torch.parameters import damping_parameters
 from d3torch.units import BOHR, HARTREE
 
 REACH = 40.0 * BOHR
@@ -85,35 +85,27 @@ def structure(n_atoms: int) -> Atoms:
     return cell.repeat(2)
 
 
-class Nvalchemi(Calculator):
-    """D3(BJ) of nvalchemi-toolkit-ops, float32, its neighbour list made anew at every step."""
+class NvalchemiCalculator(Calculator):
+    """nvalchemi-toolkit-ops in ASE, its neighbour list made anew at every step."""
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
 
-    def __init__(self, numbers: np.ndarray, device: str) -> None:
+    def __init__(self, atoms: Atoms, device: str) -> None:
         super().__init__()
-        tables = wide_tables(np.unique(numbers))
-        self.tables, self.device = {k: t.to(device) for k, t in tables.items()}, device
-        self.numbers = torch.tensor(numbers, dtype=torch.int32, device=device)
+        cell = atoms.cell.array / BOHR
+        self.d3 = Nvalchemi(atoms.numbers, [len(atoms)], REACH / BOHR, cell, device)
+        self.device = device
 
     def calculate(
         self, atoms: Any = None, properties: Any = (), system_changes: Any = all_changes
     ) -> None:
-        from nvalchemiops.torch.interactions.dispersion import dftd3
-        from nvalchemiops.torch.neighbors import neighbor_list
-
         super().calculate(atoms, properties, system_changes)
         x, cell = (
             torch.tensor(a / BOHR, dtype=torch.float32, device=self.device)
             for a in (atoms.positions, atoms.cell.array)
         )
-        space, p, reach = {"cell": cell[None]}, damping_parameters("pbe"), REACH / BOHR
-        most = int(1.15 * len(atoms) / float(cell.det()) * 4.19 * reach**3) + 64
-        pbc = torch.ones(1, 3, dtype=torch.bool, device=self.device)
-        near = neighbor_list(x, reach, **space, pbc=pbc, max_neighbors=most)
-        given = {"neighbor_matrix": near[0], "neighbor_matrix_shifts": near[2], **space}
-        given |= {"d3_params": self.tables, "compute_virial": True, "num_systems": 1}
-        energy, forces, *_, virial = dftd3(x, self.numbers, p.a1, p.a2, p.s8, s6=p.s6, **given)
+        self.d3.set_cell(cell)
+        energy, forces, *_, virial = self.d3.evaluate(x, self.d3.search(x))
         stress = -virial.double().cpu().numpy().reshape(3, 3) * HARTREE / atoms.get_volume()
         self.results = {
             "energy": float(energy) * HARTREE,
@@ -123,25 +115,18 @@ class Nvalchemi(Calculator):
         self.results["free_energy"] = self.results["energy"]
 
 
-def rivals(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
+def rivals(args: argparse.Namespace, atoms: Atoms) -> dict[str, Any]:
     """Other D3 of the same reach, those that are installed and not skipped."""
     found: dict[str, Any] = {}
     if not args.skip_torch_dftd and installed("torch-dftd"):
-        from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
-
         dtype = getattr(torch, args.dtype)
-        found["torch-dftd"] = TorchDFTD3Calculator(
-            damping="bj", xc="pbe", cutoff=REACH, dtype=dtype, device=args.device
-        )
+        found["torch-dftd"] = torch_dftd(REACH, REACH, dtype, args.device)
     if not args.skip_nvalchemi and installed("nvalchemi"):
-        import warp
-
-        warp.config.quiet = True
-        found["nvalchemi"] = Nvalchemi(numbers, args.device)
+        found["nvalchemi"] = NvalchemiCalculator(atoms, args.device)
     return found
 
 
-def calculators(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]:
+def calculators(args: argparse.Namespace, atoms: Atoms) -> dict[str, Any]:
     """What is compared, by name."""
     dtype = getattr(torch, args.dtype)
     model = torch.load(args.model, weights_only=False).to(dtype) if args.model else medium(dtype)
@@ -159,7 +144,7 @@ def calculators(args: argparse.Namespace, numbers: np.ndarray) -> dict[str, Any]
         del found["MACE + d3torch"]
         d3 = D3Calculator(preset="mace_mp", dtype=args.dtype, device=args.device)
         found["MACE + D3Calculator"] = SumCalculator([MACECalculator(models=model, **settings), d3])
-    for name, d3 in rivals(args, numbers).items():
+    for name, d3 in rivals(args, atoms).items():
         again = MACECalculator(models=model, **settings)  # the first keeps results
         found[f"MACE + {name}"] = SumCalculator([again, d3])
     return found
@@ -280,7 +265,7 @@ def main() -> None:
     print(text, flush=True)
     for n_atoms in args.atoms:
         atoms = structure(n_atoms)
-        kinds = calculators(args, atoms.numbers)
+        kinds = calculators(args, atoms)
         seconds, energies = measure(atoms, kinds, args)
         fused = kinds.get("MACE + d3torch")
         share = dispersion_alone(atoms, fused, args) if fused else float("nan")

@@ -24,6 +24,7 @@ import torch
 from ase.io import read
 
 from benchmarks import report
+from benchmarks.rivals.lammps import d3_style
 from d3torch.examples import glass_path
 from d3torch.integrations.lammps import D3MLIAP
 
@@ -98,7 +99,7 @@ def dispersion(lmp: Path, folder: Path, steps: int) -> str:
     types = " ".join(elements)
     for cutoff in CUTOFFS:
         near = min(cutoff, 21.167)
-        own = f"pair_style dispersion/d3 bj pbe {cutoff} {near}\npair_coeff * * {types}"
+        own = f"pair_style {d3_style(cutoff, near)}\npair_coeff * * {types}"
         base = lammps(lmp, folder, own, "", steps)
         rows = [row("LAMMPS dispersion/d3", base, base)]
         for dtype in (torch.float64, torch.float32):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..extras import import_extra
+from ..files import aside, check_output, written_aside
 
 SUFFIXES = (".extxyz", ".xyz")
 
@@ -61,17 +62,14 @@ class Output:
     """
 
     def __init__(self, path: str, overwrite: bool) -> None:
-        self.path = Path(path)
-        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self.path, self.partial = Path(path), aside(path)
+        self._open = ExitStack()
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"expected an output file {' or '.join(SUFFIXES)}, got {path}")
-        if self.path.exists() and not overwrite:
-            raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"expected a folder to write to, got {self.path.parent}")
+        check_output(path, overwrite)
 
     def __enter__(self) -> Output:
-        self.partial.touch()
+        self._open.enter_context(written_aside(self.path)).touch()
         return self
 
     def write(self, atoms: Any, results: dict[str, Any] | None) -> None:
@@ -87,9 +85,6 @@ class Output:
         write = import_extra("ase.io", "cli").write
         write(self.partial, atoms, format="extxyz", append=True)
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Give the file its name, or remove it after an interrupt."""
-        if kind is None and self.partial.stat().st_size > 0:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()
+        self._open.__exit__(*error)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ..extras import import_extra
+from ..files import check_output
 from ..integrations.lammps import D3MLIAP
 from ..parameters import DispersionWarning
 from ..settings import asked
 from .console import complain
-from .models import add_dispersion, check_output, fused_model, read_model, write_model
+from .models import add_dispersion, fused_model, read_model, write_model
 from .records import chosen_settings
 
 

@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..extras import import_extra
+from ..files import check_output, written_aside
 from ..integrations.lammps import Unified
 from ..module_settings import record_of
 from ..parameters import DispersionWarning, damping_parameters
@@ -110,20 +110,9 @@ def write_model(model: Any, path: str, overwrite: bool) -> None:
         FileNotFoundError: if there is no such folder.
     """
     check_output(path, overwrite)
-    partial = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.partial")
     save = torch.jit.save if isinstance(model, torch.jit.ScriptModule) else torch.save
-    try:
+    with written_aside(path) as partial:
         save(model, str(partial))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def check_output(path: str, overwrite: bool) -> None:
-    if Path(path).exists() and not overwrite:
-        raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"expected a folder to write to, got {Path(path).parent}")
 
 
 def describe(held: Any) -> dict[str, Any]:

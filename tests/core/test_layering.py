@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
-    {"units", "parameters", "reference", "checks", "structure", "extras", "examples"},
-    {"_library", "_built_with", "ops", "products", "left_out", "state"}
+    {"units", "parameters", "reference", "checks", "structure", "extras", "files", "examples"},
+    {"_library", "_built_with", "ops", "products", "results", "left_out", "state"}
     | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},

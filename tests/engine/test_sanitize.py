@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import lammps_runs
@@ -25,6 +27,7 @@ LAMMPS = SCRIPT.with_name("sanitize_lammps.sh")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.skipif(bool(lammps_runs.missing()), reason=lammps_runs.missing())
 def test_sanitizers_find_nothing_in_the_pair_style() -> None:
-    out = subprocess.run([str(LAMMPS)], capture_output=True, text=True, check=False)
+    here = {**os.environ, "PYTHON": sys.executable}
+    out = subprocess.run([str(LAMMPS)], env=here, capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stdout + out.stderr
     assert "nothing found" in out.stdout

@@ -14,7 +14,7 @@ from ase.calculators.mixing import SumCalculator
 from d3torch import D3Calculator
 from d3torch_glass.facts import composition, facts
 from d3torch_glass.initial import initial_structure
-from d3torch_glass.potential import PMMCS
+from d3torch_glass.potential import PMMCS, d3_style
 from d3torch_glass.protocol import PRESETS, Protocol
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_lammps_d3_in_pmmcs_is_d3torch() -> None:
     """Both to 9 A: two codes, one dispersion; LAMMPS's own is good to 1e-6 or so."""
     atoms = _small()
     d3 = D3Calculator("pbe", cutoff=9.0, cn_cutoff=9.0)
-    inside = PMMCS(d3=(9.0, 9.0)).get_potential_energy(atoms)
+    inside = PMMCS(d3=d3_style("dispersion/d3", "pbe", 9.0, 9.0)).get_potential_energy(atoms)
     added = SumCalculator([PMMCS(), d3]).get_potential_energy(atoms)
     assert inside == pytest.approx(added, abs=5e-5 * len(atoms))
 
@@ -89,7 +89,7 @@ def test_what_lammps_says_is_one_sentence_and_the_next_call_works() -> None:
     with pytest.raises(RuntimeError, match=r"^LAMMPS stopped: ERROR.*Non-numeric atom coords.*$"):
         moved.get_forces()
     assert atoms.get_potential_energy() == energy
-    atoms.calc = PMMCS(d3=(9.0, 9.0), xc="nope")
+    atoms.calc = PMMCS(d3=d3_style("dispersion/d3", "nope", 9.0, 9.0))
     with pytest.raises(RuntimeError, match=r"^LAMMPS stopped: ERROR: Functional nope.*$"):
         atoms.get_forces()
 

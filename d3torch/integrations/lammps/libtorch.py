@@ -12,6 +12,7 @@ from d3torch.integrations.mace.model import NAMED, with_head
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
 from d3torch.products import outer_sum
+from d3torch.results import forces_of_pairs, mace_virials
 
 from mace.calculators.lammps_mace import LAMMPS_MACE  # isort: skip  after ours: it names what is missing
 
@@ -57,8 +58,7 @@ class MaskedDispersion(nn.Module):
         offsets = torch.tensor([0, positions.shape[0]], device=positions.device)
         cell = data["cell"].detach().view(1, 3, 3)
         found = self.d3.evaluate(Systems(positions, cell, pbc, species, offsets))
-        virials = -0.5 * (found.virial + found.virial.transpose(1, 2))
-        return found.energies, -found.gradient, virials
+        return found.energies, -found.gradient, mace_virials(found.virial)
 
     def among_ghosts(
         self, positions: Tensor, species: Tensor, mask: Tensor
@@ -70,10 +70,9 @@ class MaskedDispersion(nn.Module):
         total = (energies * mask).sum()
         by_vectors = torch.autograd.grad([total], [vectors])[0]
         assert by_vectors is not None  # TorchScript cannot know
-        forces = torch.zeros_like(positions).index_add_(0, pairs[0], by_vectors)
-        forces = forces.index_add_(0, pairs[1], -by_vectors)
-        virial = outer_sum(vectors.detach(), by_vectors)
-        return energies.detach(), forces, -0.5 * (virial + virial.t()).view(1, 3, 3)
+        forces = forces_of_pairs(by_vectors, pairs, positions.shape[0])
+        virial = outer_sum(vectors.detach(), by_vectors).view(1, 3, 3)
+        return energies.detach(), forces, mace_virials(virial)
 
     def neighbours(self, positions: Tensor, mask: Tensor) -> Tensor:
         """Directed pairs that count: those of the mask, and those of coordination numbers."""

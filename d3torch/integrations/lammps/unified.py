@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from d3torch.files import written_aside
 from d3torch.integrations.lammps.mpi import end_all_ranks
 from d3torch.model import D3BJ
 from d3torch.ops import energy_by_centre
@@ -199,12 +199,8 @@ class Unified:
         target = Path(path)
         if target.suffix != ".pt":
             raise ValueError(f"expected a file that ends in .pt, got {target.name}")
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
+        with written_aside(target) as partial:
             torch.save(self, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 class D3MLIAP(Unified):

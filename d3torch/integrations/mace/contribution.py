@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
 from d3torch.products import product
+from d3torch.results import mace_virials, stress
 
 
 class Contribution(NamedTuple):
@@ -77,21 +78,12 @@ class DispersionTerm(nn.Module):
         pbc = pbc.expand(3) if pbc.dim() == 0 else pbc
         return self.d3.systems(data["positions"], species, data["cell"], pbc, offsets)
 
-    def constant(self, systems: Systems) -> Systems:
-        """The same, cut from any graph: torch.compile would ask for derivatives otherwise."""
-        return Systems(
-            systems.positions.detach(),
-            systems.cell.detach(),
-            systems.pbc,
-            systems.species,
-            systems.offsets,
-        )
-
     def numbers(self, systems: Systems) -> Contribution:
         """All in one sweep, without a graph."""
-        found = self.d3.evaluate(self.constant(systems))
-        virials = -0.5 * (found.virial + found.virial.transpose(1, 2))
-        return Contribution(found.energy, found.energies, -found.gradient, virials)
+        found = self.d3.evaluate(systems)
+        return Contribution(
+            found.energy, found.energies, -found.gradient, mace_virials(found.virial)
+        )
 
     def graph(
         self, systems: Systems, displacement: Tensor | None, batch: Tensor, forced: bool
@@ -106,7 +98,7 @@ class DispersionTerm(nn.Module):
         energy = self.d3.lattice(
             Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
         )
-        shares = self.d3.evaluate(self.constant(systems), False).energies
+        shares = self.d3.evaluate(systems, False).energies
         if not forced:
             return Contribution(energy, shares, None, None)
         slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)
@@ -170,17 +162,18 @@ def add_contribution(
         part: contribution.
         cell: rows are lattice vectors, (n_graphs, 3, 3), A; stress = -virials / |det cell|.
     """
-    virials, stress = part.virials, part.virials
+    virials, by_volume = part.virials, part.virials
     if virials is not None:
-        stress = -virials / torch.linalg.det(cell).abs().view(-1, 1, 1)
-        stress = torch.where(stress.abs() < 1e10, stress, torch.zeros_like(stress))
+        by_volume = stress(-virials, cell)
+        small = by_volume.abs() < 1e10  # beyond, MACE reports none either
+        by_volume = torch.where(small, by_volume, torch.zeros_like(by_volume))
     added: dict[str, Tensor | None] = {
         "energy": part.energy,
         "interaction_energy": part.energy,
         "node_energy": part.node_energy,
         "forces": part.forces,
         "virials": virials,
-        "stress": stress,
+        "stress": by_volume,
     }
     for name, value in added.items():
         before = out.get(name)

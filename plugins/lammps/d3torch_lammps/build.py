@@ -210,13 +210,9 @@ def build(
         libraries = ["-lmvec"] if platform.machine() == "x86_64" else []
         exports = folder / "exports.map"  # LAMMPS shows all symbols of a plugin to all libraries
         exports.write_text("{ global: lammpsplugin_init; local: *; };\n", encoding="utf-8")
-        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-        try:
-            link = [compiler, "-shared", "-fopenmp", f"-Wl,--version-script={exports}", *extra]
+        link = [compiler, "-shared", "-fopenmp", f"-Wl,--version-script={exports}", *extra]
+        with shared.core("files").written_aside(output) as partial:
             _run([*link, *objects, "-o", str(partial), *libraries])
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

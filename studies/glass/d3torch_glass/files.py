@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text aside and rename it."""
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give the place to write a file to; it is flushed to the disk and renamed after the block.
+
+    The study has one of its own: its jobs run with any calculator of ASE, without d3torch. They
+    last for days, so what they leave is on the disk before it has its name.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        yield partial
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text aside and rename it."""
+    with written_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -31,15 +42,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write an .npz aside, flush it to the disk, and rename it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_aside(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import ase.io
 from ase import Atoms
 
 from .facts import composition
-from .files import write_json, write_text
+from .files import write_json, written_aside
 from .initial import initial_structure
 from .levels import SHARE
 from .protocol import Chain, Protocol, chains
@@ -115,10 +115,8 @@ def initial(job: Job, folder: Path) -> Atoms:
     if not path.exists():
         began = time.perf_counter()
         atoms = initial_structure(composition(job.composition), job.units, job.seed, job.protocol)
-        partial = folder / f".initial.{os.getpid()}.extxyz"
-        ase.io.write(partial, atoms)
-        write_text(path, partial.read_text(encoding="utf-8"))
-        partial.unlink()
+        with written_aside(path) as partial:
+            ase.io.write(partial, atoms, format="extxyz")
         log(folder, f"initial structure: {len(atoms)} atoms, {time.perf_counter() - began:.1f} s")
     found = ase.io.read(path)
     assert isinstance(found, Atoms)

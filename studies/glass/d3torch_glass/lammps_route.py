@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.io import write
 
 from .facts import ELEMENTS
-from .files import write_text
+from .files import write_text, written_aside
 from .levels import SHARE
 from .potential import d3_style, list_commands, mass_commands, pmmcs_commands
 from .protocol import Chain, Protocol
@@ -221,10 +221,9 @@ def write_inputs(
     """
     place = folder / "lammps"
     place.mkdir(parents=True, exist_ok=True)
-    partial = place / ".initial.partial"
     given: dict[str, Any] = {"specorder": list(ELEMENTS), "atom_style": potential.atom_style}
-    write(partial, atoms, format="lammps-data", masses=False, **given)
-    partial.replace(place / "initial.data")
+    with written_aside(place / "initial.data") as partial:
+        write(partial, atoms, format="lammps-data", masses=False, **given)
     for name, chain in planned.items():
         (place / name).mkdir(exist_ok=True)
         write_text(place / name / "in.lammps", chain_input(chain, p, potential, seed))

@@ -122,8 +122,7 @@ class PMMCS(Calculator):
 
     Args:
         coulomb: ``"pppm"``, or ``"dsf"`` for smoke tests.
-        d3: cutoffs of LAMMPS's own ``dispersion/d3``, A, or None for PMMCS alone.
-        xc: functional of that.
+        d3: LAMMPS's own dispersion, a pair style of :func:`d3_style`; None for PMMCS alone.
 
     Raises:
         ValueError: another coulomb; when asked, other elements than O, Na, Si or a cell that is
@@ -135,12 +134,9 @@ class PMMCS(Calculator):
     implemented_properties = PROPERTIES
     ignored_changes = IGNORED
 
-    def __init__(
-        self, coulomb: str = "pppm", d3: tuple[float, float] | None = None, xc: str = "pbe"
-    ) -> None:
+    def __init__(self, coulomb: str = "pppm", d3: str | None = None) -> None:
         super().__init__()
-        second = None if d3 is None else d3_style("dispersion/d3", xc, *d3)
-        self._commands = pmmcs_commands(coulomb, second)
+        self._commands = pmmcs_commands(coulomb, d3)
         self._engine: Any = None
         self._made_for: tuple[bytes, bool] | None = None
         self._skewed = False

@@ -15,7 +15,7 @@ from ase.calculators.mixing import SumCalculator
 from d3torch.extras import import_extra
 from d3torch.integrations.ase import D3Calculator
 
-from .potential import PMMCS
+from .potential import PMMCS, d3_style
 
 DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
 """In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
@@ -118,7 +118,7 @@ def calculator(model: str, d3: str, xc: str, cutoff: float, device: str = "cpu")
     if d3 == "lammps":
         if model != "pmmcs":
             raise ValueError(f"expected model pmmcs for --d3 lammps, got {model!r}")
-        return PMMCS(d3=(cutoff, cutoff), xc=xc)
+        return PMMCS(d3=d3_style("dispersion/d3", xc, cutoff, cutoff))
     base = base_calculator(model, device)
     refuse_second_dispersion(dispersion_in(base), model, d3)
     if d3 == "none":

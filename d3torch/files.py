@@ -1,0 +1,46 @@
+"""Files that are there whole or not at all. Knows no torch: the LAMMPS plugin uses it as well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def aside(path: str | Path) -> Path:
+    """The place beside a file where this process writes it: hidden, in the same folder."""
+    target = Path(path)
+    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+
+
+@contextmanager
+def written_aside(path: str | Path) -> Iterator[Path]:
+    """Give the place to write a file to; it takes its name at the end of the block.
+
+    After an error in the block, an interrupt too, and where the file stayed empty, it is removed,
+    and what stood under the name before stays.
+
+    Raises:
+        FileNotFoundError: if the block wrote nothing there.
+    """
+    partial = aside(path)
+    try:
+        yield partial
+        if partial.stat().st_size > 0:
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path, overwrite: bool) -> None:
+    """Refuse a place where a file cannot or shall not be written, before anything is computed.
+
+    Raises:
+        FileExistsError: if there is a file and it shall not be replaced.
+        FileNotFoundError: if there is no such folder.
+    """
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"expected a folder to write to, got {Path(path).parent}")

@@ -1,0 +1,38 @@
+"""From derivatives to what hosts report, with their signs: forces of atoms, virials, stress."""
+
+# No `from __future__ import annotations`: TorchScript cannot read strings.
+import torch
+from torch import Tensor
+
+
+def forces_of_pairs(slopes: Tensor, pairs: Tensor, n_atoms: int) -> Tensor:
+    """Return forces -dE/dx (n_atoms, 3) of an energy that depends on pair vectors r_ij = x_j - x_i.
+
+    Args:
+        slopes: dE/dr_ij, (n_pairs, 3); added to atom i, taken from atom j.
+        pairs: i and j, (2, n_pairs), int64.
+        n_atoms: number of atoms.
+    """
+    forces = slopes.new_zeros([n_atoms, 3])
+    return forces.index_add_(0, pairs[0], slopes).index_add_(0, pairs[1], slopes, alpha=-1)
+
+
+def symmetric(virial: Tensor) -> Tensor:
+    """Return the symmetric part, (..., 3, 3); the rest is rounding: rotations change no energy."""
+    return 0.5 * (virial + virial.transpose(-2, -1))
+
+
+def mace_virials(virial: Tensor) -> Tensor:
+    """Return virials in MACE's sign, -dE/dstrain and symmetric, of dE/dstrain, (..., 3, 3)."""
+    return -symmetric(virial)
+
+
+def stress(virial: Tensor, cell: Tensor) -> Tensor:
+    """Return the stress dE/dstrain / volume in ASE's sign, (n, 3, 3); 0 for a cell without volume.
+
+    Args:
+        virial: dE/dstrain, (n, 3, 3).
+        cell: rows are lattice vectors, (n, 3, 3).
+    """
+    volume = torch.linalg.det(cell).abs().view(-1, 1, 1)
+    return torch.where(volume > 0, virial / volume, torch.zeros_like(virial))
