@@ -6,6 +6,8 @@
 #include <ctime>
 #include <thread>
 
+#include "engine/tuning.h"
+
 namespace d3 {
 
 // One for each call of a kernel, shared by its threads.
@@ -17,20 +19,18 @@ class Watch {
   Watch(Ask ask, void* host) : ask_(ask), host_(host), caller_(std::this_thread::get_id()) {}
 
   // Whether to stop. Threads call it as often as they like: it costs some nanoseconds, and the host
-  // is asked every `interval` at most.
+  // is asked every `watch_interval` at most.
   bool stop() {
     if (stopped_.load(std::memory_order_relaxed)) return true;
     if (!ask_ || std::this_thread::get_id() != caller_) return false;
     const int64_t now = milliseconds();
-    if (now - asked_ < interval) return false;
+    if (now - asked_ < watch_interval) return false;
     asked_ = now;
     if (ask_(host_)) stopped_.store(true, std::memory_order_relaxed);
     return stopped_.load(std::memory_order_relaxed);
   }
 
  private:
-  static constexpr int64_t interval = 50;  // milliseconds
-
   // The coarse clock ticks every few milliseconds and is read in a fifth of the time of a fine one.
   static int64_t milliseconds() {
     timespec now;

@@ -111,7 +111,7 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
   if (!(product > 0) || !std::isfinite(product)) return false;
   complete(frame.cell, periodic);
   invert(frame);
-  if (!(frame.volume > 1e-10 * product)) return false;
+  if (!(frame.volume > least_relative_volume * product)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (periodic[axis] || atoms.empty()) continue;
     const Vec3 unit = frame.cell[axis];
@@ -120,7 +120,7 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
       low = std::min(low, inner(p.x, unit));
       high = std::max(high, inner(p.x, unit));
     }
-    const double extent = (high - low) * (1 + 1e-9) + 1e-3;
+    const double extent = (high - low) * (1 + open_axis_stretch) + open_axis_margin;
     for (int k = 0; k < 3; ++k) {
       frame.cell[axis][k] *= extent;
       frame.origin[k] += low * unit[k];
@@ -212,14 +212,15 @@ double Neighbourhood::extent(int axis, const Vec3& half) const {
   return e;
 }
 
-// Some four clusters a bin; the clusters are put in the order of their bins.
+// Makes bins of `clusters_of_bin` clusters or so; the clusters are put in the order of their bins.
 void Neighbourhood::sort_into_bins() {
   std::vector<Cluster>& clusters = set_.clusters;
-  const double side = std::cbrt(frame_.volume * 4 / std::max<double>(double(clusters.size()), 4));
+  const double side = std::cbrt(frame_.volume * clusters_of_bin /
+                                std::max<double>(double(clusters.size()), clusters_of_bin));
   widest_ = {};
   for (int k = 0; k < 3; ++k) {
     bins_[k] = int(std::clamp(std::round(frame_.height[k] / side), 1.0,
-                              double(std::min<size_t>(1024, clusters.size() + 1))));
+                              double(std::min<size_t>(most_bins, clusters.size() + 1))));
     for (const Cluster& c : clusters) widest_[k] = std::max(widest_[k], extent(k, c.half));
   }
   bin_.resize(clusters.size());
@@ -243,7 +244,7 @@ void Neighbourhood::sort_into_bins() {
 void Neighbourhood::fill_columns() {
   double largest = 0;
   for (int k = 0; k < 6; ++k) {
-    columns_[k].assign(set_.clusters.size() + 16, 0.0f);
+    columns_[k].assign(set_.clusters.size() + box_lanes, 0.0f);
     for (size_t n = 0; n < set_.clusters.size(); ++n) {
       const Cluster& c = set_.clusters[n];
       const double x = k < 3 ? c.centre[k] : c.half[k - 3];
@@ -254,7 +255,7 @@ void Neighbourhood::fill_columns() {
       largest +=
           std::abs(frame_.cell[0][k]) + std::abs(frame_.cell[1][k]) + std::abs(frame_.cell[2][k]);
   }
-  slack_ = 1e-6 * largest;
+  slack_ = box_slack * largest;
 }
 
 // The bins along an axis that may hold a cluster within the cutoff of the box: bin by bin, or as
@@ -265,8 +266,8 @@ void Neighbourhood::segments(int axis, const Cluster& box, double cutoff, bool b
   const int n = bins_[axis];
   const double middle = frame_.fractional(box.centre)[axis];
   // the clamp in sort_into_bins and rounding move a centre by less than this
-  const double reach =
-      extent(axis, box.half) + widest_[axis] + (cutoff + slack_) / frame_.height[axis] + 1e-9;
+  const double reach = extent(axis, box.half) + widest_[axis] +
+                       (cutoff + slack_) / frame_.height[axis] + fractional_slack;
   int low = int(std::floor((middle - reach) * n)), high = int(std::floor((middle + reach) * n));
   if (!frame_.periodic[axis]) {
     low = std::max(low, 0);

@@ -112,7 +112,7 @@ void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch&
                           Watch* watch, F&& found) const {
   auto& [s0, s1, s2] = scratch.segments;
   std::vector<int>& hits = scratch.hits;
-  hits.resize(std::max(hits.size(), set_.clusters.size() + 16));
+  hits.resize(std::max(hits.size(), set_.clusters.size() + box_lanes));
   segments(0, box, cutoff, true, s0);
   segments(1, box, cutoff, true, s1);
   segments(2, box, cutoff, false, s2);

@@ -9,9 +9,6 @@
 
 namespace d3 {
 
-constexpr int most_dense =
-    128;  // atoms: twice and more as fast as clusters up to here, and columns fit into the L2 cache
-
 // Columns are `stride` long: a number for each atom, then padding to a whole register.
 struct Dense {
   int n, stride, n_slots, n_refs;                   // n_refs: of all species present, together
@@ -129,7 +126,8 @@ template <class T> class Molecule {
   }
 
   void fill_atoms() {
-    const double nowhere = 8 * farthest + 4 * double(in_.range.farthest());
+    const double nowhere =
+        padding_farthest * farthest + padding_reaches * double(in_.range.farthest());
     const Tables<T>& t = in_.tables;
     for (int i = 0; i < d_.stride; ++i) {
       const bool real = i < d_.n;

@@ -159,7 +159,8 @@ template <class T> double work(const LatticeInput<T>& in, int64_t b) {
     const T* a = in.systems.cell + 9 * b + 3 * k;
     if (in.systems.pbc[3 * b + k])
       images *= 1 + 2 * reach /
-                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
+                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])),
+                                 least_cell_vector);
   }
   return n * n * images;
 }
@@ -169,9 +170,8 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
                      const KernelSet<T>& set, const Kernels& kernels, const Evaluation<T>& out) {
   double total = 0;
   for (int64_t b = 0; b < in.systems.n_systems; ++b) total += work(in, b);
-  const int threads =
-      total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
-  const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
+  const int threads = total > least_threaded_work ? in.threads : 1;
+  const double small = std::max(total / (shares_of_thread * threads), threads > 1 ? 0.0 : total);
   const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
   std::vector<int64_t> large;
   for (int64_t b = 0; b < in.systems.n_systems; ++b)
@@ -188,7 +188,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   {
     Driver<T, Types> driver(in, tangents, set.find, kernels);
     Molecule<T> molecule(in, set.dense);
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(dynamic, systems_at_once)
     for (int64_t b = 0; b < in.systems.n_systems; ++b) {
       if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;
       const LatticeError e = dense(b) ? molecule.run(b, out) : driver.run(b, 1, out);

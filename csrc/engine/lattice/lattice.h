@@ -8,6 +8,7 @@
 #include "engine/formulas/d3_math.h"
 #include "engine/formulas/dual.h"
 #include "engine/pairs/kernels.h"
+#include "engine/tuning.h"
 
 namespace d3 {
 
@@ -50,25 +51,17 @@ struct LatticeError {
   double neighbours = 0;     // of an atom, roughly, where they are too many
 };
 
-// What a thread keeps of the neighbours of a few atoms, at 8 bytes a neighbour, fits into 4 GB; and
-// the pairs of a system are some days of work for a core.
-constexpr double most_neighbours = 5e8, most_pairs = 1e14;
-
 template <class T> struct Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                                const Evaluation<T>& out);
 };
 
-// A length and a number of cells: far less than an int holds, far more than digits of a position
-// allow.
-constexpr double farthest = 1e9;
-
 bool supported(InstructionSet set);
 
 // ---- between the driver and the kernels of one instruction set ----
 
-template <class T> constexpr int lanes = 64 / sizeof(T);  // atoms in a cluster
-constexpr int box_lanes = lanes<float>;                   // boxes are in single precision
+template <class T> constexpr int lanes = register_bytes / sizeof(T);  // atoms in a cluster
+constexpr int box_lanes = lanes<float>;  // boxes are in single precision
 
 // Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };

@@ -70,13 +70,14 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       Tile<S> tile{cluster, {offset[0], offset[1], offset[2]}};
       if constexpr (dual)
         for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
-      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, 1e-4 * cutoff);
+      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half,
+                                        touching_gap * cutoff);
     };
     this->neighbours_.visit(box, cutoff, find_, workspace.search, in_.watch, found);
   }
 
   Shell<T> shell(T cutoff) const {
-    const T same = T(1e-6) * cutoff;
+    const T same = T(same_spot) * cutoff;
     return {cutoff * cutoff, same * same};
   }
 
@@ -214,9 +215,6 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     Cluster box;
   };
 
-  static constexpr int largest_bunch = 4;
-  static constexpr double widening = 1.6;  // of the box by joining, at most
-
   void gather_bunches() {
     const std::vector<Cluster>& clusters = centres_->clusters;
     bunches_.clear();
@@ -239,7 +237,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       both.centre[k] = 0.5 * (low + high);
       both.half[k] = 0.5 * (high - low);
     }
-    if (after > widening * before) return false;
+    if (after > most_widening * before) return false;
     bunch.box = both;
     bunch.last = bunch.last + 1;
     return true;

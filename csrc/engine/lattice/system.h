@@ -15,7 +15,7 @@ namespace d3 {
 // Memory that starts where a register does: a load never straddles two cache lines.
 template <class T> struct Aligned {
   using value_type = T;
-  static constexpr std::align_val_t alignment{64};
+  static constexpr std::align_val_t alignment{register_bytes};
   Aligned() = default;
   template <class U> Aligned(const Aligned<U>&) {}
   T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
@@ -73,7 +73,7 @@ template <class T, class Types> class System {
     reciprocal_ = frame.inverse;
     for (Point& p : atoms_)
       if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
-    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), 24 * lanes<T>);
+    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), least_clusters * lanes<T>);
     const bool part = n_centres >= 0 && n_centres < n_,
                repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
@@ -196,7 +196,8 @@ template <class T, class Types> class System {
     for (size_t c = 0; c < set.clusters.size(); ++c) {
       const Cluster& cluster = set.clusters[c];
       const double nowhere =
-          4 * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) + 1e6;
+          padding_reaches * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) +
+          padding_margin;
       for (int lane = 0; lane < lanes<T>; ++lane) {
         A x[3] = {A(nowhere), A(nowhere), A(nowhere)};
         if (lane < cluster.count) place(set.points[cluster.first + lane], cluster.centre, x);

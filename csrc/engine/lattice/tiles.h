@@ -35,7 +35,7 @@ template <class T, class S> class TileGroup {
   TileList<T, S> list() {
     if (far_.empty()) grow();
     for (int k = 0; k < 6; ++k)  // the last register runs over the end: out of reach of all
-      std::fill_n(boxes_[k].begin() + n_far_, box_lanes, k < 3 ? 1e15f : 0.0f);
+      std::fill_n(boxes_[k].begin() + n_far_, box_lanes, k < 3 ? no_tile_offset : 0.0f);
     const auto& b = boxes_;
     return {near_.data(),
             far_.data(),
@@ -47,7 +47,7 @@ template <class T, class S> class TileGroup {
 
  private:
   void grow() {
-    const size_t size = 2 * far_.size() + 64;
+    const size_t size = 2 * far_.size() + first_tiles;
     far_.resize(size);
     in_reach_.resize(size + box_lanes);
     for (auto& column : boxes_) column.resize(size);

@@ -12,6 +12,7 @@
 
 #include "engine/pairs/inputs.h"
 #include "engine/pairs/kernels.h"
+#include "engine/tuning.h"
 #include "engine/watch.h"
 
 namespace d3 {
@@ -20,8 +21,9 @@ namespace {
 class Chunks {
  public:
   Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
-    const int64_t wanted = std::min(n_pairs / 4096, n_pairs / std::max<int64_t>(n_atoms, 1));
-    count_ = std::clamp<int64_t>(wanted, 1, 64);
+    const int64_t wanted =
+        std::min(n_pairs / least_chunk_pairs, n_pairs / std::max<int64_t>(n_atoms, 1));
+    count_ = std::clamp<int64_t>(wanted, 1, most_chunks);
   }
   int64_t count() const { return count_; }
   int64_t begin(int64_t chunk) const { return n_pairs_ * chunk / count_; }
@@ -33,7 +35,7 @@ class Chunks {
 
 // Waking threads costs more than a short list: such a list runs on one.
 int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) {
-  return n_pairs < 8192 && n_atoms < 512 ? 1 : threads;
+  return n_pairs < least_threaded_pairs && n_atoms < least_threaded_atoms ? 1 : threads;
 }
 
 // One column of n doubles for each chunk, zeroed lazily by the operating system.
@@ -68,12 +70,11 @@ constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pa
 // Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
 // work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
 template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
-  constexpr int64_t block = 1 << 16;  // pairs: about a millisecond
   int64_t bad = none;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
   for (int64_t c = 0; c < chunks.count(); ++c)
-    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += block)
-      bad = std::min(bad, body(c, p, std::min(p + block, chunks.end(c))));
+    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += watched_pairs)
+      bad = std::min(bad, body(c, p, std::min(p + watched_pairs, chunks.end(c))));
   return bad == none ? -1 : bad;
 }
 

@@ -19,7 +19,7 @@ struct Separation {
     x = Row::load(d.position[0] + j) - Row(d.position[0][i]);
     y = Row::load(d.position[1] + j) - Row(d.position[1][i]);
     z = Row::load(d.position[2] + j) - Row(d.position[2][i]);
-    const Row distance2 = x * x + y * y + z * z, same2(1e-12 * cutoff * cutoff);
+    const Row distance2 = x * x + y * y + z * z, same2(same_spot_squared * cutoff * cutoff);
     same = distance2 <= same2;
     inside = (distance2 <= Row(cutoff * cutoff)) & (distance2 > same2);
     r2 = select(inside, distance2, Row(1.0));

@@ -12,7 +12,7 @@ template <class T> using Vec = Simd<T>;
 // How the plain and the dual evaluation differ: in what they load, broadcast and sum up.
 template <class T> struct Plain {
   template <int n> struct Column {
-    alignas(64) T values[n];
+    alignas(register_bytes) T values[n];
     D3_INLINE Vec<T> load(int k) const { return Vec<T>::load(values + k); }
     D3_INLINE void store(int k, Vec<T> x) { x.store(values + k); }
     template <class M> D3_INLINE int pack(M mask, Vec<T> x, int k) {
@@ -30,8 +30,8 @@ template <class T> struct Plain {
 
 template <class T> struct Dualised {
   template <int n> struct Column {
-    alignas(64) T values[n];
-    alignas(64) T tangents[n];
+    alignas(register_bytes) T values[n];
+    alignas(register_bytes) T tangents[n];
     D3_INLINE Dual<Vec<T>> load(int k) const {
       return {Vec<T>::load(values + k), Vec<T>::load(tangents + k)};
     }
@@ -101,9 +101,6 @@ inline int find(const Boxes& boxes, int first, int last, const float* shift, con
   return n;
 }
 
-// Tiles taken together: neighbours are packed, and float sums emptied into double ones, this often.
-constexpr int block = 32;
-
 // The first n lanes.
 template <class T> D3_INLINE auto first_lanes(int n) {
   Vec<T> lane;
@@ -142,17 +139,17 @@ template <class S> struct Run {
 };
 
 template <class T, class S> D3_INLINE Run<S> near_run(const TileList<T, S>& list, int begin) {
-  return {list.near + begin, nullptr, std::min(block, list.n_near - begin)};
+  return {list.near + begin, nullptr, std::min(block_tiles, list.n_near - begin)};
 }
 template <class T, class S> D3_INLINE Run<S> far_run(const TileList<T, S>& list, int begin, int n) {
-  return {list.far, list.in_reach + begin, std::min(block, n - begin)};
+  return {list.far, list.in_reach + begin, std::min(block_tiles, n - begin)};
 }
 
 // Neighbours of a block of tiles that are in the shell, packed side by side in columns: what is
 // costly is then computed for no lane in vain, but those that pad the last register.
 template <class K, class T, int n> struct Packed {
   using X = typename K::X;
-  typename K::template Column<block * lanes<T> + Vec<T>::size> columns[n];
+  typename K::template Column<block_tiles * lanes<T> + Vec<T>::size> columns[n];
 
   D3_INLINE X load(int column, int k) const { return columns[column].load(k); }
   D3_INLINE void store(int column, int k, X x) { columns[column].store(k, x); }
@@ -207,9 +204,9 @@ template <class K, int n> struct Sums {
 template <class T, class S, class F>
 D3_INLINE void for_blocks(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell,
                           F&& body) {
-  for (int b = 0; b < list.n_near; b += block) body(near_run(list, b), std::true_type{});
+  for (int b = 0; b < list.n_near; b += block_tiles) body(near_run(list, b), std::true_type{});
   const int n = list.n_far ? select_tiles(list, centre, shell) : 0;
-  for (int b = 0; b < n; b += block) body(far_run(list, b, n), std::false_type{});
+  for (int b = 0; b < n; b += block_tiles) body(far_run(list, b, n), std::false_type{});
 }
 
 }  // namespace D3_ISA

@@ -230,7 +230,7 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
 // All neighbours, one species after the other.
 template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const Middle<S>& m, T cutoff, Body& body) {
-  const T same = T(1e-6) * cutoff, same2 = same * same;
+  const T same = T(same_spot) * cutoff, same2 = same * same;
   const int images = count_images(reach_of_block()), end = c.first_cluster(m.system + 1);
   int turn = warp_index();
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {

@@ -57,7 +57,8 @@ __device__ inline bool invert(SystemFrame& f) {
     f.height[k] = volume / sqrt(inner(normal[k], normal[k]));
     for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
   }
-  return product > 0 && volume > 1e-10 * product && volume < std::numeric_limits<double>::max();
+  return product > 0 && volume > least_relative_volume * product &&
+         volume < std::numeric_limits<double>::max();
 }
 
 template <class T>
