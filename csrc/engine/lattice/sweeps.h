@@ -84,7 +84,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   // Atom k of a cluster in the middle, relative to an origin, and its index.
   int centre(const Cluster& cluster, int k, const Vec3& origin, Centre<S>& out) const {
     const Point& p = centres_->points[cluster.first + k];
-    this->place(p, origin, out.position);
+    this->relative_position(p, origin, out.position);
     return p.atom;
   }
 

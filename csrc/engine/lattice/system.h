@@ -131,7 +131,7 @@ template <class T, class Types> class System {
   }
 
   // Position of an atom relative to the centre of its cluster; tangents include those of the cell.
-  void place(const Point& p, const Vec3& centre, A* x) const {
+  void relative_position(const Point& p, const Vec3& centre, A* x) const {
     for (int d = 0; d < 3; ++d) {
       x[d] = A(p.x[d] - centre[d]);
       if constexpr (dual)
@@ -200,7 +200,8 @@ template <class T, class Types> class System {
           padding_margin;
       for (int lane = 0; lane < lanes<T>; ++lane) {
         A x[3] = {A(nowhere), A(nowhere), A(nowhere)};
-        if (lane < cluster.count) place(set.points[cluster.first + lane], cluster.centre, x);
+        if (lane < cluster.count)
+          relative_position(set.points[cluster.first + lane], cluster.centre, x);
         for (int k = 0; k < 3; ++k) put_row(c, row_x + k, lane, x[k]);
       }
     }

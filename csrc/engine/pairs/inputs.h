@@ -8,13 +8,13 @@
 namespace d3 {
 
 // Inputs as plain numbers, or as dual numbers with a direction.
-template <class T> struct Plain {
+template <class T> struct PlainInput {
   using X = T;
   const T* v;
   D3_HD inline X operator[](int64_t k) const { return v[k]; }
 };
 
-template <class T> struct Directed {
+template <class T> struct DualInput {
   using X = Dual<T>;
   const T *v, *d;
   D3_HD inline X operator[](int64_t k) const { return {v[k], d[k]}; }

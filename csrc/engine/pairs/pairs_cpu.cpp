@@ -268,8 +268,8 @@ int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, co
 template <class T>
 int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
                      EnergyGradients<T> out) {
-  return energy_all<T>(wanted, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping},
-                       energy, grad_energy, out);
+  return energy_all<T>(wanted, in, PlainInput<T>{in.list.vectors}, PlainInput<T>{in.cn},
+                       PlainInput<T>{in.damping}, energy, grad_energy, out);
 }
 
 }  // namespace
@@ -286,19 +286,19 @@ int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t 
 }
 
 template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
-  return count_all<Plain<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
+  return count_all<PlainInput<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
 }
 
 template <class T>
 int64_t Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
-  return count_all<Plain<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
+  return count_all<PlainInput<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
 }
 
 template <class T>
 int64_t Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn,
                                      const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
-  const Directed<T> vectors{in.list.vectors, tangent_vectors};
-  return count_all<Directed<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
+  const DualInput<T> vectors{in.list.vectors, tangent_vectors};
+  return count_all<DualInput<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
 }
 
 template <class T> int64_t Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
@@ -320,8 +320,8 @@ template <class T>
 int64_t Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy,
                                    EnergyTangents<T> tangents, T* grad_grad_energy,
                                    EnergyGradients<T> out) {
-  return energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors},
-                       Directed<T>{in.cn, tangents.cn}, Directed<T>{in.damping, tangents.damping},
+  return energy_all<T>(Wanted::all_slopes, in, DualInput<T>{in.list.vectors, tangents.vectors},
+                       DualInput<T>{in.cn, tangents.cn}, DualInput<T>{in.damping, tangents.damping},
                        grad_grad_energy, grad_energy, out);
 }
 

@@ -204,8 +204,8 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
 }
 
 template <class T> KernelSet<T> kernel_set() {
-  using P = Plain<T>;
-  using D = Dualised<T>;
+  using P = PlainRegisters<T>;
+  using D = DualRegisters<T>;
   return {find,
           dense,
           {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},

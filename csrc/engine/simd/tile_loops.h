@@ -10,7 +10,7 @@ namespace D3_ISA {
 template <class T> using Vec = Simd<T>;
 
 // How the plain and the dual evaluation differ: in what they load, broadcast and sum up.
-template <class T> struct Plain {
+template <class T> struct PlainRegisters {
   template <int n> struct Column {
     alignas(register_bytes) T values[n];
     D3_INLINE Vec<T> load(int k) const { return Vec<T>::load(values + k); }
@@ -28,7 +28,7 @@ template <class T> struct Plain {
   static D3_INLINE A sum(X x) { return total(x); }
 };
 
-template <class T> struct Dualised {
+template <class T> struct DualRegisters {
   template <int n> struct Column {
     alignas(register_bytes) T values[n];
     alignas(register_bytes) T tangents[n];

@@ -119,7 +119,7 @@ template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_at
 
 constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
 
-template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
+template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   using A = Wide<S>;
   const int64_t n = c.n_atoms, m = c.max_clusters = cluster_bound(c.in, n);
   Arena arena(start);

@@ -92,7 +92,7 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
 
 // Place on a Hilbert curve of `curve_bits` bits an axis; J. Skilling, AIP Conf. Proc. 707, 381
 // (2004), doi:10.1063/1.1751381.
-__device__ inline int64_t curve_place(unsigned (&x)[3]) {
+__device__ inline int64_t curve_index(unsigned (&x)[3]) {
   for (unsigned q = 1u << (curve_bits - 1); q > 1; q /= 2) {
     const unsigned p = q - 1;
     for (int k = 0; k < 3; ++k) {
@@ -139,7 +139,7 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
     const double c = floor((x[d] - f.origin[d]) * (32 / double(in.range.cutoff))) + cells / 2;
     cell[d] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
   }
-  keys[i] = (((system << species_bits) + species) << group_shift) + curve_place(cell);
+  keys[i] = (((system << species_bits) + species) << group_shift) + curve_index(cell);
 }
 
 // 1 where a cluster starts: at every 32nd atom of a species of a system.
@@ -242,7 +242,7 @@ void CudaLattice<T>::keys(const LatticeInput<T>& in, int64_t n_atoms, void* scra
                           cudaStream_t stream, int64_t* keys) {
   LatticeCall<T, T> c{in};
   c.n_atoms = n_atoms;
-  place(c, scratch);
+  lay_out(c, scratch);
   check_cuda(cudaMemsetAsync(c.state, 0, sizeof(LatticeState), stream));
   launch(make_frames<T>, blocks_for(in.systems.n_systems, lattice_threads), lattice_threads, 0,
          stream, in, n_atoms, c.state, c.frames);

@@ -106,7 +106,7 @@ __global__ void make_rows(LatticeCall<T, S> c, TailIntegrals integrals) {
 }
 
 // What each atom gets.
-template <int R, class T, class S> __global__ void share_tail(LatticeCall<T, S> c) {
+template <int R, class T, class S> __global__ void add_tail_to_atoms(LatticeCall<T, S> c) {
   using A = Wide<S>;
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
@@ -131,8 +131,8 @@ template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cud
   launch(sum_weights<R, T, S>, blocks_for(c.max_clusters * warp_lanes, lattice_threads),
          lattice_threads, 0, stream, c);
   launch(make_rows<R, T, S>, c.in.systems.n_systems, lattice_threads, shared, stream, c, integrals);
-  launch(share_tail<R, T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0, stream,
-         c);
+  launch(add_tail_to_atoms<R, T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0,
+         stream, c);
 }
 
 template void add_tail<5>(const LatticeCall<float, float>&, cudaStream_t);

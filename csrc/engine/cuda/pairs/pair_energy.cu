@@ -56,7 +56,7 @@ struct EnergySizes {
 };
 
 template <class V, class T>
-EnergySizes place(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
+EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
   using X = typename V::X;
   const int64_t n = c.in.list.n_atoms, rows = row_blocks(c), scattered = scatter_blocks(c);
   Arena arena(start);
@@ -78,7 +78,7 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
           EnergyGradients<T> out) {
   using X = typename V::X;
   const Pairs<T>& list = c.in.list;
-  const EnergySizes sizes = place(c, memory, energy != nullptr, slopes);
+  const EnergySizes sizes = lay_out(c, memory, energy != nullptr, slopes);
   const int64_t atom_blocks = blocks_for(list.n_atoms, pair_threads);
   const int warps = row_warps<X>(c.in.tables.n_species), rows_threads = warp_lanes * warps;
   const size_t shared = sizeof(SpeciesRow<X>) * c.in.tables.n_species * warps,
@@ -114,13 +114,13 @@ void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy,
 }
 
 template <class T>
-EnergyCall<Plain<T>, T> plain_call(const EnergyInput<T>& in, const T* grad_energy) {
+EnergyCall<PlainInput<T>, T> plain_call(const EnergyInput<T>& in, const T* grad_energy) {
   return {in, {in.list.vectors}, {in.cn}, {in.damping}, grad_energy};
 }
 
 template <class T>
-EnergyCall<Directed<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_energy,
-                                     EnergyTangents<T> t) {
+EnergyCall<DualInput<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_energy,
+                                      EnergyTangents<T> t) {
   return {in, {in.list.vectors, t.vectors}, {in.cn, t.cn}, {in.damping, t.damping}, grad_energy};
 }
 
@@ -128,7 +128,7 @@ EnergyCall<Directed<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_ene
 
 template <class T> size_t CudaEnergy<T>::scratch(const EnergyInput<T>& in) {
   auto call = dual_call(in, static_cast<const T*>(nullptr), {});
-  return place(call, nullptr, true, true).used;
+  return lay_out(call, nullptr, true, true).used;
 }
 
 template <class T>

@@ -54,7 +54,7 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
 }
 
 // Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour,
-// unless `symmetric`: then the reverse pair's share in that of the centre is added instead; or
+// unless `symmetric`: then the reverse pair's part in that of the centre is added instead; or
 // unless the centre's own are wanted.
 template <int R, bool slopes, class V, class T>
 __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e,
@@ -120,8 +120,8 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
     for (int s = lane_index(); s < n_species; s += warp_lanes)
       if (c.present[s]) rows[s] = species_row<R>(c, i, s_i, s);
     __syncwarp();
-    const Share share = share_of(list, c.rows, true, i, list.n_atoms);
-    for (int64_t p = share.begin + lane_index(); p < share.end; p += warp_lanes) {
+    const Chunk chunk = chunk_of(list, c.rows, true, i, list.n_atoms);
+    for (int64_t p = chunk.begin + lane_index(); p < chunk.end; p += warp_lanes) {
       const int64_t j = list.neighbour[p];
       const Ends e{i, j, s_i, int(list.species[j]), true};
       double slope_j;

@@ -63,13 +63,13 @@ template <class X> __device__ inline X squared_length(const Vector3<X>& r) {
   return value(r2) == T(0) ? r2 + X(T(not_a_number())) : r2;
 }
 
-// Pairs of a warp: those of its atom, or its share of a list that is not sorted.
-struct Share {
+// Pairs of a warp: those of its atom, or its chunk of a list that is not sorted.
+struct Chunk {
   int64_t begin, end;
 };
 
 template <class T>
-__device__ inline Share share_of(const Pairs<T>& list, const int64_t* rows, bool sorted,
+__device__ inline Chunk chunk_of(const Pairs<T>& list, const int64_t* rows, bool sorted,
                                  int64_t warp, int64_t warps) {
   if (sorted) return {rows[warp], warp + 1 < list.n_atoms ? rows[warp + 1] : list.n_pairs};
   return {list.n_pairs * warp / warps, list.n_pairs * (warp + 1) / warps};
