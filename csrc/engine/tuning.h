@@ -29,11 +29,11 @@ constexpr double least_relative_volume = 1e-10;
 
 // Distance below which two atoms count as on one spot, in cutoffs: above the rounding of positions
 // in single precision near the origin, below any distance of nuclei.
-constexpr double same_spot = 1e-6;
-constexpr double same_spot_squared = 1e-12;
+constexpr double same_spot_distance = 1e-6;
+constexpr double same_spot_distance2 = 1e-12;
 
 // Gap between two boxes below which they count as touching, in cutoffs. It is larger than
-// `same_spot`, so that an atom that may meet itself is always looked for.
+// `same_spot_distance`, so that an atom that may meet itself is always looked for.
 constexpr double touching_gap = 1e-4;
 
 // Rounding of box coordinates in single precision (24 bits, 6e-8), in the largest coordinate, with

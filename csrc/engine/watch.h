@@ -10,11 +10,12 @@
 
 namespace d3 {
 
-// One for each call of a kernel, shared by its threads.
+// The question whether to stop, one object for each call of a kernel, shared by its threads. The
+// thread that made it asks the host; the others see its answer.
 class Watch {
  public:
-  using Ask =
-      bool (*)(void* host);  // whether to stop; called on the thread that made the watch alone
+  // Says whether to stop; called only on the thread that made the watch.
+  using Ask = bool (*)(void* host);
 
   Watch(Ask ask, void* host) : ask_(ask), host_(host), caller_(std::this_thread::get_id()) {}
 
@@ -41,7 +42,7 @@ class Watch {
   const Ask ask_;
   void* const host_;
   const std::thread::id caller_;
-  int64_t asked_ = milliseconds();
+  int64_t asked_ = milliseconds();  // when the host was asked last
   std::atomic<bool> stopped_{false};
 };
 

@@ -7,8 +7,11 @@
 
 namespace d3 {
 
+// A number v with its derivative d along one direction of the inputs. The operators below are the
+// rules of differentiation; numbers without a tangent are constants.
 template <class T> struct Dual {
-  T v{}, d{};
+  T v{};
+  T d{};
   Dual() = default;
   template <class U, class = std::enable_if_t<std::is_convertible_v<U, T>>>
   D3_HD Dual(U value) : v(T(value)) {}

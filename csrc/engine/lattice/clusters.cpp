@@ -1,3 +1,4 @@
+// Cells, clusters and bins: see clusters.h.
 #include "engine/lattice/clusters.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ double norm(const Vec3& a) { return std::sqrt(inner(a, a)); }
 void complete(Cell& cell, const std::array<bool, 3>& periodic) {
   Cell basis;  // orthonormal
   int n = 0;
+  // Gram-Schmidt; the second pass removes what rounding leaves of the first.
   auto residual = [&](Vec3 v) {
     for (int pass = 0; pass < 2; ++pass)
       for (int b = 0; b < n; ++b) {
@@ -48,6 +50,7 @@ void complete(Cell& cell, const std::array<bool, 3>& periodic) {
   }
 }
 
+// Fills inverse, heights and volume from the cell vectors.
 void invert(Frame& f) {
   const Cell& c = f.cell;
   const Cell normal{cross(c[1], c[2]), cross(c[2], c[0]), cross(c[0], c[1])};
@@ -102,6 +105,7 @@ Vec3 Frame::fractional(const Vec3& x) const {
 
 bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
                 const std::vector<Point>& atoms, Frame& frame) {
+  // the vectors of non-periodic axes are unit vectors first, and stretched around the atoms last
   frame = {};
   frame.cell = cell;
   frame.periodic = periodic;
@@ -140,6 +144,7 @@ Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
     Vec3 apart;
     for (int k = 0; k < 3; ++k) apart[k] = p.x[k] - atoms[i].x[k];
     const Vec3 f = frame.fractional(apart);
+    // the closest image is the nearest in fractional coordinates, or next to it in a skew cell
     Shift nearest;
     for (int k = 0; k < 3; ++k) nearest[k] = periodic[k] ? -int(std::round(f[k])) : 0;
     for (int n = 0; n < 27; ++n) {
@@ -176,6 +181,7 @@ void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, i
                           double reach, int wanted) {
   frame_ = frame;
   repeat = {1, 1, 1};
+  // repeats along the axis that is shortest so far; an axis as long as the reach gains nothing
   int64_t n = atoms.size();
   while (n > 0 && n < wanted) {
     int axis = -1;
@@ -206,6 +212,7 @@ void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, i
   sort_into_bins();
 }
 
+// Half extent of a box of half sides `half` along an axis, in fractional coordinates.
 double Neighbourhood::extent(int axis, const Vec3& half) const {
   double e = 0;
   for (int d = 0; d < 3; ++d) e += std::abs(frame_.inverse[d][axis]) * half[d];
@@ -241,6 +248,7 @@ void Neighbourhood::sort_into_bins() {
   fill_columns();
 }
 
+// Copies the boxes into columns of single precision, and notes how much they may be off.
 void Neighbourhood::fill_columns() {
   double largest = 0;
   for (int k = 0; k < 6; ++k) {

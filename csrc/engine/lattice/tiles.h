@@ -17,6 +17,7 @@ template <class T, class S> class TileGroup {
     near_.clear();
   }
 
+  // Adds a tile with a box of half sides `half`, as seen from a box of half sides `centre_half`.
   // `touching` is a gap below which rounding may hide that boxes touch.
   void add(const Tile<S>& tile, const Vec3& half, const Vec3& centre_half, double touching) {
     double gap = 0;
@@ -32,6 +33,7 @@ template <class T, class S> class TileGroup {
     ++n_far_;
   }
 
+  // The tiles as kernels read them, valid until the next tile is added.
   TileList<T, S> list() {
     if (far_.empty()) grow();
     for (int k = 0; k < 6; ++k)  // the last register runs over the end: out of reach of all
@@ -54,14 +56,15 @@ template <class T, class S> class TileGroup {
   }
 
   int n_far_ = 0;
-  std::vector<Tile<S>> near_, far_;
-  std::array<std::vector<float>, 6> boxes_;
-  std::vector<int> in_reach_;
+  std::vector<Tile<S>> near_;
+  std::vector<Tile<S>> far_;                 // the first n_far_ count, the rest is room
+  std::array<std::vector<float>, 6> boxes_;  // of the far tiles
+  std::vector<int> in_reach_;                // memory of the kernels
 };
 
-// What a thread keeps from one cluster to the next.
+// Memory that a thread keeps from one cluster to the next, so that nothing is allocated in a loop.
 template <class T, class S> struct Workspace {
-  std::vector<TileGroup<T, S>> tiles;  // these three by species
+  std::vector<TileGroup<T, S>> tiles;  // one for each species present, as the next two
   std::vector<Group<T, S>> groups;
   std::vector<C6Row<S>> rows;
   Neighbourhood::Scratch search;

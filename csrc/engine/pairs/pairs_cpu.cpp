@@ -18,6 +18,7 @@
 namespace d3 {
 namespace {
 
+// How a list is cut into pieces of nearly equal length.
 class Chunks {
  public:
   Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
@@ -65,7 +66,7 @@ class ChunkSums {
   std::unique_ptr<double, Free> data_;
 };
 
-constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pairs
+constexpr int64_t none = std::numeric_limits<int64_t>::max();  // "no pair" where the first counts
 
 // Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
 // work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
@@ -105,6 +106,7 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
   return bad;
 }
 
+// Coordination numbers or their gradients over a whole list; outputs that are null are not wanted.
 template <class V, class T>
 int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn,
                   T* grad_vectors) {
@@ -122,8 +124,8 @@ int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* 
 
 // ---- energy ----
 
-// What depends on an atom alone: its weights, and its C6 rows against every species that is
-// present.
+// Quantities of each atom alone: its weights, and its C6 rows against every species that is
+// present, so that a pair needs one short dot product.
 template <class X> class AtomRows {
  public:
   template <class T, class CN> AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes) {
@@ -169,12 +171,16 @@ template <class X> class AtomRows {
   }
 
   int refs_ = 0;
-  int64_t row_ = 0;
-  std::vector<int> slot_, present_;
-  std::vector<X> w_, dw_, c6_, dc6_;
+  int64_t row_ = 0;           // numbers of an atom in c6_
+  std::vector<int> slot_;     // place of each species among those present, or -1
+  std::vector<int> present_;  // species of each slot
+  std::vector<X> w_;          // (n_atoms, n_refs)
+  std::vector<X> dw_;         // (n_atoms, n_refs), derivatives by CN
+  std::vector<X> c6_;         // (n_atoms, present, n_refs)
+  std::vector<X> dc6_;        // the same of the derivatives; empty without slopes
 };
 
-// Constants of every ordered pair of species.
+// Damping constants of every ordered pair of species.
 template <class X, class T, class D>
 std::vector<RationalDamping<X>> damping_table(const EnergyInput<T>& in, const D& damping) {
   const X parameters[4] = {damping[0], damping[1], damping[2], damping[3]};
@@ -234,11 +240,11 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
 
 enum class Wanted {
   energies,
-  own_slopes,
-  all_slopes
-};  // own: of E_i by the CN of its centre i alone
+  own_slopes,  // derivatives of E_i by the CN of its centre i alone
+  all_slopes   // derivatives by the CN of both atoms of a pair, and by the damping
+};
 
-// Energies when `energy`, slopes when wanted; on dual inputs their tangents.
+// Energies over a whole list when `energy`, slopes when wanted; on dual inputs their tangents.
 template <class T, class V, class C, class D>
 int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
                    const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
@@ -264,7 +270,7 @@ int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, co
   return bad;
 }
 
-// Plain inputs.
+// The same on plain inputs.
 template <class T>
 int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
                      EnergyGradients<T> out) {

@@ -1,5 +1,6 @@
-// The loops over all pairs of a small molecule, for the instruction set of the including file: see
-// dense.h.
+// The loops over all pairs of a small molecule, for the instruction set of the including file. The
+// columns are described at Dense in dense.h. Each atom i runs over all columns j, itself included:
+// the mask of Separation leaves it out.
 #pragma once
 #include "engine/lattice/dense.h"
 #include "engine/simd/registers.h"
@@ -7,10 +8,10 @@
 namespace d3 {
 namespace D3_ISA {
 
-using DoubleVec = Simd<double>;
+using DoubleVec = Simd<double>;  // a register of atoms j
 
-// Vectors from an atom to a register of others, with the mask of those within a cutoff; the others
-// are put at distance 1.
+// Vectors from atom i to a register of others, with the mask of the atoms within a cutoff. The rest
+// are put at distance 1, where every formula is finite.
 struct Separation {
   DoubleVec x, y, z, r2;
   Mask<double> inside, same;
@@ -19,15 +20,15 @@ struct Separation {
     x = DoubleVec::load(d.position[0] + j) - DoubleVec(d.position[0][i]);
     y = DoubleVec::load(d.position[1] + j) - DoubleVec(d.position[1][i]);
     z = DoubleVec::load(d.position[2] + j) - DoubleVec(d.position[2][i]);
-    const DoubleVec distance2 = x * x + y * y + z * z, same2(same_spot_squared * cutoff * cutoff);
+    const DoubleVec distance2 = x * x + y * y + z * z, same2(same_spot_distance2 * cutoff * cutoff);
     same = distance2 <= same2;
     inside = (distance2 <= DoubleVec(cutoff * cutoff)) & (distance2 > same2);
     r2 = select(inside, distance2, DoubleVec(1.0));
   }
 };
 
-// Coordination numbers, and for each pair the slope of the counting function over the distance. The
-// first atom that sits on another, or -1.
+// Coordination numbers, and for each pair the slope of the counting function over the distance,
+// which the gradient needs again. Returns the first atom that sits on another, or -1.
 inline int dense_count(const Dense& d) {
   const DoubleVec zero(0.0), one(1.0);
   for (int i = 0; i < d.n; ++i) {
@@ -96,6 +97,7 @@ inline void dense_constants(const Dense& d) {
   }
 }
 
+// The damping of a species with a register of atoms, from its columns.
 D3_INLINE RationalDamping<DoubleVec> dense_damping(const Dense& d, int slot, int j) {
   const auto constant = [&](int k) D3_LAMBDA {
     return DoubleVec::load(d.constants + (slot * n_constants + k) * d.stride + j);
@@ -109,6 +111,8 @@ D3_INLINE RationalDamping<DoubleVec> dense_damping(const Dense& d, int slot, int
           constant(5)};
 }
 
+// Energies, derivatives by CN and damping, and the direct gradient (at fixed CN). Each pair is met
+// from both sides, and all factors are as in Sweeps::add_energy.
 inline void dense_energy(const Dense& d) {
   const DoubleVec zero(0.0);
   DoubleVec by_damping[4] = {zero, zero, zero, zero};
@@ -150,6 +154,7 @@ inline void dense_energy(const Dense& d) {
   for (int k = 0; k < 4 && d.n > 0; ++k) d.by_damping[k] = -0.5 * total(by_damping[k]);
 }
 
+// Adds the gradient through the coordination numbers.
 inline void dense_count_gradient(const Dense& d) {
   for (int i = 0; i < d.n; ++i)
     for (int k = 0; k < 3; ++k) {
@@ -162,6 +167,7 @@ inline void dense_count_gradient(const Dense& d) {
     }
 }
 
+// The whole molecule. Returns the first atom that sits on another, or -1.
 inline int dense(const Dense& d) {
   const int same = dense_count(d);
   if (same >= 0) return same;

@@ -231,7 +231,7 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCent
 template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
                          Body& body) {
-  const T same = T(same_spot) * cutoff, same2 = same * same;
+  const T same = T(same_spot_distance) * cutoff, same2 = same * same;
   const int images = count_images(search_of_block()), end = c.first_cluster(m.system + 1);
   int turn = warp_index();
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
