@@ -58,7 +58,7 @@ constexpr double padding_margin = 1e6;
 constexpr double padding_farthest = 8;
 
 // Offset of a box that stands for no tile: its square, 1e30, still fits into a float, and is larger
-// than that of any cutoff.
+// than the square of any cutoff.
 constexpr float no_tile_offset = 1e15f;
 
 // Cell vectors count as at least this long where work is estimated, so that a bad cell, which is

@@ -16,9 +16,9 @@ namespace d3 {
 using std::exp;
 using std::sqrt;
 
-// What the formulas need of a number type beside arithmetic: the plain type inside it, its value
-// without tangents, a choice by a mask, whether a mask has a lane, and reciprocals, which a type
-// may have a fast way for.
+// Functions that a number type brings to the formulas beside arithmetic: the plain type inside it,
+// its value without tangents, a choice by a mask, whether a mask has a lane, and reciprocals, which
+// a type may have a fast way for.
 template <class X> struct value_type {
   using type = X;
 };

@@ -47,7 +47,7 @@ template <class T> D3_HD inline Dual<T> sqrt(Dual<T> a) {
   return {s, T(0.5f) * a.d / s};
 }
 
-// What a kernel writes out: the value of a plain number, the tangent of a dual one.
+// The number that a kernel writes out: the value of a plain number, the tangent of a dual one.
 D3_HD inline double output(float x) { return x; }
 D3_HD inline double output(double x) { return x; }
 template <class T> D3_HD inline double output(Dual<T> x) { return double(x.d); }

@@ -9,8 +9,8 @@
 
 namespace d3 {
 
-// What the kernels of a small molecule read and write. A column is `stride` numbers: one for each
-// atom, then padding to a whole register. A slot is a species among those present.
+// Inputs, work and results of the kernels of a small molecule. A column is `stride` numbers: one
+// for each atom, then padding to a whole register. A slot is a species among those present.
 struct Dense {
   int n;        // atoms
   int stride;   // n rounded up to a register of the widest instruction set

@@ -72,7 +72,8 @@ bool supported(InstructionSet set);
 template <class T> constexpr int lanes = register_bytes / sizeof(T);  // atoms in a cluster
 constexpr int box_lanes = lanes<float>;  // boxes are in single precision
 
-// Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
+// Rows of `lanes` numbers for each cluster: x y z relative to the centre of the cluster, then
+// max_refs weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
 
 // Wide<S> is S in double precision: double for T, Dual<double> for Dual<T>. Vectors are taken in it

@@ -143,8 +143,8 @@ void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> 
   });
 }
 
-// Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next one
-// up. Rows are padded with zeros, so that a longer loop gives the same sums.
+// Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
+// one up. Rows are padded with zeros, so that a longer loop gives the same sums.
 template <class K, class T, EnergyMode mode, class... Args>
 D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
   if (n_refs <= 2) return energy_group<K, T, mode, 2>(args...);

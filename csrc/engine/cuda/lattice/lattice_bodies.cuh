@@ -1,11 +1,20 @@
-// What is summed over the neighbours of an atom: coordination number, energy with its derivatives,
-// the gradient through the coordination numbers. `now` is emptied into double precision after every
-// cluster.
+// The sums over the neighbours of an atom: coordination number, energy with its derivatives, the
+// gradient through the coordination numbers.
+//
+// A body is the sums of one lane, for the atom of its column over the neighbours of its row:
+//   species(s)   prepares for neighbours of species s
+//   add(...)     adds one pair: whether it counts, the vector r_ij and its square, the neighbour,
+//   and
+//                the offset of its cluster; with_virial: add to the virial at once
+//   end_tile(o)  adds the virial of a whole tile at offset o, for pairs added without
+//   empty()      empties the sums into double precision
+//   same         counts neighbours on the spot of the atom, where counts_same
 #pragma once
 #include "engine/cuda/lattice/lattice_meet.cuh"
 
 namespace d3 {
 
+// n sums; `now` is emptied into double precision after every tile, before rounding adds up.
 template <class S, int n> struct Sums {
   S now[n];
   Wide<S> before[n];
@@ -31,6 +40,7 @@ template <class T> __device__ inline Dual<T> settled(Dual<T> x) {
   return {settled(x.v), settled(x.d)};
 }
 
+// Sums up the coordination number.
 template <class T, class S> struct CountBody : Sums<S, 1> {
   static constexpr bool counts_same = true;
   const LatticeCall<T, S>& call;
@@ -58,6 +68,7 @@ enum Column {
   n_columns = of_damping + 4
 };
 
+// Columns that a mode sums up.
 template <EnergyMode mode>
 constexpr int energy_columns = mode == EnergyMode::energy     ? 1
                                : mode == EnergyMode::gradient ? int(of_damping)
@@ -87,7 +98,8 @@ __device__ inline void add_gradient(S f, S x, S y, S z, const Site<S>& offset, S
   if (with_virial) add_virial(fx, fy, fz, offset, virial);
 }
 
-// R references; the tables' rows are R long. Without `smooth`, the width must be 0.
+// Sums up the energy and what the mode adds, in the order of Column. The tables' rows are R long.
+// Without `smooth`, the width must be 0.
 template <class T, class S, EnergyMode mode, int R, bool smooth>
 struct EnergyBody : Sums<S, energy_columns<mode>> {
   static constexpr bool counts_same = false;
@@ -144,6 +156,7 @@ struct EnergyBody : Sums<S, energy_columns<mode>> {
   }
 };
 
+// Sums up the gradient through the coordination numbers, 3 columns, and its virial, 6.
 template <class T, class S> struct CountGradientBody : Sums<S, 9> {
   static constexpr bool counts_same = false;
   const LatticeCall<T, S>& call;

@@ -5,11 +5,19 @@
 
 namespace d3 {
 
-constexpr int most_warps = 8, sweep_threads = most_warps * warp_lanes;  // of a block that sweeps
+// Warps and threads of a block that sweeps, at most.
+constexpr int most_warps = 8;
+constexpr int sweep_threads = most_warps * warp_lanes;
+// Warps of a launch from which blocks need not be wider: about twice as many as an H100 holds at a
+// time (132 multiprocessors of 64 warps).
+constexpr int64_t enough_warps = 16384;
+// Atoms of a system on average above which its sums take a warp for each of the n_parts.
+constexpr int64_t many_atoms = 4096;
 // Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
 template <class S, bool learn = false>
 constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
 
+// The three sweeps: a block for each eight atoms of a cluster. First the coordination numbers.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
@@ -25,6 +33,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
     atomicOr(&c.frames[m.system].coincident, 1u);  // it met more than itself
 }
 
+// Weights of each atom and C6 with its like, by one thread.
 template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
   using A = Wide<S>;
   const int64_t p = thread_index();
@@ -46,7 +55,8 @@ template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall
   c.dw[p] = narrow_dw;
 }
 
-// E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
+// Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
+// directions of each pair.
 template <int R, bool smooth, EnergyMode mode, class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>)
     energy_sweep(LatticeCall<T, S> c) {
@@ -76,6 +86,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
       parts[part_damping + k] = half * column_sum(sums, of_damping + k);
 }
 
+// Adds the gradient through the coordination numbers, and completes virial and moment, x (x) dE/dx.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
     count_gradient_sweep(LatticeCall<T, S> c) {
@@ -112,7 +123,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
   }
 }
 
-// Results of every atom, in the caller's order.
+// Writes the results of every atom, in the caller's order.
 template <class T, class S> __global__ void write_atoms(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms) return;
@@ -126,7 +137,7 @@ template <class T, class S> __global__ void write_atoms(LatticeCall<T, S> c) {
     put(c.out.gradient + 3 * atom + d, c.in.gradients ? c.gradient[3 * p + d] : Wide<S>(0.0));
 }
 
-// Results of a system from the sums of its blocks, by one thread.
+// Writes the results of a system from the sums of its blocks, by one thread.
 template <class T, class S>
 __device__ void write_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
   using A = Wide<S>;
@@ -150,7 +161,7 @@ __device__ void write_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S
     put(c.out.damping + 4 * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
 }
 
-// A block for each system.
+// Adds up the parts of a system's blocks and writes its results, by a block.
 template <class T, class S> __global__ void write_systems(LatticeCall<T, S> c) {
   using A = Wide<S>;
   A* shared = shared_memory<A>();
@@ -175,10 +186,11 @@ namespace {
 // filled.
 inline int warps_of_block(int64_t blocks) {
   int warps = most_warps;
-  while (warps > 1 && blocks * warps > 16384) warps /= 2;
+  while (warps > 1 && blocks * warps > enough_warps) warps /= 2;
   return warps;
 }
 
+// Launches everything between the clusters and the results of the systems.
 template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaStream_t stream) {
   using A = Wide<S>;
   constexpr bool dual = LatticeCall<T, S>::dual;
@@ -210,6 +222,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
 }
 
+// Launches a whole evaluation; tables have 5 or max_refs references, as the caller pads them.
 template <class T, class S>
 void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents, int64_t n_atoms,
                   const SortedAtoms& sorted, void* scratch, cudaStream_t stream,
@@ -221,7 +234,8 @@ void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents,
   if (n_atoms > 0) find_clusters(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == 5) sweep<5>(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == max_refs) sweep<max_refs>(c, stream);
-  const int threads = n_atoms > 4096 * in.systems.n_systems ? n_parts * warp_lanes : 128;
+  const int threads =
+      n_atoms > many_atoms * in.systems.n_systems ? n_parts * warp_lanes : lattice_threads;
   launch(write_systems<T, S>, in.systems.n_systems, threads, sizeof(Wide<S>) * n_parts, stream, c);
 }
 

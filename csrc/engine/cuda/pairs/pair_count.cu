@@ -40,11 +40,13 @@ __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* stat
 
 namespace {
 
+// Scratch memory of a call: state, sums of the atoms, first pair of each atom.
 struct CountScratch {
   ListState* state;
   double* sums;
   int64_t* rows;
-  size_t zeroed, used;
+  size_t zeroed;  // bytes at the start to be zeroed
+  size_t used;    // bytes in all
   CountScratch(void* start, int64_t n_atoms) {
     Arena arena(start);
     state = arena.take<ListState>(1);

@@ -3,6 +3,9 @@
 
 namespace d3 {
 
+// Warps of a block that walks rows, at most: 256 threads, as in the other kernels.
+constexpr size_t most_row_warps = 8;
+
 // Weights of every atom; and whether the table of C6 is the same from either side of a pair.
 template <int R, class V, class T> __global__ void fill_weights(EnergyCall<V, T> c) {
   using X = typename V::X;
@@ -40,9 +43,11 @@ namespace {
 template <class X> int row_warps(int n_species) {
   const size_t warps =
       shared_bytes / (sizeof(SpeciesRow<X>) * size_t(n_species > 0 ? n_species : 1));
-  return warps < 1 ? 1 : warps > 8 ? 8 : int(warps);
+  return warps < 1 ? 1 : warps > most_row_warps ? int(most_row_warps) : int(warps);
 }
 
+// Blocks of the two walks: of a sorted list, a warp for each atom; of any list, a thread for each
+// pair.
 template <class V, class T> int64_t row_blocks(const EnergyCall<V, T>& c) {
   return blocks_for(c.in.list.n_atoms, row_warps<typename V::X>(c.in.tables.n_species));
 }
@@ -51,9 +56,13 @@ template <class V, class T> int64_t scatter_blocks(const EnergyCall<V, T>& c) {
   return inspect_blocks(c.in.list.n_pairs, c.in.list.n_atoms);
 }
 
+// Bytes of scratch memory: at its start to be zeroed, and in all.
 struct EnergySizes {
-  size_t zeroed, used;
+  size_t zeroed;
+  size_t used;
 };
+
+// Cuts the scratch memory into the arrays of a call; with a null start it only counts.
 
 template <class V, class T>
 EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
@@ -73,6 +82,7 @@ EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) 
   return {zeroed, arena.used()};
 }
 
+// Launches both walks; the state, which the host does not know, decides which of them works.
 template <int R, bool slopes, class V, class T>
 void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
           EnergyGradients<T> out) {
@@ -102,6 +112,7 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
          out.damping);
 }
 
+// Picks the kernels for the number of references, to which the caller pads the tables.
 template <bool slopes, class V, class T>
 void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy,
               EnergyGradients<T> out) {
