@@ -49,7 +49,7 @@ constexpr double open_axis_stretch = 1e-9;
 constexpr double open_axis_margin = 1e-3;
 
 // Lanes without an atom are put where no cutoff reaches: this many times the reach of an atom and
-// of its cluster away, and by a further length, for where these are 0.
+// the size of its cluster away, and by a further length.
 constexpr double padding_reaches = 4;
 constexpr double padding_margin = 1e6;
 
