@@ -4,6 +4,19 @@
 // Signs: a pair vector points from the centre i to the neighbour j, r_ij = x_j - x_i + S . cell
 // with lattice vectors as the rows of cell; forces are minus the gradients, and the virial is the
 // sum of r (x) dE/dr over the pairs, which is the derivative of the energy by a strain.
+//
+// Units are the caller's: positions, cells and cutoffs in one length, C6 in its energy and length.
+//
+// Template parameters mean the same in the whole engine:
+//   T  float or double: what inputs and results are stored in
+//   S  the scalar that the lattice kernels work on: T, or Dual<T> for second derivatives
+//   A  the scalar of sums: double, or Dual<double>
+//   X  any number type of the formulas: T, Dual<T>, a SIMD register, a Dual of registers
+//   V  in formulas, the plain type inside X; in a pair list, where inputs are read from
+//      (PlainInput or DualInput)
+//   K  the kind of SIMD evaluation, PlainRegisters or DualRegisters; it names S, X and A
+//   R  a number of references that a loop is compiled for
+//   F  a function to be called
 #pragma once
 #include <cstdint>
 
@@ -27,7 +40,8 @@ template <class T> struct Pairs {
   const int64_t* centre;     // (n_pairs)
   const int64_t* neighbour;  // (n_pairs)
   const int64_t* species;    // (n_atoms), index into the tables
-  int64_t n_pairs, n_atoms;
+  int64_t n_pairs;
+  int64_t n_atoms;
 };
 
 // Data of the elements.
@@ -36,7 +50,8 @@ template <class T> struct Tables {
   const T* r4r2;    // (n_species), Q
   const T* cn_ref;  // (n_species, n_refs), padding < 0
   const T* c6_ref;  // (n_species, n_species, n_refs, n_refs)
-  int n_species, n_refs;
+  int n_species;
+  int n_refs;
 };
 
 // How far the dispersion reaches.

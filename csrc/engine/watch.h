@@ -6,31 +6,32 @@
 #include <ctime>
 #include <thread>
 
+#include "engine/tuning.h"
+
 namespace d3 {
 
-// One for each call of a kernel, shared by its threads.
+// The question whether to stop, one object for each call of a kernel, shared by its threads. The
+// thread that made it asks the host; the others see its answer.
 class Watch {
  public:
-  using Ask =
-      bool (*)(void* host);  // whether to stop; called on the thread that made the watch alone
+  // Says whether to stop; called only on the thread that made the watch.
+  using Ask = bool (*)(void* host);
 
   Watch(Ask ask, void* host) : ask_(ask), host_(host), caller_(std::this_thread::get_id()) {}
 
   // Whether to stop. Threads call it as often as they like: it costs some nanoseconds, and the host
-  // is asked every `interval` at most.
+  // is asked every `watch_interval` at most.
   bool stop() {
     if (stopped_.load(std::memory_order_relaxed)) return true;
     if (!ask_ || std::this_thread::get_id() != caller_) return false;
     const int64_t now = milliseconds();
-    if (now - asked_ < interval) return false;
+    if (now - asked_ < watch_interval) return false;
     asked_ = now;
     if (ask_(host_)) stopped_.store(true, std::memory_order_relaxed);
     return stopped_.load(std::memory_order_relaxed);
   }
 
  private:
-  static constexpr int64_t interval = 50;  // milliseconds
-
   // The coarse clock ticks every few milliseconds and is read in a fifth of the time of a fine one.
   static int64_t milliseconds() {
     timespec now;
@@ -41,7 +42,7 @@ class Watch {
   const Ask ask_;
   void* const host_;
   const std::thread::id caller_;
-  int64_t asked_ = milliseconds();
+  int64_t asked_ = milliseconds();  // when the host was asked last
   std::atomic<bool> stopped_{false};
 };
 

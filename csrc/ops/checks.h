@@ -59,7 +59,7 @@ inline void check_species(const int64_t* species, int64_t n_atoms, int64_t n_spe
                       " for atom ", i, ".");
 }
 
-// What stands on the CUDA key of a build without CUDA.
+// The kernel of every op on the CUDA key of a build without CUDA: a refusal.
 inline void refuse_cuda(const c10::OperatorHandle& op, torch::jit::Stack*) {
   TORCH_CHECK_NOT_IMPLEMENTED(false, op.schema().name(),
                               " was built without CUDA kernels and got a CUDA tensor: ",

@@ -1,5 +1,5 @@
-// What the ops on CUDA tensors need of torch: the current stream, scratch memory, tables of a width
-// that there are kernels for.
+// Services of torch for the ops on CUDA tensors: the current stream, scratch memory, tables of a
+// width that there are kernels for.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/constant_pad_nd.h>

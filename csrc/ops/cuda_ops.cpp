@@ -27,7 +27,7 @@ template <class In> struct OnGpu {
   const Tensor& like;
 };
 
-// The kernels as those of the CPU are called.
+// The kernels under the names and arguments by which the kernels of the CPU are called.
 template <class T> struct CountingOnGpu {
   using In = OnGpu<CountingInput<T>>;
   using Kernels = CudaCounting<T>;

@@ -66,7 +66,7 @@ struct Give {
   }
 };
 
-// What keep() saved: the structs, and the tensors behind them.
+// Returns the structs that keep() saved, and the tensors behind them.
 template <class... S> std::pair<std::tuple<S...>, variable_list> kept(AutogradContext* ctx) {
   std::tuple<S...> structs;
   Give one{ctx, ctx->get_saved_variables()};

@@ -20,6 +20,7 @@ using Tensors8 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tens
 
 // ---- the lists, in the order of the schemas ----
 
+// Structures of a batch, damping, tables and range: shapes as in engine/types.h.
 struct LatticeArgs {
   Tensor positions, cell, pbc, species, offsets, damping, rcov, r4r2, cn_ref, c6_ref;
   double cutoff, cn_cutoff, width;
@@ -33,7 +34,7 @@ struct LatticeArgs {
   int64_t n_systems() const { return offsets.size(0) - 1; }
 };
 
-// What is computed, and with which instruction set of a CPU.
+// The choice of what is computed, and with which instruction set of a CPU.
 struct How {
   bool gradients, learn;
   c10::string_view instruction_set;
@@ -50,7 +51,8 @@ struct LatticeTangent {
   }
 };
 
-// Gradients of each energy, which backward scales with those of a loss by the energies.
+// The gradients of each energy by the inputs, and grad_energy, the gradient of a loss by the
+// energies, which backward multiplies them with.
 struct Slopes {
   Tensor grad_energy, by_positions, by_cell, by_damping;
   template <class Self> static auto fields(Self& s) {
@@ -81,6 +83,7 @@ inline void check_kinds(const LatticeArgs& a) {
   check_device(a.pbc, a.positions, "pbc", "positions");
 }
 
+// Shapes, dtypes and devices of all arguments; values are checked where a device can look at them.
 inline void check(const LatticeArgs& a) {
   check_floating(a.positions, "positions");
   TORCH_CHECK_VALUE(a.positions.dim() == 2 && a.positions.sym_size(1) == 3,
@@ -103,7 +106,8 @@ inline void check(const LatticeArgs& a) {
   TORCH_CHECK_VALUE(largest <= 1e5, "d3torch: expected cutoffs of at most 1e5, got ", largest, ".");
 }
 
-// As the fields of a gradient or a tangent are to be: three tensors of the shapes of these.
+// Checks the fields of a gradient or a tangent: three tensors of the shapes of positions, cell and
+// damping.
 inline void check_three(const Tensors3& t, const LatticeArgs& a,
                         const std::array<const char*, 3>& names) {
   const Tensor *given[] = {&std::get<0>(t), &std::get<1>(t), &std::get<2>(t)},
@@ -155,7 +159,7 @@ inline Tensor dispersion_meta(const LatticeArgs& a) {
   return std::get<0>(allocate(a));
 }
 
-// Gradients of sum_b grad_energy_b E_b from those of the energies.
+// Gradients of the loss sum_b grad_energy_b E_b.
 inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a) {
   check(a);
   check(s, a);

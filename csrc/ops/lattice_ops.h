@@ -2,7 +2,7 @@
 //
 //   check_how(how)                       refuses what the device does not know
 //   evaluate<T>(args, how, tangents, out)  the engine on checked values; tangents may be null
-//   scale<T>(slopes, args, out)          gradients of a loss from those of the energies
+//   scale<T>(slopes, args, out)          gradients of a loss from the gradients of the energies
 #pragma once
 #include <ATen/Dispatch.h>
 

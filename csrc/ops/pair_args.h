@@ -20,6 +20,7 @@ using Tensors4 = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 // ---- the lists, in the order of the schemas ----
 
+// Arguments of coordination_number: vectors (n_pairs, 3), pairs (2, n_pairs), species (n_atoms,).
 struct CountingArgs {
   Tensor vectors, pairs, species, rcov;
   double cutoff;
@@ -30,6 +31,7 @@ struct CountingArgs {
   int64_t n_species() const { return rcov.size(0); }
 };
 
+// Arguments of dispersion_energy: the same list, cn (n_atoms,), damping (4,) and the tables.
 struct EnergyArgs {
   Tensor vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref;
   double cutoff, width;

@@ -1,6 +1,6 @@
 // The schemas of all ops, which saved models call: they do not change, new needs get new ops. Their
-// argument lists are those of the structs in pair_args.h and lattice_args.h. With them the Meta
-// kernels, which check shapes and say what comes out.
+// argument lists are the fields of the structs in pair_args.h and lattice_args.h. With them the
+// Meta kernels, which check shapes and say what comes out.
 #include <torch/library.h>
 
 #include <string>

@@ -13,7 +13,7 @@ from test_lattice import FLAGS, _require
 from d3torch import D3BJ, ops
 
 MOST = 128
-"""Atoms of the largest that goes without clusters, see ``csrc/dense.h``."""
+"""Atoms of the largest that goes without clusters, see ``csrc/engine/tuning.h``."""
 
 ELEMENTS = [1, 6, 8, 26, 55]
 

@@ -1,5 +1,6 @@
-// Launches, and what a warp does together. Includes nothing of torch: tests compile the kernels
-// with a C++ compiler against a stand-in of the CUDA runtime and run them on the CPU.
+// Launches of kernels, scratch memory, and sums over a warp. Includes nothing of torch: tests
+// compile the kernels with a C++ compiler against a stand-in of the CUDA runtime and run them on
+// the CPU.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -17,12 +18,15 @@ constexpr int warp_lanes = 32;
 constexpr unsigned all_lanes = 0xffffffffu;
 constexpr size_t shared_bytes = 48 << 10;  // what every card grants a block without being asked
 
+// Throws if a call of the CUDA runtime failed.
 inline void check_cuda(cudaError_t error) {
   if (error != cudaSuccess)
     throw std::runtime_error(std::string("d3torch: expected a CUDA kernel to start, got: ") +
                              cudaGetErrorString(error) + ".");
 }
 
+// Launches a kernel on a stream; `shared` bytes of dynamic shared memory. Without blocks it does
+// nothing, which CUDA would refuse.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared,
             cudaStream_t stream, Arguments&&... arguments) {
@@ -35,6 +39,7 @@ void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t s
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
 }
 
+// Blocks that n items take at per_block items each.
 D3_HD inline int64_t blocks_for(int64_t n, int per_block) {
   return (n + per_block - 1) / per_block;
 }
@@ -56,11 +61,13 @@ class Arena {
   size_t used_ = 0;
 };
 
+// The dynamic shared memory of a block, as T.
 template <class T> __device__ inline T* shared_memory() {
   extern __shared__ double dynamic_shared[];
   return reinterpret_cast<T*>(dynamic_shared);
 }
 
+// Where a thread is: in the grid, in its warp, and its warp in the block.
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
 __device__ inline int lane_index() { return threadIdx.x % warp_lanes; }

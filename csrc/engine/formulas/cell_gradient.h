@@ -1,11 +1,12 @@
-// The gradient by the cell, from that by strain and those by the positions.
+// The gradient by the cell at fixed positions, from the virial and the gradient by the positions.
 #pragma once
 #include "engine/formulas/dual.h"
 
 namespace d3 {
 
+// An entry of dE/dcell, k the vector and d the direction.
 // Virial = sum_i x_i (x) dE/dx_i + sum_k a_k (x) dE/da_k: `rest`, what the cell vectors a_k leave
-// of it, solved for dE/da_k with the reciprocal vectors (columns; those of axes that are not
+// of it, solved for dE/da_k with the reciprocal vectors (columns; the columns of axes that are not
 // periodic are not used).
 template <class P>
 D3_HD inline double solve_cell(const P& reciprocal, const double rest[3][3], int k, int d) {
@@ -13,6 +14,7 @@ D3_HD inline double solve_cell(const P& reciprocal, const double rest[3][3], int
          reciprocal[2][k] * rest[2][d];
 }
 
+// All entries, 0 along axes that are not periodic.
 template <class P, class B>
 D3_HD inline void gradient_by_cell(const P& reciprocal, const double[3][3], const B& periodic,
                                    const double rest[3][3], double by_cell[3][3]) {
@@ -21,7 +23,7 @@ D3_HD inline void gradient_by_cell(const P& reciprocal, const double[3][3], cons
       by_cell[k][d] = periodic[k] ? solve_cell(reciprocal, rest, k, d) : 0.0;
 }
 
-// The reciprocal vectors move with the cell.
+// The same on dual numbers; the reciprocal vectors move with the cell.
 template <class P, class B>
 D3_HD inline void gradient_by_cell(const P& reciprocal, const Dual<double> cell[3][3],
                                    const B& periodic, const Dual<double> rest[3][3],

@@ -16,6 +16,9 @@ namespace d3 {
 using std::exp;
 using std::sqrt;
 
+// Functions that a number type brings to the formulas beside arithmetic: the plain type inside it,
+// its value without tangents, a choice by a mask, whether a mask has a lane, and reciprocals, which
+// a type may have a fast way for.
 template <class X> struct value_type {
   using type = X;
 };
@@ -30,8 +33,8 @@ template <class X> D3_HD inline X reciprocal_sqrt(X x) { return reciprocal(sqrt(
 constexpr double counting_steepness = 16.0;  // k1 of the counting function
 constexpr double weight_steepness = 4.0;     // k3 of the reference weights
 
-// f(r) = 1 / (1 + exp(-16 (rc/r - 1))) and df/dr divided by r, from the exponential, which a
-// vectorising caller evaluates in between for many pairs at once.
+// The counting function f(r) = 1 / (1 + exp(-16 (rc/r - 1))) and df/dr divided by r, in two steps:
+// a vectorising caller evaluates the exponential in between for many pairs at once.
 template <class X> struct CountingExponent {
   X exponent, inverse_r;
 };
@@ -52,15 +55,16 @@ template <class X, class T> D3_HD inline Counted<X> counted(X exponential, X inv
                  (inverse_r * inverse_r * inverse_r)};
 }
 
+// Both steps for one pair at squared distance r2; rc is the sum of the covalent radii.
 template <class X, class T> D3_HD inline Counted<X> counting(X r2, T rc) {
   const CountingExponent<X> u = counting_exponent(r2, rc);
   return counted(exp(u.exponent), u.inverse_r, rc);
 }
 
-// w_a = softmax_a(-4 (CN - CN_ref_a)^2) and dw_a/dCN; padding has CN_ref < 0 and weight 0.
-// Exponents are taken relative to the nearest reference m, as 4 (ref_a - ref_m)(2 CN - ref_a -
-// ref_m): nothing underflows far from every reference, and float keeps its digits there. A vector
-// of atoms brings a vector of each reference.
+// Weights of the references of an atom, w_a = softmax_a(-4 (CN - CN_ref_a)^2) and dw_a/dCN; padding
+// has CN_ref < 0 and weight 0. Exponents are taken relative to the nearest reference m, as 4 (ref_a
+// - ref_m)(2 CN - ref_a - ref_m): nothing underflows far from every reference, and float keeps its
+// digits there. A vector of atoms brings a vector of each reference.
 template <class X, class T>
 D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* dw) {
   using V = typename value_type<X>::type;
@@ -87,10 +91,13 @@ D3_HD inline void reference_weights(X cn, const T* cn_ref, int n_refs, X* w, X* 
   for (int a = 0; a < n_refs; ++a) dw[a] = w[a] * (dw[a] - mean);
 }
 
-// sw(r) = x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width, from 1 at cutoff - width to 0 at the
-// cutoff.
+// The cutoff with its switching function, sw(r) = x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width,
+// from 1 at cutoff - width to 0 at the cutoff.
 template <class T> struct Cutoff {
-  T cutoff, width;
+  T cutoff;
+  T width;  // 0: no switching
+
+  // Whether a squared distance lies where the function falls.
   template <class R2> D3_HD auto smooths(R2 r2) const {
     return r2 > R2((cutoff - width) * (cutoff - width));
   }
@@ -100,11 +107,21 @@ template <class T> struct Cutoff {
 //   g(r) = s6/(r^6 + R0^6) + s8 q/(r^8 + R0^8),  q = 3 Q_i Q_j,  R0 = a1 sqrt(q) + a2,
 // dg/dr divided by r, and the derivatives of g with respect to s6, s8 and R0.
 template <class X> struct Damped {
-  X value, slope_over_r, by_s6, by_s8, by_r0;
+  X value;
+  X slope_over_r;
+  X by_s6;
+  X by_s8;
+  X by_r0;
 };
 
 template <class X> struct RationalDamping {
-  X s6, s8q, q, root, r0, r0_6, r0_8;
+  X s6;
+  X s8q;   // s8 q
+  X q;     // 3 Q_i Q_j
+  X root;  // sqrt(q), which is dR0/da1
+  X r0;    // R0
+  X r0_6;  // R0^6
+  X r0_8;  // R0^8
 
   template <class T> static D3_HD RationalDamping make(const X* damping, T q_i, T q_j) {
     RationalDamping c;
@@ -149,8 +166,8 @@ D3_HD inline Damped<X> switched(const RationalDamping<X>& damping, X r2, Cutoff<
           g.by_r0 * sw};
 }
 
-// row[b] = sum_a w_a C6ref[a][b]: contracted once per atom and species, so that a pair needs one
-// short dot product. The table's rows are n_refs long, of which n_a and n_b count.
+// A row of C6, row[b] = sum_a w_a C6ref[a][b]: contracted once per atom and species, so that a pair
+// needs one short dot product. The table's rows are n_refs long, of which n_a and n_b count.
 template <class X, class T>
 D3_HD inline void contract(const X* w, const T* c6_ref, int n_refs, int n_a, int n_b, X* row) {
   using V = typename value_type<X>::type;
@@ -160,6 +177,7 @@ D3_HD inline void contract(const X* w, const T* c6_ref, int n_refs, int n_a, int
   }
 }
 
+// Sum of a_k b_k over n >= 1 numbers, in rising order.
 template <class X> D3_HD inline X dot(const X* a, const X* b, int n) {
   X sum = a[0] * b[0];
   for (int k = 1; k < n; ++k) sum += a[k] * b[k];

@@ -7,8 +7,11 @@
 
 namespace d3 {
 
+// A number v with its derivative d along one direction of the inputs. The operators below are the
+// rules of differentiation; numbers without a tangent are constants.
 template <class T> struct Dual {
-  T v{}, d{};
+  T v{};
+  T d{};
   Dual() = default;
   template <class U, class = std::enable_if_t<std::is_convertible_v<U, T>>>
   D3_HD Dual(U value) : v(T(value)) {}
@@ -44,7 +47,7 @@ template <class T> D3_HD inline Dual<T> sqrt(Dual<T> a) {
   return {s, T(0.5f) * a.d / s};
 }
 
-// What a kernel writes out: the value of a plain number, the tangent of a dual one.
+// The number that a kernel writes out: the value of a plain number, the tangent of a dual one.
 D3_HD inline double output(float x) { return x; }
 D3_HD inline double output(double x) { return x; }
 template <class T> D3_HD inline double output(Dual<T> x) { return double(x.d); }

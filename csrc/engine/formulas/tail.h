@@ -8,11 +8,13 @@
 
 namespace d3 {
 
+// I_6 and I_8.
 struct TailIntegrals {
-  double i6, i8;
+  double i6;
+  double i8;
 };
 
-// From cutoff - width to infinity.
+// I_n, from cutoff - width to infinity.
 inline double tail_integral(double cutoff, double width, int n) {
   constexpr double pi = 3.14159265358979323846;
   double sum = std::pow(cutoff, 3 - n) / (n - 3);
@@ -35,7 +37,7 @@ inline TailIntegrals tail_integrals(double cutoff, double width) {
   return {tail_integral(cutoff, width, 6), tail_integral(cutoff, width, 8)};
 }
 
-// Of a cell, whatever its handedness.
+// The volume of a cell, positive whatever its handedness.
 template <class A> D3_HD inline A volume_of(const A (&c)[3][3]) {
   const A det = c[0][0] * (c[1][1] * c[2][2] - c[1][2] * c[2][1]) +
                 c[0][1] * (c[1][2] * c[2][0] - c[1][0] * c[2][2]) +

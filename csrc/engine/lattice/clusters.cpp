@@ -1,3 +1,4 @@
+// Cells, clusters and bins: see clusters.h.
 #include "engine/lattice/clusters.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ double norm(const Vec3& a) { return std::sqrt(inner(a, a)); }
 void complete(Cell& cell, const std::array<bool, 3>& periodic) {
   Cell basis;  // orthonormal
   int n = 0;
+  // Gram-Schmidt; the second pass removes what rounding leaves of the first.
   auto residual = [&](Vec3 v) {
     for (int pass = 0; pass < 2; ++pass)
       for (int b = 0; b < n; ++b) {
@@ -48,6 +50,7 @@ void complete(Cell& cell, const std::array<bool, 3>& periodic) {
   }
 }
 
+// Fills inverse, heights and volume from the cell vectors.
 void invert(Frame& f) {
   const Cell& c = f.cell;
   const Cell normal{cross(c[1], c[2]), cross(c[2], c[0]), cross(c[0], c[1])};
@@ -102,6 +105,7 @@ Vec3 Frame::fractional(const Vec3& x) const {
 
 bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
                 const std::vector<Point>& atoms, Frame& frame) {
+  // the vectors of non-periodic axes are unit vectors first, and stretched around the atoms last
   frame = {};
   frame.cell = cell;
   frame.periodic = periodic;
@@ -111,7 +115,7 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
   if (!(product > 0) || !std::isfinite(product)) return false;
   complete(frame.cell, periodic);
   invert(frame);
-  if (!(frame.volume > 1e-10 * product)) return false;
+  if (!(frame.volume > least_relative_volume * product)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (periodic[axis] || atoms.empty()) continue;
     const Vec3 unit = frame.cell[axis];
@@ -120,7 +124,7 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
       low = std::min(low, inner(p.x, unit));
       high = std::max(high, inner(p.x, unit));
     }
-    const double extent = (high - low) * (1 + 1e-9) + 1e-3;
+    const double extent = (high - low) * (1 + open_axis_stretch) + open_axis_margin;
     for (int k = 0; k < 3; ++k) {
       frame.cell[axis][k] *= extent;
       frame.origin[k] += low * unit[k];
@@ -140,6 +144,7 @@ Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
     Vec3 apart;
     for (int k = 0; k < 3; ++k) apart[k] = p.x[k] - atoms[i].x[k];
     const Vec3 f = frame.fractional(apart);
+    // the closest image is the nearest in fractional coordinates, or next to it in a skew cell
     Shift nearest;
     for (int k = 0; k < 3; ++k) nearest[k] = periodic[k] ? -int(std::round(f[k])) : 0;
     for (int n = 0; n < 27; ++n) {
@@ -176,6 +181,7 @@ void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, i
                           double reach, int wanted) {
   frame_ = frame;
   repeat = {1, 1, 1};
+  // repeats along the axis that is shortest so far; an axis as long as the reach gains nothing
   int64_t n = atoms.size();
   while (n > 0 && n < wanted) {
     int axis = -1;
@@ -206,20 +212,22 @@ void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, i
   sort_into_bins();
 }
 
+// Half extent of a box of half sides `half` along an axis, in fractional coordinates.
 double Neighbourhood::extent(int axis, const Vec3& half) const {
   double e = 0;
   for (int d = 0; d < 3; ++d) e += std::abs(frame_.inverse[d][axis]) * half[d];
   return e;
 }
 
-// Some four clusters a bin; the clusters are put in the order of their bins.
+// Makes bins of `clusters_of_bin` clusters or so; the clusters are put in the order of their bins.
 void Neighbourhood::sort_into_bins() {
   std::vector<Cluster>& clusters = set_.clusters;
-  const double side = std::cbrt(frame_.volume * 4 / std::max<double>(double(clusters.size()), 4));
+  const double side = std::cbrt(frame_.volume * clusters_of_bin /
+                                std::max<double>(double(clusters.size()), clusters_of_bin));
   widest_ = {};
   for (int k = 0; k < 3; ++k) {
     bins_[k] = int(std::clamp(std::round(frame_.height[k] / side), 1.0,
-                              double(std::min<size_t>(1024, clusters.size() + 1))));
+                              double(std::min<size_t>(most_bins, clusters.size() + 1))));
     for (const Cluster& c : clusters) widest_[k] = std::max(widest_[k], extent(k, c.half));
   }
   bin_.resize(clusters.size());
@@ -240,10 +248,11 @@ void Neighbourhood::sort_into_bins() {
   fill_columns();
 }
 
+// Copies the boxes into columns of single precision, and notes how much they may be off.
 void Neighbourhood::fill_columns() {
   double largest = 0;
   for (int k = 0; k < 6; ++k) {
-    columns_[k].assign(set_.clusters.size() + 16, 0.0f);
+    columns_[k].assign(set_.clusters.size() + box_lanes, 0.0f);
     for (size_t n = 0; n < set_.clusters.size(); ++n) {
       const Cluster& c = set_.clusters[n];
       const double x = k < 3 ? c.centre[k] : c.half[k - 3];
@@ -254,7 +263,7 @@ void Neighbourhood::fill_columns() {
       largest +=
           std::abs(frame_.cell[0][k]) + std::abs(frame_.cell[1][k]) + std::abs(frame_.cell[2][k]);
   }
-  slack_ = 1e-6 * largest;
+  slack_ = box_slack * largest;
 }
 
 // The bins along an axis that may hold a cluster within the cutoff of the box: bin by bin, or as
@@ -265,8 +274,8 @@ void Neighbourhood::segments(int axis, const Cluster& box, double cutoff, bool b
   const int n = bins_[axis];
   const double middle = frame_.fractional(box.centre)[axis];
   // the clamp in sort_into_bins and rounding move a centre by less than this
-  const double reach =
-      extent(axis, box.half) + widest_[axis] + (cutoff + slack_) / frame_.height[axis] + 1e-9;
+  const double reach = extent(axis, box.half) + widest_[axis] +
+                       (cutoff + slack_) / frame_.height[axis] + fractional_slack;
   int low = int(std::floor((middle - reach) * n)), high = int(std::floor((middle + reach) * n));
   if (!frame_.periodic[axis]) {
     low = std::max(low, 0);

@@ -19,31 +19,40 @@ using Shift = std::array<int, 3>;  // in lattice vectors of the cell
 
 // An atom, or an image of it at position(atom) + shift @ cell.
 struct Point {
-  Vec3 x;
-  int atom, slot;  // slot: index of its species among those present
+  Vec3 x;    // position
+  int atom;  // index in the system
+  int slot;  // index of its species among those present
   Shift shift;
 };
 
+// Up to `lanes` atoms of one species that lie close together, with their bounding box.
 struct Cluster {
-  Vec3 centre, half;  // of its bounding box
+  Vec3 centre;
+  Vec3 half;  // half sides of the box
   int slot;
-  int first, count;  // its points
+  int first;  // its points are [first, first + count)
+  int count;
 };
 
 // The cell with vectors along the non-periodic axes that enclose all atoms.
 struct Frame {
   Cell cell;     // rows
   Cell inverse;  // fractional = (x - origin) @ inverse
-  Vec3 origin, height;
+  Vec3 origin;
+  Vec3 height;  // distance of the faces across each vector
   std::array<bool, 3> periodic;
   double volume;
+
+  // Coordinates in units of the cell vectors: [0, 1) inside the cell.
   Vec3 fractional(const Vec3& x) const;
 };
 
-// False if the vectors along the periodic axes do not span a volume.
+// Completes a cell to three vectors and inverts it. False if the vectors along the periodic axes do
+// not span a volume.
 bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
                 const std::vector<Point>& atoms, Frame& frame);
 
+// An atom at one of its images, counted in cells.
 struct Partner {
   int atom;
   Shift image;
@@ -54,13 +63,15 @@ struct Partner {
 Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
                 const std::array<bool, 3>& periodic);
 
+// Atoms grouped into clusters.
 class ClusterSet {
  public:
   std::vector<Point> points;  // grouped by cluster
   std::vector<Cluster> clusters;
 
-  void build(const std::vector<Point>& atoms,
-             int lanes);  // by species, then by halving along the longest side
+  // Groups by species, then by halving along the longest side until a cluster fits into `lanes`:
+  // that gives boxes that are nearly cubes, of which few touch a sphere.
+  void build(const std::vector<Point>& atoms, int lanes);
 };
 
 // Images of the clusters around a box, found through bins.
@@ -74,9 +85,14 @@ class Neighbourhood {
              int wanted);
   const ClusterSet& set() const { return set_; }
 
+  // Bins [first, last) of an axis, at one image of the cell.
   struct Segment {
-    int first, last, image;  // bins [first, last) of one image
+    int first;
+    int last;
+    int image;
   };
+
+  // Memory of a search, one for each thread.
   struct Scratch {
     std::vector<Segment> segments[3];
     std::vector<int> hits;
@@ -95,10 +111,11 @@ class Neighbourhood {
                 std::vector<Segment>& out) const;
   double extent(int axis, const Vec3& half) const;
 
-  std::vector<Point> images_;
-  std::vector<int> bin_, order_;
-  std::vector<Cluster> sorted_;
-  Frame frame_;  // of the repeated cell
+  std::vector<Point> images_;    // atoms of the repeated cell
+  std::vector<int> bin_;         // bin of each cluster, before they are sorted
+  std::vector<int> order_;       // next free place of each bin
+  std::vector<Cluster> sorted_;  // clusters in the order of their bins
+  Frame frame_;                  // of the repeated cell
   ClusterSet set_;
   std::array<int, 3> bins_;
   Vec3 widest_;                                // largest fractional half extent of a cluster
@@ -107,12 +124,14 @@ class Neighbourhood {
   double slack_;                               // more than the search loses by single precision
 };
 
+// The clusters of a row of bins along the last axis lie one after the other, so that `find` tests
+// the boxes of a whole row in one call.
 template <class F>
 void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch& scratch,
                           Watch* watch, F&& found) const {
   auto& [s0, s1, s2] = scratch.segments;
   std::vector<int>& hits = scratch.hits;
-  hits.resize(std::max(hits.size(), set_.clusters.size() + 16));
+  hits.resize(std::max(hits.size(), set_.clusters.size() + box_lanes));
   segments(0, box, cutoff, true, s0);
   segments(1, box, cutoff, true, s1);
   segments(2, box, cutoff, false, s2);

@@ -9,27 +9,53 @@
 
 namespace d3 {
 
-constexpr int most_dense =
-    128;  // atoms: twice and more as fast as clusters up to here, and columns fit into the L2 cache
-
-// Columns are `stride` long: a number for each atom, then padding to a whole register.
+// Inputs, work and results of the kernels of a small molecule. A column is `stride` numbers: one
+// for each atom, then padding to a whole register. A slot is a species among those present.
 struct Dense {
-  int n, stride, n_slots, n_refs;                   // n_refs: of all species present, together
-  const int *slot, *first_ref;                      // species of each atom, and its first reference
-  const double *position[3], *slots, *rcov, *r4r2;  // columns; atoms that pad are out of reach
-  const double* cn_ref;                             // max_refs columns, padding < 0
-  const double* c6_ref;                             // (n_refs, n_refs)
-  double damping[4], cutoff, cn_cutoff, width;
+  int n;        // atoms
+  int stride;   // n rounded up to a register of the widest instruction set
+  int n_slots;  // species present
+  int n_refs;   // references of all species present, together
+
+  const int* slot;       // (n), of each atom
+  const int* first_ref;  // (n_slots + 1), first reference of each species among the n_refs
+
+  const double* position[3];  // columns, relative to the first atom; padding is out of reach
+  const double* slots;        // column: the slot as a number, -1 for padding
+  const double* rcov;         // column
+  const double* r4r2;         // column
+  const double* cn_ref;       // max_refs columns, padding < 0
+  const double* c6_ref;       // (n_refs, n_refs)
+
+  double damping[4];  // s6 s8 a1 a2
+  double cutoff;
+  double cn_cutoff;
+  double width;
   bool learn;  // sum up by_damping
-  // work: columns for each reference, reference of an atom, species and constant, and atom
-  double *w_by_ref, *c6_by_ref, *w, *dw, *constants, *slope;
-  double *cn, *dcn, *energy, *c6, *gradient[3], *by_damping;  // results
+
+  // work
+  double* w_by_ref;   // n_refs columns: the weight of a reference, 0 for atoms of other species
+  double* c6_by_ref;  // n_refs columns: C6 of an atom with a reference
+  double* w;          // max_refs columns: weights of the atom's own references
+  double* dw;         // max_refs columns: their derivatives by the atom's CN
+  double* constants;  // n_constants columns for each slot: its damping with every atom
+  double* slope;      // n columns: df/dr divided by r of the counting function, for each pair
+
+  // results
+  double* cn;           // column
+  double* dcn;          // column, derivative of the energy of the molecule by the atom's CN
+  double* energy;       // column
+  double* c6;           // column, of each atom with its like
+  double* gradient[3];  // columns
+  double* by_damping;   // 4 numbers
 };
 
+// Runs small molecules, one after the other, and keeps its memory and tables in between.
 template <class T> class Molecule {
  public:
   Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
 
+  // Says whether a system goes without clusters: few atoms, no images, no tail.
   static bool fits(const LatticeInput<T>& in, int64_t system) {
     const bool* pbc = in.systems.pbc + 3 * system;
     return in.systems.offsets[system + 1] - in.systems.offsets[system] <= most_dense &&
@@ -76,6 +102,7 @@ template <class T> class Molecule {
     if (present_ != before_) fill_tables();
   }
 
+  // Packs the references of the species present side by side, without their padding.
   void fill_tables() {
     const Tables<T>& t = in_.tables;
     first_ref_.assign(1, 0);
@@ -128,8 +155,10 @@ template <class T> class Molecule {
     d_.c6_ref = c6_ref_.data();
   }
 
+  // Fills the columns of the inputs.
   void fill_atoms() {
-    const double nowhere = 8 * farthest + 4 * double(in_.range.farthest());
+    const double nowhere =
+        padding_farthest * farthest + padding_reaches * double(in_.range.farthest());
     const Tables<T>& t = in_.tables;
     for (int i = 0; i < d_.stride; ++i) {
       const bool real = i < d_.n;

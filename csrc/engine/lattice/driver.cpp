@@ -14,6 +14,7 @@
 namespace d3 {
 namespace {
 
+// Runs one system after another through the three sweeps.
 template <class T, class Types> class Driver : public Sweeps<T, Types> {
   using Base = Sweeps<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
@@ -28,6 +29,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
          const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents, find, kernels) {}
 
+  // Evaluates a system with some threads and writes its results. After an error they mean nothing.
   LatticeError run(int64_t system, int threads, const Evaluation<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
@@ -52,8 +54,8 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
   }
 
  private:
-  // Neighbours of an atom within the cutoff, roughly: those of a homogeneous system in a box of
-  // twice the cutoff.
+  // Neighbours of an atom within the cutoff, roughly: the atoms that a homogeneous system has in a
+  // box with sides of twice the cutoff.
   double neighbours_of_one() const {
     const double reach = 2 * in_.range.farthest();
     double neighbours = n_;
@@ -72,7 +74,8 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     return error;
   }
 
-  // See tail.h.
+  // Adds the energy beyond the cutoff, see tail.h. It is linear in the number of atoms: each needs
+  // only the weights summed over the atoms of every species.
   void add_tail() {
     const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
     std::vector<A> sums(n_slots * n_refs, A(0.0));
@@ -97,6 +100,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
       }
   }
 
+  // Writes the results of the system: values, or in a dual evaluation tangents.
   void write(const Evaluation<T>& out) const {
     const int64_t b = this->system_;
     A energy(0.0), virial[3][3];
@@ -119,6 +123,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     }
   }
 
+  // C6 of an atom with one of its kind.
   A like_c6(const Point& p) const {
     A row[max_refs] = {};
     contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot],
@@ -126,6 +131,8 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     return dot(row, w(p.atom), n_refs_[p.slot]);
   }
 
+  // Adds up the virials of the clusters. The tail goes as 1/volume: a strain adds minus its energy
+  // to the diagonal.
   void sum_virial(A virial[3][3]) const {
     A packed[6] = {};
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
@@ -135,6 +142,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_energy_;
   }
 
+  // The gradient by the cell at fixed positions, from the virial: see cell_gradient.h.
   void write_cell(const A virial[3][3], T* out) const {
     A rest[3][3], by_cell[3][3];
     for (int k = 0; k < 9; ++k) rest[k / 3][k % 3] = virial[k / 3][k % 3];
@@ -147,10 +155,11 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
 
-  A tail_energy_{}, tail_damping_[2]{};
+  A tail_energy_{};
+  A tail_damping_[2]{};  // derivatives of the tail's energy by s6 and s8
 };
 
-// Pairs that a system comes to, roughly: enough to decide how threads share the work.
+// Pairs of a system, roughly: enough to decide how threads share the work.
 template <class T> double work(const LatticeInput<T>& in, int64_t b) {
   const double n = double(in.systems.offsets[b + 1] - in.systems.offsets[b]),
                reach = in.range.farthest();
@@ -159,19 +168,22 @@ template <class T> double work(const LatticeInput<T>& in, int64_t b) {
     const T* a = in.systems.cell + 9 * b + 3 * k;
     if (in.systems.pbc[3 * b + k])
       images *= 1 + 2 * reach /
-                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])), 1e-3);
+                        std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])),
+                                 least_cell_vector);
   }
   return n * n * images;
 }
 
+// Evaluates all systems: first the small ones, each on one thread, then the large ones, each on all
+// threads. A molecule counts as small in any case. Returns the error of the first system that has
+// one, so that the message does not depend on the order in which threads came to it.
 template <class T, class Types, class Kernels>
 LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                      const KernelSet<T>& set, const Kernels& kernels, const Evaluation<T>& out) {
   double total = 0;
   for (int64_t b = 0; b < in.systems.n_systems; ++b) total += work(in, b);
-  const int threads =
-      total > 5e4 ? in.threads : 1;  // below, waking threads costs more than it gains
-  const double small = std::max(total / (4 * threads), threads > 1 ? 0.0 : total);
+  const int threads = total > least_threaded_work ? in.threads : 1;
+  const double small = std::max(total / (shares_of_thread * threads), threads > 1 ? 0.0 : total);
   const auto dense = [&](int64_t b) { return !tangents && Molecule<T>::fits(in, b); };
   std::vector<int64_t> large;
   for (int64_t b = 0; b < in.systems.n_systems; ++b)
@@ -188,7 +200,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   {
     Driver<T, Types> driver(in, tangents, set.find, kernels);
     Molecule<T> molecule(in, set.dense);
-#pragma omp for schedule(dynamic, 4)
+#pragma omp for schedule(dynamic, systems_at_once)
     for (int64_t b = 0; b < in.systems.n_systems; ++b) {
       if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;
       const LatticeError e = dense(b) ? molecule.run(b, out) : driver.run(b, 1, out);
@@ -204,7 +216,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
   return error;
 }
 
-// Finds out, slowly, who is on the spot of the atom that the error names.
+// Finds, slowly, the atom or image that is on the spot of the atom that an error names.
 template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e) {
   const int64_t first = in.systems.offsets[e.system], n = in.systems.offsets[e.system + 1] - first;
   std::vector<Point> atoms;

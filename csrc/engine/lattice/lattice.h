@@ -8,11 +8,14 @@
 #include "engine/formulas/d3_math.h"
 #include "engine/formulas/dual.h"
 #include "engine/pairs/kernels.h"
+#include "engine/tuning.h"
 
 namespace d3 {
 
+// Instruction sets that the kernels are compiled for; `best` is the widest that the processor has.
 enum class InstructionSet { best, avx512, avx2, baseline };
 
+// Everything that one call of the lattice engine reads.
 template <class T> struct LatticeInput {
   Systems<T> systems;
   const T* damping;  // (n_systems, 4): s6 s8 a1 a2
@@ -20,61 +23,61 @@ template <class T> struct LatticeInput {
   Range<T> range;
   int threads;
   InstructionSet instruction_set;
-  bool gradients;  // else energies and CN alone
-  bool learn;      // with gradients: those of the damping parameters too
-  Watch* watch = nullptr;
+  bool gradients;          // else energies and CN alone
+  bool learn;              // besides the gradients, the derivatives by the damping parameters
+  Watch* watch = nullptr;  // null: nothing stops the call
 };
 
 // Directions of the shapes of positions, cell and damping: with them every output is the derivative
 // along them.
 template <class T> struct LatticeTangents {
-  const T *positions, *cell, *damping;
+  const T* positions;  // (n_atoms, 3)
+  const T* cell;       // (n_systems, 3, 3)
+  const T* damping;    // (n_systems, 4)
 };
 
-// What went wrong, for a message; `kind` 0 is success. Atoms count from the first of the system.
+// The reason why a call failed, for a message; `kind` 0 is success. Atoms count from the first of
+// the system.
 struct LatticeError {
   enum Kind {
     none,
-    not_finite,
-    too_far,
-    same_spot,
-    singular_cell,
-    tail_needs_volume,
-    too_much,
-    stopped  // by the watch
+    not_finite,         // a position is NaN or infinite
+    too_far,            // a position beyond `farthest`, see tuning.h
+    same_spot,          // two atoms, or an atom and an image
+    singular_cell,      // the periodic vectors do not span a volume
+    tail_needs_volume,  // a tail without three periodic directions
+    too_much,           // more neighbours or pairs than tuning.h allows
+    stopped             // by the watch
   };
   Kind kind = none;
-  int64_t system = 0, atom = 0;
+  int64_t system = 0;
+  int64_t atom = 0;
   int64_t other = 0;         // on the spot of `atom`: this atom, or its image
   int image[3] = {0, 0, 0};  // in this cell
   double neighbours = 0;     // of an atom, roughly, where they are too many
 };
 
-// What a thread keeps of the neighbours of a few atoms, at 8 bytes a neighbour, fits into 4 GB; and
-// the pairs of a system are some days of work for a core.
-constexpr double most_neighbours = 5e8, most_pairs = 1e14;
-
+// The engine. Writes every field of `out`; without gradients, gradient, virial, cell and damping
+// are 0. With tangents, every result is its derivative along them.
 template <class T> struct Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                                const Evaluation<T>& out);
 };
 
-// A length and a number of cells: far less than an int holds, far more than digits of a position
-// allow.
-constexpr double farthest = 1e9;
-
+// Says whether this processor has an instruction set.
 bool supported(InstructionSet set);
 
 // ---- between the driver and the kernels of one instruction set ----
 
-template <class T> constexpr int lanes = 64 / sizeof(T);  // atoms in a cluster
-constexpr int box_lanes = lanes<float>;                   // boxes are in single precision
+template <class T> constexpr int lanes = register_bytes / sizeof(T);  // atoms in a cluster
+constexpr int box_lanes = lanes<float>;  // boxes are in single precision
 
-// Rows of `lanes` numbers for each cluster: x y z, then 7 weights, then dE/dCN.
+// Rows of `lanes` numbers for each cluster: x y z relative to the centre of the cluster, then
+// max_refs weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
 
-// S is T or Dual<T>; Wide<S> is the same in double precision, in which vectors are taken before
-// they are narrowed: small differences of large numbers keep their digits in float.
+// Wide<S> is S in double precision: double for T, Dual<double> for Dual<T>. Vectors are taken in it
+// before they are narrowed, so that small differences of large numbers keep their digits in float.
 template <class S> struct Widened {
   using type = double;
 };
@@ -83,52 +86,60 @@ template <class T> struct Widened<Dual<T>> {
 };
 template <class S> using Wide = typename Widened<S>::type;
 
+// Rounds a Wide<S> to S.
 template <class S> D3_HD inline S narrow(double x) { return S(x); }
 template <class S> D3_HD inline S narrow(Dual<double> x) {
   using T = typename value_type<S>::type;
   return {T(x.v), T(x.d)};
 }
 
-// A cluster of neighbours with the vector from an origin near the atom in the middle to its centre,
-// image included.
+// A cluster of neighbours at one image.
 template <class S> struct Tile {
-  int cluster;
-  Wide<S> offset[3];
+  int cluster;        // index into the rows of the neighbours
+  Wide<S> offset[3];  // from an origin near the central atom to the centre of the image's box
 };
 
 // Tiles of one species of neighbour, for all atoms of a cluster. In the near ones the boxes touch,
 // so that an atom may meet itself. The far ones come with their boxes, so that each atom can leave
 // out what is beyond its own reach.
 template <class T, class S> struct TileList {
-  const Tile<S>*near, *far;
-  const float*
-      boxes[6];   // offsets x y z, then half sides; padded with a register that is out of reach
-  int* in_reach;  // room for indices of far tiles, n_far and two registers
-  int n_near, n_far;
+  const Tile<S>* near;    // (n_near)
+  const Tile<S>* far;     // (n_far)
+  const float* boxes[6];  // (n_far) each: offsets x y z, half sides; and a register out of reach
+  int* in_reach;          // room for indices of far tiles, n_far and two registers
+  int n_near;
+  int n_far;
 };
 
+// Numbers of the clusters, (n_clusters, n_rows, lanes): a register of neighbours is one load.
 template <class T> struct ClusterRows {
   const T* values;
   const T* tangents;  // null unless dual
 };
 
-// Sums of one atom over its neighbours; A is double or Dual<double>.
+// Sums of one atom i over its neighbours j in the sweep that counts.
 template <class A> struct CountSums {
   A cn{};
-  double coincident = 0;
+  double coincident = 0;  // neighbours on the spot of the atom, itself included
 };
+
+// Sums of one atom i over its neighbours j, with the damped kernel g of d3_math.h and without the
+// factor -1/2 of the energy.
 template <class A> struct EnergySums {
-  A energy{}, dcn{}, gradient[3]{}, virial[6]{}, damping[4]{};
+  A energy{};       // C6_ij g
+  A dcn{};          // dC6_ij/dCN_i g
+  A gradient[3]{};  // C6_ij dg/dr r/|r|
+  A virial[6]{};    // the outer product of that with r: xx xy xz yy yz zz
+  A damping[4]{};   // C6_ij dg/d(s6 s8 a1 a2)
 };
 
-// The atom in the middle: its position relative to the origin of the tiles' offsets, and its
-// dE/dCN.
+// The central atom i.
 template <class S> struct Centre {
-  Wide<S> position[3];
-  S dcn;
+  Wide<S> position[3];  // relative to the origin of the tiles' offsets
+  S dcn;                // dE/dCN_i of the total energy, in the sweep that needs it
 };
 
-// Its neighbours of one species.
+// The neighbours of the central atom that belong to one species.
 template <class T, class S> struct Group {
   TileList<T, S> list;
   T rc;                        // sum of the covalent radii
@@ -138,16 +149,26 @@ template <class T, class S> struct Group {
 
 // C6 row of the atom against a species, and its derivative by the atom's CN; padded with zeros.
 template <class S> struct C6Row {
-  S c6[max_refs], dc6[max_refs];
+  S c6[max_refs];
+  S dc6[max_refs];
 };
 
+// Squared distances between which an atom is a neighbour: same2 < r^2 <= cutoff2. Below it is the
+// atom itself, or one on its spot.
 template <class T> struct Shell {
-  T cutoff2, same2;  // neighbours have same2 < r^2 <= cutoff2
+  T cutoff2;
+  T same2;
 };
 
+// How much the energy sweep sums up; each mode adds to the one before: energies; CN slopes,
+// gradient and virial; derivatives by the damping parameters.
 enum class EnergyMode { energy, gradient, learn };
 
-// All neighbours of one atom: n groups.
+// The kernels of the three sweeps. Each handles one central atom and all its neighbours, n groups
+// of one species each, and overwrites its sums:
+//   count           CN, and how many atoms sit on the spot of this one
+//   energy          sums over C6_ij g(r_ij) and its derivatives
+//   count_gradient  sums over (dE/dCN_i + dE/dCN_j) dCN/dr: gradient and virial
 template <class T, class S, class A> struct LatticeKernels {
   using Count = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&, Shell<T>,
                          CountSums<A>&);
@@ -160,8 +181,8 @@ template <class T, class S, class A> struct LatticeKernels {
   CountGradient count_gradient;
 };
 
-// Boxes in single precision, for the search: six columns of n numbers, offsets x y z, then half
-// sides, and room for one register behind each.
+// Bounding boxes of clusters in single precision, for the search: six columns, centres x y z, then
+// half sides, with room for one register behind each.
 struct Boxes {
   const float* columns[6];
 };
@@ -176,6 +197,7 @@ struct Dense;
 using EvaluateDense = int (*)(const Dense&);
 constexpr int n_constants = 6;  // of the damping of two species: s8 q, q, its root, R0, R0^6, R0^8
 
+// Everything that is compiled once for each instruction set.
 template <class T> struct KernelSet {
   Find find;
   EvaluateDense dense;
@@ -183,6 +205,7 @@ template <class T> struct KernelSet {
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
 };
 
+// The kernels of an instruction set, which the processor must have; the others are in simd/.
 template <class T> KernelSet<T> kernels_for(InstructionSet set);
 template <class T> KernelSet<T> kernels_avx512();
 template <class T> KernelSet<T> kernels_avx2();

@@ -1,5 +1,9 @@
 // The three sweeps of the lattice engine over the clusters of one system, with the kernels of an
 // instruction set.
+//
+// A sweep goes over bunches of clusters, a thread at each: it finds the tiles around the bunch,
+// then calls a body (count, energy, count_gradient) for each cluster, which calls the kernel for
+// each atom. Nothing but the atom's own results is written, so that threads need no locks.
 #pragma once
 #include <omp.h>
 
@@ -12,6 +16,7 @@
 
 namespace d3 {
 
+// See system.h for Types; results per atom are kept here, in A.
 template <class T, class Types> class Sweeps : public System<T, Types> {
  public:
   using Base = System<T, Types>;
@@ -21,13 +26,15 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
  protected:
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
       Base::centres_;
-  // Of one cluster. Returns the first atom of it that sits on another, or n_.
-  using Sweep = int (Sweeps::*)(int, const Vec3&, Workspace<T, S>&);
+  // The body of a sweep: sums for the atoms of one cluster, whose tiles are in the workspace with
+  // offsets from `origin`. Returns the first of its atoms that sits on another, or n_.
+  using Sweep = int (Sweeps::*)(int cluster, const Vec3& origin, Workspace<T, S>&);
 
   Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
          const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents), find_(find), kernels_(kernels) {}
 
+  // Makes room for the results of the system that was prepared.
   void allocate(int threads) {
     const size_t n_clusters = centres_->clusters.size(), n_refs = in_.tables.n_refs;
     cn_.resize(n_);
@@ -43,8 +50,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   bool stopping() const { return stopped(in_.watch); }
 
-  // The first atom that sits on another, or -1. Leaves what it has not done when the watch stops
-  // it.
+  // Runs a body over all clusters. Returns the first atom that sits on another, or -1. When the
+  // watch stops it, the remaining clusters are left undone.
   int sweep(double cutoff, int threads, Sweep body) {
     const int n = int(bunches_.size());
     int bad = n_;
@@ -61,6 +68,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return bad == n_ ? -1 : bad;
   }
 
+  // Collects the clusters and images within the cutoff of a box, by species of the neighbours.
   void find_tiles(const Cluster& box, double cutoff, Workspace<T, S>& workspace) const {
     auto& tiles = workspace.tiles;
     tiles.resize(std::max(tiles.size(), present_.size()));
@@ -70,20 +78,22 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       Tile<S> tile{cluster, {offset[0], offset[1], offset[2]}};
       if constexpr (dual)
         for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
-      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half, 1e-4 * cutoff);
+      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half,
+                                        touching_gap * cutoff);
     };
     this->neighbours_.visit(box, cutoff, find_, workspace.search, in_.watch, found);
   }
 
+  // The distances of neighbours, squared.
   Shell<T> shell(T cutoff) const {
-    const T same = T(1e-6) * cutoff;
+    const T same = T(same_spot_distance) * cutoff;
     return {cutoff * cutoff, same * same};
   }
 
-  // Atom k of a cluster in the middle, relative to an origin, and its index.
+  // Makes atom k of a cluster the central one, relative to an origin; returns its index.
   int centre(const Cluster& cluster, int k, const Vec3& origin, Centre<S>& out) const {
     const Point& p = centres_->points[cluster.first + k];
-    this->place(p, origin, out.position);
+    this->relative_position(p, origin, out.position);
     return p.atom;
   }
 
@@ -101,6 +111,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return workspace.groups.data();
   }
 
+  // Coordination numbers of a cluster's atoms.
   int count(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
@@ -117,10 +128,11 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return bad;
   }
 
-  // Weights of every atom and their derivatives by its CN, n_refs each.
+  // Weights of an atom and their derivatives by its CN, n_refs each.
   const A* w(int atom) const { return &w_[2 * in_.tables.n_refs * atom]; }
   const A* dw(int atom) const { return w(atom) + in_.tables.n_refs; }
 
+  // Computes the weights of all atoms, and puts them into the rows that kernels read.
   void fill_weights() {
     for (const Point& p : this->atoms_) {
       A* at = &w_[2 * in_.tables.n_refs * p.atom];
@@ -132,6 +144,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     });
   }
 
+  // Constants of the damping of two species, computed in A and then rounded to S.
   RationalDamping<S> damping(int slot, int other) const {
     const T* r4r2 = in_.tables.r4r2;
     const auto d = RationalDamping<A>::make(this->damping_, double(r4r2[present_[slot]]),
@@ -148,6 +161,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
   }
 
+  // Energies of a cluster's atoms, and their direct derivatives (at fixed CN) when asked for.
   int energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const EnergyMode mode = in_.learn       ? EnergyMode::learn
@@ -181,6 +195,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
   }
 
+  // Adds the gradient through the coordination numbers, for which dE/dCN must be in the rows.
   int count_gradient(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
@@ -197,26 +212,31 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     return n_;
   }
 
+  // Adds to the virial of a cluster, and of the atom where that is kept.
   void add_virial(int c, int atom, A factor, const EnergySums<A>& sums) {
     for (int k = 0; k < 6; ++k) virial_[6 * c + k] += factor * sums.virial[k];
     if (atom_virial_.empty()) return;
     for (int k = 0; k < 6; ++k) atom_virial_[6 * atom + k] += factor * sums.virial[k];
   }
 
-  std::vector<A> cn_, dcn_, energy_, gradient_, w_;
-  std::vector<A> virial_, by_damping_;  // 6 and 4 for each cluster
-  std::vector<A> atom_virial_;          // 6 for each atom, or empty if nobody asks
+  std::vector<A> cn_;           // (n)
+  std::vector<A> dcn_;          // (n), derivative of the energy of the system by the atom's CN
+  std::vector<A> energy_;       // (n)
+  std::vector<A> gradient_;     // (n, 3)
+  std::vector<A> w_;            // (n, 2, n_refs): weights, then their derivatives
+  std::vector<A> virial_;       // (n_clusters, 6)
+  std::vector<A> by_damping_;   // (n_clusters, 4)
+  std::vector<A> atom_virial_;  // 6 for each atom, or empty if nobody asks
 
  private:
   // Clusters that lie together share one search for their neighbours.
   struct Bunch {
-    int first, last;
+    int first;  // clusters [first, last)
+    int last;
     Cluster box;
   };
 
-  static constexpr int largest_bunch = 4;
-  static constexpr double widening = 1.6;  // of the box by joining, at most
-
+  // Joins clusters that follow one another: sorted by bins, they tend to lie together.
   void gather_bunches() {
     const std::vector<Cluster>& clusters = centres_->clusters;
     bunches_.clear();
@@ -228,6 +248,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     }
   }
 
+  // Joins a cluster to a bunch unless that widens the box by too much. Says whether it did.
   static bool join(Bunch& bunch, const Cluster& more) {
     Cluster both = bunch.box;
     double before = 0, after = 0;
@@ -239,7 +260,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       both.centre[k] = 0.5 * (low + high);
       both.half[k] = 0.5 * (high - low);
     }
-    if (after > widening * before) return false;
+    if (after > most_widening * before) return false;
     bunch.box = both;
     bunch.last = bunch.last + 1;
     return true;

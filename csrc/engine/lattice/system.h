@@ -15,7 +15,7 @@ namespace d3 {
 // Memory that starts where a register does: a load never straddles two cache lines.
 template <class T> struct Aligned {
   using value_type = T;
-  static constexpr std::align_val_t alignment{64};
+  static constexpr std::align_val_t alignment{register_bytes};
   Aligned() = default;
   template <class U> Aligned(const Aligned<U>&) {}
   T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
@@ -24,7 +24,7 @@ template <class T> struct Aligned {
   template <class U> bool operator!=(const Aligned<U>&) const { return false; }
 };
 
-// Plain and dual evaluation: S in kernels, A in sums.
+// The scalars of a plain and of a dual evaluation: S in kernels, A in sums.
 template <class T> struct PlainTypes {
   using S = T;
   using A = double;
@@ -34,6 +34,7 @@ template <class T> struct DualTypes {
   using A = Dual<double>;
 };
 
+// The geometry of a system; Types is PlainTypes or DualTypes.
 template <class T, class Types> class System {
  public:
   using S = typename Types::S;
@@ -43,8 +44,8 @@ template <class T, class Types> class System {
   System(const LatticeInput<T>& input, const LatticeTangents<T>* tangents)
       : in_(input), tangents_(tangents) {}
 
-  // The first n_centres atoms of the system stand in the middle, all of them by default; neighbours
-  // are all in any case.
+  // Reads and checks a system, wraps its atoms, makes clusters and bins. Results are summed up for
+  // the first n_centres atoms, by default for all; all atoms are neighbours in any case.
   LatticeError prepare(int64_t system, int n_centres = -1) {
     system_ = system;
     first_ = in_.systems.offsets[system];
@@ -73,7 +74,7 @@ template <class T, class Types> class System {
     reciprocal_ = frame.inverse;
     for (Point& p : atoms_)
       if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
-    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), 24 * lanes<T>);
+    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), least_clusters * lanes<T>);
     const bool part = n_centres >= 0 && n_centres < n_,
                repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
@@ -86,6 +87,7 @@ template <class T, class Types> class System {
   }
 
  protected:
+  // An input as a number to compute with: its value, and its tangent where there is one.
   A input(const T* values, const T* t_values, int64_t k) const {
     if constexpr (dual)
       return {double(values[k]), double(t_values[k])};
@@ -96,6 +98,7 @@ template <class T, class Types> class System {
   const T* t_cell() const { return tangents_ ? tangents_->cell : nullptr; }
   const T* t_damping() const { return tangents_ ? tangents_->damping : nullptr; }
 
+  // The rows of the neighbours, see ClusterRows, and the tables of a species among those present.
   ClusterRows<T> rows() const { return {rows_.data(), t_rows_.empty() ? nullptr : t_rows_.data()}; }
   const ClusterSet& neighbours() const { return neighbours_.set(); }
   const T* cn_ref(int slot) const {
@@ -107,6 +110,7 @@ template <class T, class Types> class System {
            (int64_t(present_[slot]) * t.n_species + present_[other]) * t.n_refs * t.n_refs;
   }
 
+  // Sets a number of a neighbour in the rows that kernels read.
   void put_row(size_t cluster, int row, int lane, A x) {
     const size_t at = (cluster * n_rows + row) * lanes<T> + lane;
     if constexpr (dual) {
@@ -124,14 +128,16 @@ template <class T, class Types> class System {
         f(c, lane, set.points[set.clusters[c].first + lane].atom);
   }
 
+  // The tangent of a lattice translation along d; 0 in a plain evaluation.
   double shift_tangent(const Shift& shift, int d) const {
     if constexpr (dual)
       return shift[0] * cell_[0][d].d + shift[1] * cell_[1][d].d + shift[2] * cell_[2][d].d;
     return 0;
   }
 
-  // Position of an atom relative to the centre of its cluster; tangents include those of the cell.
-  void place(const Point& p, const Vec3& centre, A* x) const {
+  // Position of an atom relative to the centre of its cluster. An atom that was wrapped, or is an
+  // image, moves with the cell: its tangent has a part from the cell.
+  void relative_position(const Point& p, const Vec3& centre, A* x) const {
     for (int d = 0; d < 3; ++d) {
       x[d] = A(p.x[d] - centre[d]);
       if constexpr (dual)
@@ -143,16 +149,19 @@ template <class T, class Types> class System {
   const LatticeTangents<T>* tangents_;
   int64_t system_ = 0, first_ = 0;
   int n_ = 0;
-  std::vector<int> present_, n_refs_;  // of each slot: species, number of references
-  A damping_[4], cell_[3][3];
-  Cell reciprocal_;  // columns; those of non-periodic axes are not used
+  std::vector<int> present_;  // species of each slot
+  std::vector<int> n_refs_;   // references of each slot
+  A damping_[4];
+  A cell_[3][3];
+  Cell reciprocal_;  // columns; the columns of non-periodic axes are not used
   std::array<bool, 3> periodic_;
   Neighbourhood neighbours_;
-  std::vector<Point> atoms_;
+  std::vector<Point> atoms_;  // wrapped into the cell
   const ClusterSet* centres_ =
       nullptr;  // the atoms themselves: the neighbours' clusters, unless those are more
 
  private:
+  // Fills atoms_ and numbers the species in the order in which they appear.
   void read_atoms() {
     slots_.assign(in_.tables.n_species, -1);
     present_.clear();
@@ -174,7 +183,7 @@ template <class T, class Types> class System {
       if (cn_ref(slots_[species])[a] >= 0) n_refs_.back() = a + 1;
   }
 
-  // False if the atom is too many cells away.
+  // Moves an atom into the cell along periodic axes. False if it is too many cells away.
   static bool wrap(const Frame& frame, const Cell& cell, Point& p) {
     const Vec3 f = frame.fractional(p.x);
     for (int k = 0; k < 3; ++k) {
@@ -196,18 +205,21 @@ template <class T, class Types> class System {
     for (size_t c = 0; c < set.clusters.size(); ++c) {
       const Cluster& cluster = set.clusters[c];
       const double nowhere =
-          4 * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) + 1e6;
+          padding_reaches * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) +
+          padding_margin;
       for (int lane = 0; lane < lanes<T>; ++lane) {
         A x[3] = {A(nowhere), A(nowhere), A(nowhere)};
-        if (lane < cluster.count) place(set.points[cluster.first + lane], cluster.centre, x);
+        if (lane < cluster.count)
+          relative_position(set.points[cluster.first + lane], cluster.centre, x);
         for (int k = 0; k < 3; ++k) put_row(c, row_x + k, lane, x[k]);
       }
     }
   }
 
   std::vector<int> slots_;  // of each species, or -1
-  ClusterSet own_;
-  std::vector<T, Aligned<T>> rows_, t_rows_;  // see lattice.h
+  ClusterSet own_;          // the clusters to sum for, where they are not those of the neighbours
+  std::vector<T, Aligned<T>> rows_;    // see ClusterRows in lattice.h
+  std::vector<T, Aligned<T>> t_rows_;  // their tangents
 };
 
 }  // namespace d3

@@ -17,6 +17,7 @@ template <class T, class S> class TileGroup {
     near_.clear();
   }
 
+  // Adds a tile with a box of half sides `half`, as seen from a box of half sides `centre_half`.
   // `touching` is a gap below which rounding may hide that boxes touch.
   void add(const Tile<S>& tile, const Vec3& half, const Vec3& centre_half, double touching) {
     double gap = 0;
@@ -32,10 +33,11 @@ template <class T, class S> class TileGroup {
     ++n_far_;
   }
 
+  // The tiles as kernels read them, valid until the next tile is added.
   TileList<T, S> list() {
     if (far_.empty()) grow();
     for (int k = 0; k < 6; ++k)  // the last register runs over the end: out of reach of all
-      std::fill_n(boxes_[k].begin() + n_far_, box_lanes, k < 3 ? 1e15f : 0.0f);
+      std::fill_n(boxes_[k].begin() + n_far_, box_lanes, k < 3 ? no_tile_offset : 0.0f);
     const auto& b = boxes_;
     return {near_.data(),
             far_.data(),
@@ -47,21 +49,22 @@ template <class T, class S> class TileGroup {
 
  private:
   void grow() {
-    const size_t size = 2 * far_.size() + 64;
+    const size_t size = 2 * far_.size() + first_tiles;
     far_.resize(size);
     in_reach_.resize(size + box_lanes);
     for (auto& column : boxes_) column.resize(size);
   }
 
   int n_far_ = 0;
-  std::vector<Tile<S>> near_, far_;
-  std::array<std::vector<float>, 6> boxes_;
-  std::vector<int> in_reach_;
+  std::vector<Tile<S>> near_;
+  std::vector<Tile<S>> far_;                 // the first n_far_ count, the rest is room
+  std::array<std::vector<float>, 6> boxes_;  // of the far tiles
+  std::vector<int> in_reach_;                // memory of the kernels
 };
 
-// What a thread keeps from one cluster to the next.
+// Memory that a thread keeps from one cluster to the next, so that nothing is allocated in a loop.
 template <class T, class S> struct Workspace {
-  std::vector<TileGroup<T, S>> tiles;  // these three by species
+  std::vector<TileGroup<T, S>> tiles;  // one for each species present, as the next two
   std::vector<Group<T, S>> groups;
   std::vector<C6Row<S>> rows;
   Neighbourhood::Scratch search;

@@ -1,5 +1,5 @@
-// What the traversals of a pair list share, on the CPU and on the GPU: inputs as plain or dual
-// numbers, pair vectors.
+// Inputs of a pair list as plain or dual numbers, and pair vectors, for the traversals on the CPU
+// and on the GPU.
 #pragma once
 #include <cstdint>
 
@@ -7,35 +7,40 @@
 
 namespace d3 {
 
-// Inputs as plain numbers, or as dual numbers with a direction.
-template <class T> struct Plain {
+// An array of inputs, read as plain numbers.
+template <class T> struct PlainInput {
   using X = T;
   const T* v;
   D3_HD inline X operator[](int64_t k) const { return v[k]; }
 };
 
-template <class T> struct Directed {
+// An array of inputs with a direction d of the same shape, read as dual numbers.
+template <class T> struct DualInput {
   using X = Dual<T>;
-  const T *v, *d;
+  const T* v;
+  const T* d;
   D3_HD inline X operator[](int64_t k) const { return {v[k], d[k]}; }
 };
 
+// A vector in space.
 template <class X> struct Vector3 {
   X x, y, z;
   D3_HD inline X norm2() const { return x * x + y * y + z * z; }
 };
 
+// The vector of pair p.
 template <class V> D3_HD inline Vector3<typename V::X> vector_at(const V& v, int64_t p) {
   return {v[3 * p], v[3 * p + 1], v[3 * p + 2]};
 }
 
+// Writes scale r as the gradient of a pair: its value, or in a dual evaluation its tangent.
 template <class X, class T> D3_HD inline void store(X scale, const Vector3<X>& r, T* out) {
   out[0] = T(output(scale * r.x));
   out[1] = T(output(scale * r.y));
   out[2] = T(output(scale * r.z));
 }
 
-// False for NaN: what is not a number shall come out.
+// Whether a pair is farther apart than the cutoff. False for NaN, so that NaN reaches the results.
 template <class T> D3_HD inline bool beyond(T r2, T cutoff) { return r2 > cutoff * cutoff; }
 
 }  // namespace d3

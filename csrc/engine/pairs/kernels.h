@@ -9,6 +9,7 @@ namespace d3 {
 
 class Watch;  // see watch.h; null where nobody asks for the work to stop
 
+// Inputs of the coordination numbers.
 template <class T> struct CountingInput {
   Pairs<T> list;
   const T* rcov;  // (n_species)
@@ -18,29 +19,39 @@ template <class T> struct CountingInput {
   Watch* watch = nullptr;
 };
 
+// Inputs of the energies.
 template <class T> struct EnergyInput {
   Pairs<T> list;
   const T* cn;       // (n_atoms)
   const T* damping;  // s6 s8 a1 a2
   Tables<T> tables;
-  T cutoff, width;
+  T cutoff;
+  T width;  // of the switch before the cutoff; 0 cuts off hard
   int threads;
   Watch* watch = nullptr;
 };
 
 // Directions for second derivatives, of the shapes of vectors, cn and damping.
 template <class T> struct EnergyTangents {
-  const T *vectors, *cn, *damping;
+  const T* vectors;
+  const T* cn;
+  const T* damping;
 };
 
+// Gradients by vectors (n_pairs, 3), cn (n_atoms) and damping (4).
 template <class T> struct EnergyGradients {
-  T *vectors, *cn, *damping;
+  T* vectors;
+  T* cn;
+  T* damping;
 };
 
 // Index of the first pair that names an atom outside [0, n_atoms), or -1.
 int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
                        int64_t n_atoms, int threads);
 
+// Coordination numbers. backward gives the gradient of sum_i grad_cn_i CN_i by the vectors;
+// double_backward the derivatives of that gradient along the tangents, and of CN.
+//
 // The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when
 // the watch stopped them, their results mean nothing.
 template <class T> struct Counting {
@@ -50,6 +61,8 @@ template <class T> struct Counting {
                                  const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors);
 };
 
+// Energies E_i = -1/2 sum_j C6_ij g(r_ij) of the atoms, with the coordination numbers as inputs.
+// backward and double_backward are as above, for sum_i grad_energy_i E_i.
 template <class T> struct Energy {
   static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.

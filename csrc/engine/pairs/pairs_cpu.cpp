@@ -12,16 +12,19 @@
 
 #include "engine/pairs/inputs.h"
 #include "engine/pairs/kernels.h"
+#include "engine/tuning.h"
 #include "engine/watch.h"
 
 namespace d3 {
 namespace {
 
+// How a list is cut into pieces of nearly equal length.
 class Chunks {
  public:
   Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
-    const int64_t wanted = std::min(n_pairs / 4096, n_pairs / std::max<int64_t>(n_atoms, 1));
-    count_ = std::clamp<int64_t>(wanted, 1, 64);
+    const int64_t wanted =
+        std::min(n_pairs / least_chunk_pairs, n_pairs / std::max<int64_t>(n_atoms, 1));
+    count_ = std::clamp<int64_t>(wanted, 1, most_chunks);
   }
   int64_t count() const { return count_; }
   int64_t begin(int64_t chunk) const { return n_pairs_ * chunk / count_; }
@@ -33,7 +36,7 @@ class Chunks {
 
 // Waking threads costs more than a short list: such a list runs on one.
 int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) {
-  return n_pairs < 8192 && n_atoms < 512 ? 1 : threads;
+  return n_pairs < least_threaded_pairs && n_atoms < least_threaded_atoms ? 1 : threads;
 }
 
 // One column of n doubles for each chunk, zeroed lazily by the operating system.
@@ -63,17 +66,16 @@ class ChunkSums {
   std::unique_ptr<double, Free> data_;
 };
 
-constexpr int64_t none = std::numeric_limits<int64_t>::max();  // of a list's pairs
+constexpr int64_t none = std::numeric_limits<int64_t>::max();  // "no pair" where the first counts
 
 // Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
 // work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
 template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
-  constexpr int64_t block = 1 << 16;  // pairs: about a millisecond
   int64_t bad = none;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
   for (int64_t c = 0; c < chunks.count(); ++c)
-    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += block)
-      bad = std::min(bad, body(c, p, std::min(p + block, chunks.end(c))));
+    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += watched_pairs)
+      bad = std::min(bad, body(c, p, std::min(p + watched_pairs, chunks.end(c))));
   return bad == none ? -1 : bad;
 }
 
@@ -104,6 +106,7 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
   return bad;
 }
 
+// Coordination numbers or their gradients over a whole list; outputs that are null are not wanted.
 template <class V, class T>
 int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* grad_cn,
                   T* grad_vectors) {
@@ -121,8 +124,8 @@ int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* 
 
 // ---- energy ----
 
-// What depends on an atom alone: its weights, and its C6 rows against every species that is
-// present.
+// Quantities of each atom alone: its weights, and its C6 rows against every species that is
+// present, so that a pair needs one short dot product.
 template <class X> class AtomRows {
  public:
   template <class T, class CN> AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes) {
@@ -168,12 +171,16 @@ template <class X> class AtomRows {
   }
 
   int refs_ = 0;
-  int64_t row_ = 0;
-  std::vector<int> slot_, present_;
-  std::vector<X> w_, dw_, c6_, dc6_;
+  int64_t row_ = 0;           // numbers of an atom in c6_
+  std::vector<int> slot_;     // place of each species among those present, or -1
+  std::vector<int> present_;  // species of each slot
+  std::vector<X> w_;          // (n_atoms, n_refs)
+  std::vector<X> dw_;         // (n_atoms, n_refs), derivatives by CN
+  std::vector<X> c6_;         // (n_atoms, present, n_refs)
+  std::vector<X> dc6_;        // the same of the derivatives; empty without slopes
 };
 
-// Constants of every ordered pair of species.
+// Damping constants of every ordered pair of species.
 template <class X, class T, class D>
 std::vector<RationalDamping<X>> damping_table(const EnergyInput<T>& in, const D& damping) {
   const X parameters[4] = {damping[0], damping[1], damping[2], damping[3]};
@@ -233,11 +240,11 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
 
 enum class Wanted {
   energies,
-  own_slopes,
-  all_slopes
-};  // own: of E_i by the CN of its centre i alone
+  own_slopes,  // derivatives of E_i by the CN of its centre i alone
+  all_slopes   // derivatives by the CN of both atoms of a pair, and by the damping
+};
 
-// Energies when `energy`, slopes when wanted; on dual inputs their tangents.
+// Energies over a whole list when `energy`, slopes when wanted; on dual inputs their tangents.
 template <class T, class V, class C, class D>
 int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
                    const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
@@ -263,12 +270,12 @@ int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, co
   return bad;
 }
 
-// Plain inputs.
+// The same on plain inputs.
 template <class T>
 int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
                      EnergyGradients<T> out) {
-  return energy_all<T>(wanted, in, Plain<T>{in.list.vectors}, Plain<T>{in.cn}, Plain<T>{in.damping},
-                       energy, grad_energy, out);
+  return energy_all<T>(wanted, in, PlainInput<T>{in.list.vectors}, PlainInput<T>{in.cn},
+                       PlainInput<T>{in.damping}, energy, grad_energy, out);
 }
 
 }  // namespace
@@ -285,19 +292,19 @@ int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t 
 }
 
 template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
-  return count_all<Plain<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
+  return count_all<PlainInput<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
 }
 
 template <class T>
 int64_t Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
-  return count_all<Plain<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
+  return count_all<PlainInput<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
 }
 
 template <class T>
 int64_t Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn,
                                      const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
-  const Directed<T> vectors{in.list.vectors, tangent_vectors};
-  return count_all<Directed<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
+  const DualInput<T> vectors{in.list.vectors, tangent_vectors};
+  return count_all<DualInput<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
 }
 
 template <class T> int64_t Energy<T>::forward(const EnergyInput<T>& in, T* energy) {
@@ -319,8 +326,8 @@ template <class T>
 int64_t Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy,
                                    EnergyTangents<T> tangents, T* grad_grad_energy,
                                    EnergyGradients<T> out) {
-  return energy_all<T>(Wanted::all_slopes, in, Directed<T>{in.list.vectors, tangents.vectors},
-                       Directed<T>{in.cn, tangents.cn}, Directed<T>{in.damping, tangents.damping},
+  return energy_all<T>(Wanted::all_slopes, in, DualInput<T>{in.list.vectors, tangents.vectors},
+                       DualInput<T>{in.cn, tangents.cn}, DualInput<T>{in.damping, tangents.damping},
                        grad_grad_energy, grad_energy, out);
 }
 

@@ -1,4 +1,6 @@
-// The tile loops for avx2.
+// The kernels for AVX2 with FMA: registers of 32 bytes.
+// Headers of the system come before the target pragma, so that their inline functions are compiled
+// for any processor: the linker may keep this copy of them.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

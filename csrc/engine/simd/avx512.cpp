@@ -1,4 +1,6 @@
-// The tile loops for avx512.
+// The kernels for AVX-512 (F, DQ, VL): registers of 64 bytes.
+// Headers of the system come before the target pragma, so that their inline functions are compiled
+// for any processor: the linker may keep this copy of them.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The tile loops for baseline.
+// The kernels for any processor: registers of 16 bytes, which every x86-64 has (SSE2).
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -1,5 +1,6 @@
-// The loops over all pairs of a small molecule, for the instruction set of the including file: see
-// dense.h.
+// The loops over all pairs of a small molecule, for the instruction set of the including file. The
+// columns are described at Dense in dense.h. Each atom i runs over all columns j, itself included:
+// the mask of Separation leaves it out.
 #pragma once
 #include "engine/lattice/dense.h"
 #include "engine/simd/registers.h"
@@ -7,34 +8,35 @@
 namespace d3 {
 namespace D3_ISA {
 
-using Row = Simd<double>;
+using DoubleVec = Simd<double>;  // a register of atoms j
 
-// Vectors from an atom to a register of others, with the mask of those within a cutoff; the others
-// are put at distance 1.
+// Vectors from atom i to a register of others, with the mask of the atoms within a cutoff. The rest
+// are put at distance 1, where every formula is finite.
 struct Separation {
-  Row x, y, z, r2;
+  DoubleVec x, y, z, r2;
   Mask<double> inside, same;
 
   D3_INLINE Separation(const Dense& d, int i, int j, double cutoff) {
-    x = Row::load(d.position[0] + j) - Row(d.position[0][i]);
-    y = Row::load(d.position[1] + j) - Row(d.position[1][i]);
-    z = Row::load(d.position[2] + j) - Row(d.position[2][i]);
-    const Row distance2 = x * x + y * y + z * z, same2(1e-12 * cutoff * cutoff);
+    x = DoubleVec::load(d.position[0] + j) - DoubleVec(d.position[0][i]);
+    y = DoubleVec::load(d.position[1] + j) - DoubleVec(d.position[1][i]);
+    z = DoubleVec::load(d.position[2] + j) - DoubleVec(d.position[2][i]);
+    const DoubleVec distance2 = x * x + y * y + z * z, same2(same_spot_distance2 * cutoff * cutoff);
     same = distance2 <= same2;
-    inside = (distance2 <= Row(cutoff * cutoff)) & (distance2 > same2);
-    r2 = select(inside, distance2, Row(1.0));
+    inside = (distance2 <= DoubleVec(cutoff * cutoff)) & (distance2 > same2);
+    r2 = select(inside, distance2, DoubleVec(1.0));
   }
 };
 
-// Coordination numbers, and for each pair the slope of the counting function over the distance. The
-// first atom that sits on another, or -1.
+// Coordination numbers, and for each pair the slope of the counting function over the distance,
+// which the gradient needs again. Returns the first atom that sits on another, or -1.
 inline int dense_count(const Dense& d) {
-  const Row zero(0.0), one(1.0);
+  const DoubleVec zero(0.0), one(1.0);
   for (int i = 0; i < d.n; ++i) {
-    Row cn = zero, same = zero;
-    for (int j = 0; j < d.stride; j += Row::size) {
+    DoubleVec cn = zero, same = zero;
+    for (int j = 0; j < d.stride; j += DoubleVec::size) {
       const Separation s(d, i, j, d.cn_cutoff);
-      const Counted<Row> f = counting(s.r2, Row(d.rcov[i]) + Row::load(d.rcov + j));
+      const Counted<DoubleVec> f =
+          counting(s.r2, DoubleVec(d.rcov[i]) + DoubleVec::load(d.rcov + j));
       cn += select(s.inside, f.value, zero);
       same += select(s.same, one, zero);
       select(s.inside, f.slope_over_r, zero).store(d.slope + i * d.stride + j);
@@ -49,19 +51,20 @@ inline int dense_count(const Dense& d) {
 // Weights of every atom, and once more with a column for each reference of each species, 0 for
 // atoms of another.
 inline void dense_weights(const Dense& d) {
-  for (int j = 0; j < d.stride; j += Row::size) {
-    Row ref[max_refs], w[max_refs], dw[max_refs];
-    for (int a = 0; a < max_refs; ++a) ref[a] = Row::load(d.cn_ref + a * d.stride + j);
-    reference_weights(Row::load(d.cn + j), ref, max_refs, w, dw);
+  for (int j = 0; j < d.stride; j += DoubleVec::size) {
+    DoubleVec ref[max_refs], w[max_refs], dw[max_refs];
+    for (int a = 0; a < max_refs; ++a) ref[a] = DoubleVec::load(d.cn_ref + a * d.stride + j);
+    reference_weights(DoubleVec::load(d.cn + j), ref, max_refs, w, dw);
     for (int a = 0; a < max_refs; ++a) {
       w[a].store(d.w + a * d.stride + j);
       dw[a].store(d.dw + a * d.stride + j);
     }
-    const Row slot = Row::load(d.slots + j);
+    const DoubleVec slot = DoubleVec::load(d.slots + j);
     for (int s = 0; s < d.n_slots; ++s) {
-      const auto of_species = (slot > Row(s - 0.5)) & (slot <= Row(s + 0.5));
+      const auto of_species = (slot > DoubleVec(s - 0.5)) & (slot <= DoubleVec(s + 0.5));
       for (int a = d.first_ref[s]; a < d.first_ref[s + 1]; ++a)
-        select(of_species, w[a - d.first_ref[s]], Row(0.0)).store(d.w_by_ref + a * d.stride + j);
+        select(of_species, w[a - d.first_ref[s]], DoubleVec(0.0))
+            .store(d.w_by_ref + a * d.stride + j);
     }
   }
 }
@@ -69,58 +72,68 @@ inline void dense_weights(const Dense& d) {
 // C6 of every atom with each reference, sum_b w_b C6ref[a][b].
 inline void dense_c6(const Dense& d) {
   for (int a = 0; a < d.n_refs; ++a)
-    for (int j = 0; j < d.stride; j += Row::size) {
-      Row sum(0.0);
+    for (int j = 0; j < d.stride; j += DoubleVec::size) {
+      DoubleVec sum(0.0);
       for (int b = 0; b < d.n_refs; ++b)
-        sum += Row(d.c6_ref[a * d.n_refs + b]) * Row::load(d.w_by_ref + b * d.stride + j);
+        sum +=
+            DoubleVec(d.c6_ref[a * d.n_refs + b]) * DoubleVec::load(d.w_by_ref + b * d.stride + j);
       sum.store(d.c6_by_ref + a * d.stride + j);
     }
 }
 
 // The constants of the damping of each species with every atom.
 inline void dense_constants(const Dense& d) {
-  const Row damping[4] = {Row(d.damping[0]), Row(d.damping[1]), Row(d.damping[2]),
-                          Row(d.damping[3])};
+  const DoubleVec damping[4] = {DoubleVec(d.damping[0]), DoubleVec(d.damping[1]),
+                                DoubleVec(d.damping[2]), DoubleVec(d.damping[3])};
   for (int i = 0, s = 0; s < d.n_slots; ++s) {
     while (d.slot[i] != s) i = i + 1 < d.n ? i + 1 : 0;
-    for (int j = 0; j < d.stride; j += Row::size) {
-      const auto c = RationalDamping<Row>::make(damping, Row(d.r4r2[i]), Row::load(d.r4r2 + j));
-      const Row values[n_constants] = {c.s8q, c.q, c.root, c.r0, c.r0_6, c.r0_8};
+    for (int j = 0; j < d.stride; j += DoubleVec::size) {
+      const auto c = RationalDamping<DoubleVec>::make(damping, DoubleVec(d.r4r2[i]),
+                                                      DoubleVec::load(d.r4r2 + j));
+      const DoubleVec values[n_constants] = {c.s8q, c.q, c.root, c.r0, c.r0_6, c.r0_8};
       for (int k = 0; k < n_constants; ++k)
         values[k].store(d.constants + (s * n_constants + k) * d.stride + j);
     }
   }
 }
 
-D3_INLINE RationalDamping<Row> dense_damping(const Dense& d, int slot, int j) {
+// The damping of a species with a register of atoms, from its columns.
+D3_INLINE RationalDamping<DoubleVec> dense_damping(const Dense& d, int slot, int j) {
   const auto constant = [&](int k) D3_LAMBDA {
-    return Row::load(d.constants + (slot * n_constants + k) * d.stride + j);
+    return DoubleVec::load(d.constants + (slot * n_constants + k) * d.stride + j);
   };
-  return {Row(d.damping[0]), constant(0), constant(1), constant(2),
-          constant(3),       constant(4), constant(5)};
+  return {DoubleVec(d.damping[0]),
+          constant(0),
+          constant(1),
+          constant(2),
+          constant(3),
+          constant(4),
+          constant(5)};
 }
 
+// Energies, derivatives by CN and damping, and the direct gradient (at fixed CN). Each pair is met
+// from both sides, and all factors are as in Sweeps::add_energy.
 inline void dense_energy(const Dense& d) {
-  const Row zero(0.0);
-  Row by_damping[4] = {zero, zero, zero, zero};
+  const DoubleVec zero(0.0);
+  DoubleVec by_damping[4] = {zero, zero, zero, zero};
   for (int i = 0; i < d.n; ++i) {
     const int slot = d.slot[i], first = d.first_ref[slot], n_refs = d.first_ref[slot + 1] - first;
-    Row energy = zero, dcn = zero, gradient[3] = {zero, zero, zero};
-    for (int j = 0; j < d.stride; j += Row::size) {
+    DoubleVec energy = zero, dcn = zero, gradient[3] = {zero, zero, zero};
+    for (int j = 0; j < d.stride; j += DoubleVec::size) {
       const Separation s(d, i, j, d.cutoff);
-      const RationalDamping<Row> damping = dense_damping(d, slot, j);
-      const Damped<Row> g = switched(damping, s.r2, Cutoff<double>{d.cutoff, d.width});
-      Row c6 = zero, dc6 = zero;
+      const RationalDamping<DoubleVec> damping = dense_damping(d, slot, j);
+      const Damped<DoubleVec> g = switched(damping, s.r2, Cutoff<double>{d.cutoff, d.width});
+      DoubleVec c6 = zero, dc6 = zero;
       for (int a = 0; a < n_refs; ++a) {
-        const Row by_ref = Row::load(d.c6_by_ref + (first + a) * d.stride + j);
-        c6 += Row(d.w[a * d.stride + i]) * by_ref;
-        dc6 += Row(d.dw[a * d.stride + i]) * by_ref;
+        const DoubleVec by_ref = DoubleVec::load(d.c6_by_ref + (first + a) * d.stride + j);
+        c6 += DoubleVec(d.w[a * d.stride + i]) * by_ref;
+        dc6 += DoubleVec(d.dw[a * d.stride + i]) * by_ref;
       }
       c6 = select(s.inside, c6, zero);
       dc6 = select(s.inside, dc6, zero);
       energy += c6 * g.value;
       dcn += dc6 * g.value;
-      const Row f = c6 * g.slope_over_r;
+      const DoubleVec f = c6 * g.slope_over_r;
       gradient[0] += f * s.x;
       gradient[1] += f * s.y;
       gradient[2] += f * s.z;
@@ -141,18 +154,20 @@ inline void dense_energy(const Dense& d) {
   for (int k = 0; k < 4 && d.n > 0; ++k) d.by_damping[k] = -0.5 * total(by_damping[k]);
 }
 
+// Adds the gradient through the coordination numbers.
 inline void dense_count_gradient(const Dense& d) {
   for (int i = 0; i < d.n; ++i)
     for (int k = 0; k < 3; ++k) {
-      const Row x(d.position[k][i]), dcn(d.dcn[i]);
-      Row sum(0.0);
-      for (int j = 0; j < d.stride; j += Row::size)
-        sum += Row::load(d.slope + i * d.stride + j) * (dcn + Row::load(d.dcn + j)) *
-               (Row::load(d.position[k] + j) - x);
+      const DoubleVec x(d.position[k][i]), dcn(d.dcn[i]);
+      DoubleVec sum(0.0);
+      for (int j = 0; j < d.stride; j += DoubleVec::size)
+        sum += DoubleVec::load(d.slope + i * d.stride + j) * (dcn + DoubleVec::load(d.dcn + j)) *
+               (DoubleVec::load(d.position[k] + j) - x);
       d.gradient[k][i] += -total(sum);
     }
 }
 
+// The whole molecule. Returns the first atom that sits on another, or -1.
 inline int dense(const Dense& d) {
   const int same = dense_count(d);
   if (same >= 0) return same;

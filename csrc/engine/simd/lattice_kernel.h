@@ -1,5 +1,14 @@
-// The loops over tiles, for the instruction set of the including file (D3_ISA, D3_BYTES): see
-// lattice.h.
+// The kernels of the three sweeps, for the instruction set of the including file (D3_ISA,
+// D3_BYTES): see LatticeKernels in lattice.h.
+//
+//   name          shape                        meaning
+//   groups        (n)                          the neighbours of the central atom, by species
+//   c6            (n)                          its C6 rows against each species
+//   rows          (n_clusters, n_rows, lanes)  the neighbours' numbers
+//   centre        one                          the central atom
+//   cutoff        one                          cutoff and switching width of the energy
+//   shell         one                          squared distances of neighbours
+//   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
 #include "engine/simd/tile_loops.h"
@@ -9,6 +18,8 @@ namespace D3_ISA {
 
 // ---- coordination number ----
 
+// CN of the central atom. The distances of a block of tiles are packed first, then go through the
+// exponential, a register at a time, and are summed up.
 template <class K, class T, class S, class A>
 void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre,
            Shell<T> shell, CountSums<A>& out) {
@@ -54,7 +65,7 @@ enum Column {
   n_columns = of_damping + 4
 };
 
-// dE/dr and its outer product with r.
+// Adds f r, for f = dE/dr divided by r, to a gradient, and its outer product with r to a virial.
 template <class X> D3_INLINE void add_gradient(X f, X x, X y, X z, X* gradient, X* virial) {
   const X fx = f * x, fy = f * y, fz = f * z;
   gradient[0] += fx;
@@ -68,7 +79,8 @@ template <class X> D3_INLINE void add_gradient(X f, X x, X y, X z, X* gradient, 
   virial[5] += fz * z;
 }
 
-// Sums of C6 g and its derivatives, without the signs and halves that the driver puts in.
+// Adds C6 g and its derivatives over a run of tiles, without the signs and halves that the driver
+// puts in. `sums` are n_columns registers, of which the mode uses the first.
 template <class K, class T, EnergyMode mode, int R, bool near, class S>
 D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
                           const RationalDamping<typename K::X>& damping,
@@ -110,6 +122,7 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
   for (int k = 0; k < columns; ++k) sums[k] = sum[k];
 }
 
+// All tiles of one species, with the constants of the pair of species in registers.
 template <class K, class T, EnergyMode mode, int R, class S>
 void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> rows,
                   const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell,
@@ -130,8 +143,8 @@ void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> 
   });
 }
 
-// Picks the loop compiled for the number of references of the neighbours (rows are padded with
-// zeros to 7).
+// Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
+// one up. Rows are padded with zeros, so that a longer loop gives the same sums.
 template <class K, class T, EnergyMode mode, class... Args>
 D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
   if (n_refs <= 2) return energy_group<K, T, mode, 2>(args...);
@@ -140,6 +153,8 @@ D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
   energy_group<K, T, mode, max_refs>(args...);
 }
 
+// Energy sums of the central atom. Dual numbers take the one loop that does everything: second
+// derivatives always want all of it.
 template <class K, class T, class S, class A>
 void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T> rows,
             const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell, EnergyMode mode,
@@ -166,6 +181,8 @@ void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T>
 
 // ---- gradient through the coordination numbers ----
 
+// Sums over (dE/dCN_i + dE/dCN_j) dCN_ij/dr. Columns of b: x y z of the pair vector, then the sum
+// of the two slopes; columns of u: the exponent, then 1/r.
 template <class K, class T, class S, class A>
 void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre,
                     Shell<T> shell, EnergySums<A>& out) {
@@ -203,9 +220,10 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
 }
 
+// The kernels of this instruction set as function pointers.
 template <class T> KernelSet<T> kernel_set() {
-  using P = Plain<T>;
-  using D = Dualised<T>;
+  using P = PlainRegisters<T>;
+  using D = DualRegisters<T>;
   return {find,
           dense,
           {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},

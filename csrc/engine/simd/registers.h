@@ -7,6 +7,8 @@
 
 #include "engine/formulas/dual.h"
 
+// Small functions must end up inside a kernel that has the target pragma, or registers would pass
+// through memory.
 #define D3_INLINE inline __attribute__((always_inline))
 #define D3_LAMBDA \
   __attribute__(( \
@@ -20,6 +22,7 @@ typedef float Floats __attribute__((vector_size(D3_BYTES)));
 typedef long long DoubleMask __attribute__((vector_size(D3_BYTES)));
 typedef int FloatMask __attribute__((vector_size(D3_BYTES)));
 
+// The exponentials of libmvec for this width; their names encode set, lanes and arguments.
 extern "C" {
 #if !defined(__x86_64__)
 // no libmvec: lane by lane, below
@@ -41,6 +44,7 @@ D3_INLINE Floats vector_expf(Floats x) { return _ZGVbN4v_expf(x); }
 #endif
 }
 
+// The compiler's types of a register of T, and of a mask for it.
 template <class T> struct Register;
 template <> struct Register<double> {
   using Lanes = Doubles;
@@ -51,6 +55,7 @@ template <> struct Register<float> {
   using Mask = FloatMask;
 };
 
+// A register of numbers with the operators of a number: the X of d3_math.h.
 template <class T> struct Simd {
   using Lanes = typename Register<T>::Lanes;
   static constexpr int size = D3_BYTES / sizeof(T);
@@ -67,6 +72,8 @@ template <class T> struct Simd {
   D3_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof(Lanes)); }
 };
 
+// Masks, comparisons, select and max. AVX-512 has registers for masks, one bit a lane; elsewhere a
+// mask is a register of integers, all bits of a lane set or none.
 #if D3_BYTES == 64 && defined(__x86_64__)
 template <class T> struct Mask {
   std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8> m;
@@ -198,6 +205,7 @@ template <class T> D3_INLINE int compress(Mask<T> mask, Simd<T> x, T* out) {
 #endif
 #endif
 
+// The compiler makes one instruction of this loop.
 template <class T> D3_INLINE Simd<T> sqrt(Simd<T> a) {
   Simd<T> r;
   for (int k = 0; k < Simd<T>::size; ++k) r.v[k] = std::sqrt(a.v[k]);
@@ -220,6 +228,7 @@ D3_INLINE Simd<double> reciprocal_sqrt(Simd<double> a) {
 }
 #endif
 
+// Sum of the lanes in double precision, halves onto halves.
 template <class T> D3_INLINE double total(Simd<T> a) {
   double sum[Simd<T>::size];
   for (int k = 0; k < Simd<T>::size; ++k) sum[k] = a.v[k];

@@ -1,5 +1,13 @@
-// What the loops over tiles share, for the instruction set of the including file: plain and dual
-// registers, vectors to a register of neighbours, the search for tiles, packing, sums.
+// The common parts of the loops over tiles, for the instruction set of the including file: plain
+// and dual registers, vectors to a register of neighbours, the search for tiles, packing, sums.
+//
+//   name       shape                        meaning
+//   rows       (n_clusters, n_rows, lanes)  neighbours: x y z, weights, dE/dCN; see Row in
+//   lattice.h centre     one                          the central atom list       one its tiles of
+//   one species: near ones, far ones run        up to block_tiles tiles      what is worked on
+//   between two emptyings of the sums near       compile-time bool            whether the atom may
+//   meet itself in these tiles shell      one                          squared distances between
+//   which an atom is a neighbour
 #pragma once
 #include "engine/lattice/lattice.h"
 #include "engine/simd/registers.h"
@@ -9,10 +17,10 @@ namespace D3_ISA {
 
 template <class T> using Vec = Simd<T>;
 
-// How the plain and the dual evaluation differ: in what they load, broadcast and sum up.
-template <class T> struct Plain {
+// The plain kind of evaluation. The two kinds differ in what they load, broadcast, pack and sum up.
+template <class T> struct PlainRegisters {
   template <int n> struct Column {
-    alignas(64) T values[n];
+    alignas(register_bytes) T values[n];
     D3_INLINE Vec<T> load(int k) const { return Vec<T>::load(values + k); }
     D3_INLINE void store(int k, Vec<T> x) { x.store(values + k); }
     template <class M> D3_INLINE int pack(M mask, Vec<T> x, int k) {
@@ -28,10 +36,11 @@ template <class T> struct Plain {
   static D3_INLINE A sum(X x) { return total(x); }
 };
 
-template <class T> struct Dualised {
+// The dual kind: every register comes with one of tangents.
+template <class T> struct DualRegisters {
   template <int n> struct Column {
-    alignas(64) T values[n];
-    alignas(64) T tangents[n];
+    alignas(register_bytes) T values[n];
+    alignas(register_bytes) T tangents[n];
     D3_INLINE Dual<Vec<T>> load(int k) const {
       return {Vec<T>::load(values + k), Vec<T>::load(tangents + k)};
     }
@@ -55,8 +64,8 @@ template <class T> struct Dualised {
   static D3_INLINE A sum(X x) { return A(total(x.v), total(x.d)); }
 };
 
-// Vectors to one register of neighbours, with the mask of those in the shell; the others are put at
-// distance 1.
+// Vectors r_ij from the central atom to one register of neighbours, with the mask of the neighbours
+// in the shell. Lanes outside are put at distance 1, where every formula is finite.
 template <class K, class T> struct Meeting {
   typename K::X x, y, z, r2;
   decltype(Vec<T>() > Vec<T>()) inside;
@@ -82,6 +91,7 @@ template <class K, class T> struct Meeting {
   }
 };
 
+// See Find in lattice.h.
 inline int find(const Boxes& boxes, int first, int last, const float* shift, const float* half,
                 float reach, int* found) {
   const Vec<float> zero(0.0f), reach2(reach * reach);
@@ -100,9 +110,6 @@ inline int find(const Boxes& boxes, int first, int last, const float* shift, con
   while (n > 0 && found[n - 1] >= last) --n;  // the register may have run over the end
   return n;
 }
-
-// Tiles taken together: neighbours are packed, and float sums emptied into double ones, this often.
-constexpr int block = 32;
 
 // The first n lanes.
 template <class T> D3_INLINE auto first_lanes(int n) {
@@ -133,7 +140,7 @@ int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> s
   return int(found - list.in_reach);
 }
 
-// A run of tiles: all of them, or those named by indices.
+// A run of tiles, side by side, or picked by indices.
 template <class S> struct Run {
   const Tile<S>* tiles;
   const int* index;
@@ -142,17 +149,17 @@ template <class S> struct Run {
 };
 
 template <class T, class S> D3_INLINE Run<S> near_run(const TileList<T, S>& list, int begin) {
-  return {list.near + begin, nullptr, std::min(block, list.n_near - begin)};
+  return {list.near + begin, nullptr, std::min(block_tiles, list.n_near - begin)};
 }
 template <class T, class S> D3_INLINE Run<S> far_run(const TileList<T, S>& list, int begin, int n) {
-  return {list.far, list.in_reach + begin, std::min(block, n - begin)};
+  return {list.far, list.in_reach + begin, std::min(block_tiles, n - begin)};
 }
 
-// Neighbours of a block of tiles that are in the shell, packed side by side in columns: what is
-// costly is then computed for no lane in vain, but those that pad the last register.
+// Neighbours of a block of tiles that are in the shell, packed side by side in n columns. Costly
+// functions are then computed for no lane in vain, except the lanes that pad the last register.
 template <class K, class T, int n> struct Packed {
   using X = typename K::X;
-  typename K::template Column<block * lanes<T> + Vec<T>::size> columns[n];
+  typename K::template Column<block_tiles * lanes<T> + Vec<T>::size> columns[n];
 
   D3_INLINE X load(int column, int k) const { return columns[column].load(k); }
   D3_INLINE void store(int column, int k, X x) { columns[column].store(k, x); }
@@ -163,8 +170,8 @@ template <class K, class T, int n> struct Packed {
   }
 };
 
-// Calls add(meeting, index of the first lane) for the registers of a run; the number of lanes on
-// the spot of the atom itself.
+// Calls add(meeting, index of the first lane) for the registers of a run. Returns the number of
+// neighbours on the spot of the central atom, by lane.
 template <class K, bool near, class T, class S, class F>
 D3_INLINE Vec<T> for_meetings(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
                               Shell<T> shell, F&& add) {
@@ -181,10 +188,11 @@ D3_INLINE Vec<T> for_meetings(const Run<S>& run, ClusterRows<T> rows, const Cent
   return coincident;
 }
 
-// Sums in registers; float ones are emptied into double ones after every block.
+// n sums in registers. Sums in single precision are emptied into double precision after every
+// block, before rounding adds up.
 template <class K, int n> struct Sums {
-  typename K::X now[n];
-  typename K::A before[n];
+  typename K::X now[n];     // of this block, or of all with doubles
+  typename K::A before[n];  // of the blocks before
 
   D3_INLINE Sums() {
     for (int k = 0; k < n; ++k) {
@@ -203,13 +211,13 @@ template <class K, int n> struct Sums {
   }
 };
 
-// Calls body(run, near) for the blocks of a group that the atom meets.
+// Calls body(run, near) for the blocks of tiles of a group that the central atom meets.
 template <class T, class S, class F>
 D3_INLINE void for_blocks(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell,
                           F&& body) {
-  for (int b = 0; b < list.n_near; b += block) body(near_run(list, b), std::true_type{});
+  for (int b = 0; b < list.n_near; b += block_tiles) body(near_run(list, b), std::true_type{});
   const int n = list.n_far ? select_tiles(list, centre, shell) : 0;
-  for (int b = 0; b < n; b += block) body(far_run(list, b, n), std::false_type{});
+  for (int b = 0; b < n; b += block_tiles) body(far_run(list, b, n), std::false_type{});
 }
 
 }  // namespace D3_ISA

@@ -1,23 +1,32 @@
-// What is summed over the neighbours of an atom: coordination number, energy with its derivatives,
-// the gradient through the coordination numbers. `now` is emptied into double precision after every
-// cluster.
+// The sums over the neighbours of an atom: coordination number, energy with its derivatives, the
+// gradient through the coordination numbers.
+//
+// A body is the sums of one lane, for the atom of its column over the neighbours of its row:
+//   species(s)   prepares for neighbours of species s
+//   add(...)     adds one pair: whether it counts, the vector r_ij and its square, the neighbour,
+//   and
+//                the offset of its cluster; with_virial: add to the virial at once
+//   end_tile(o)  adds the virial of a whole tile at offset o, for pairs added without
+//   empty()      empties the sums into double precision
+//   same         counts neighbours on the spot of the atom, where counts_same
 #pragma once
 #include "engine/cuda/lattice/lattice_meet.cuh"
 
 namespace d3 {
 
-template <class S, int n> struct RunningSums {
+// n sums; `now` is emptied into double precision after every tile, before rounding adds up.
+template <class S, int n> struct Sums {
   S now[n];
-  Wide<S> total[n];
-  __device__ RunningSums() {
+  Wide<S> before[n];
+  __device__ Sums() {
     for (int k = 0; k < n; ++k) {
       now[k] = S(0.0f);
-      total[k] = Wide<S>(0.0);
+      before[k] = Wide<S>(0.0);
     }
   }
-  __device__ void flush() {
+  __device__ void empty() {
     for (int k = 0; k < n; ++k) {
-      total[k] += widen(now[k]);
+      before[k] += widen(now[k]);
       now[k] = S(0.0f);
     }
   }
@@ -31,84 +40,88 @@ template <class T> __device__ inline Dual<T> settled(Dual<T> x) {
   return {settled(x.v), settled(x.d)};
 }
 
-template <class T, class S> struct CountBody : RunningSums<S, 1> {
+// Sums up the coordination number.
+template <class T, class S> struct CountBody : Sums<S, 1> {
   static constexpr bool counts_same = true;
   const LatticeCall<T, S>& call;
   const T rcov;
   T rc = 0;
   unsigned same = 0;
 
-  __device__ CountBody(const LatticeCall<T, S>& c, const Middle<S>& m)
+  __device__ CountBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
       : call(c), rcov(c.in.tables.rcov[m.species]) {}
   __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool>
   __device__ void add(bool inside, S, S, S, S r2, const Neighbour<S>&, const Site<S>&) {
     this->now[0] += select(inside, counting(r2, rc).value, S(T(0)));
   }
-  __device__ void lever(const Site<S>&) {}
+  __device__ void end_tile(const Site<S>&) {}
 };
 
 // Columns of the sums.
-enum EnergyColumn {
+enum Column {
   of_energy,
   of_dcn,
   of_gradient,
   of_virial = of_gradient + 3,
   of_damping = of_virial + 6,
-  n_energy_columns = of_damping + 4
+  n_columns = of_damping + 4
 };
 
+// Columns that a mode sums up.
 template <EnergyMode mode>
 constexpr int energy_columns = mode == EnergyMode::energy     ? 1
                                : mode == EnergyMode::gradient ? int(of_damping)
-                                                              : int(n_energy_columns);
+                                                              : int(n_columns);
 
-// Outer product of a gradient with an arm.
-template <class S> __device__ inline void add_virial(S x, S y, S z, const Site<S>& arm, S* virial) {
-  virial[0] += x * arm.x;
-  virial[1] += x * arm.y;
-  virial[2] += x * arm.z;
-  virial[3] += y * arm.y;
-  virial[4] += y * arm.z;
-  virial[5] += z * arm.z;
+// Outer product of a gradient with an offset.
+template <class S>
+__device__ inline void add_virial(S x, S y, S z, const Site<S>& offset, S* virial) {
+  virial[0] += x * offset.x;
+  virial[1] += x * offset.y;
+  virial[2] += x * offset.z;
+  virial[3] += y * offset.y;
+  virial[4] += y * offset.z;
+  virial[5] += z * offset.z;
 }
 
-// dE/dr. With r = x_j - x_i + arm, from cluster to cluster, the virial is 1/2 sum dE/dr (x) r = 1/2
-// sum dE/dr (x) arm - sum_i (sum_j dE/dr) (x) x_i, as every pair has its reverse: the arm is the
-// same for a tile, the rest is left to the end.
+// dE/dr. With r = x_j - x_i + offset, from cluster to cluster, the virial is 1/2 sum dE/dr (x) r =
+// 1/2 sum dE/dr (x) offset - sum_i (sum_j dE/dr) (x) x_i, as every pair has its reverse: the offset
+// is the same for a tile, the rest is left to the end.
 template <bool with_virial, class S>
-__device__ inline void add_gradient(S f, S x, S y, S z, const Site<S>& arm, S* gradient,
+__device__ inline void add_gradient(S f, S x, S y, S z, const Site<S>& offset, S* gradient,
                                     S* virial) {
   const S fx = f * x, fy = f * y, fz = f * z;
   gradient[0] += fx;
   gradient[1] += fy;
   gradient[2] += fz;
-  if (with_virial) add_virial(fx, fy, fz, arm, virial);
+  if (with_virial) add_virial(fx, fy, fz, offset, virial);
 }
 
-// R references; the tables' rows are R long. Without `smooth`, the width must be 0.
+// Sums up the energy and what the mode adds, in the order of Column. The tables' rows are R long.
+// Without `smooth`, the width must be 0.
 template <class T, class S, EnergyMode mode, int R, bool smooth>
-struct EnergyBody : RunningSums<S, energy_columns<mode>> {
+struct EnergyBody : Sums<S, energy_columns<mode>> {
   static constexpr bool counts_same = false;
   const LatticeCall<T, S>& call;
-  const Middle<S>& middle;
+  const BlockCentre<S>& centre;
   const Cutoff<T> cutoff;
   RationalDamping<S> damping;
   S c6_row[R], dc6_row[R];
   unsigned same = 0;
 
-  __device__ EnergyBody(const LatticeCall<T, S>& c, const Middle<S>& m)
-      : call(c), middle(m), cutoff{c.in.range.cutoff, c.in.range.width} {}
+  __device__ EnergyBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
+      : call(c), centre(m), cutoff{c.in.range.cutoff, c.in.range.width} {}
 
   // Constants against a species: the C6 row of this lane's atom and its derivative, the damping.
   __device__ void species(int s) {
     const Tables<T>& t = call.in.tables;
-    const T* c6_ref = t.c6_ref + (int64_t(middle.species) * t.n_species + s) * R * R;
-    contract(call.neighbours[middle.place].w.v, c6_ref, R, R, R, c6_row);
-    if (mode != EnergyMode::energy) contract(call.dw[middle.place].v, c6_ref, R, R, R, dc6_row);
+    const T* c6_ref = t.c6_ref + (int64_t(centre.species) * t.n_species + s) * R * R;
+    contract(call.neighbours[centre.place].w.v, c6_ref, R, R, R, c6_row);
+    if (mode != EnergyMode::energy) contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
     Wide<S> parameters[4];
-    for (int k = 0; k < 4; ++k) parameters[k] = call.damping(middle.system, k);
-    const auto d = RationalDamping<Wide<S>>::make(parameters, double(t.r4r2[middle.species]),
+    for (int k = 0; k < 4; ++k) parameters[k] = call.damping(centre.system, k);
+    const auto d = RationalDamping<Wide<S>>::make(parameters, double(t.r4r2[centre.species]),
                                                   double(t.r4r2[s]));
     const auto narrowed = [](Wide<S> x) { return settled(narrow<S>(x)); };
     damping = {narrowed(d.s6), narrowed(d.s8q),  narrowed(d.q),   narrowed(d.root),
@@ -116,7 +129,8 @@ struct EnergyBody : RunningSums<S, energy_columns<mode>> {
   }
 
   template <bool with_virial>
-  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n, const Site<S>& arm) {
+  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n,
+                      const Site<S>& offset) {
     auto& sum = this->now;
     const SiteWeights<S> w = n.w;
     const Damped<S> g = smooth ? switched(damping, r2, cutoff) : damping(r2);
@@ -124,7 +138,7 @@ struct EnergyBody : RunningSums<S, energy_columns<mode>> {
     sum[of_energy] += c6 * g.value;
     if constexpr (mode != EnergyMode::energy) {
       sum[of_dcn] += select(inside, dot(dc6_row, w.v, R), zero) * g.value;
-      add_gradient<with_virial>(c6 * g.slope_over_r, x, y, z, arm, sum + of_gradient,
+      add_gradient<with_virial>(c6 * g.slope_over_r, x, y, z, offset, sum + of_gradient,
                                 sum + of_virial);
     }
     if constexpr (mode == EnergyMode::learn) {
@@ -135,14 +149,15 @@ struct EnergyBody : RunningSums<S, energy_columns<mode>> {
     }
   }
   // The virial of a tile, from its gradient.
-  __device__ void lever(const Site<S>& arm) {
+  __device__ void end_tile(const Site<S>& offset) {
     S* g = this->now + of_gradient;
     if constexpr (mode != EnergyMode::energy)
-      add_virial(g[0], g[1], g[2], arm, this->now + of_virial);
+      add_virial(g[0], g[1], g[2], offset, this->now + of_virial);
   }
 };
 
-template <class T, class S> struct CountGradientBody : RunningSums<S, 9> {
+// Sums up the gradient through the coordination numbers, 3 columns, and its virial, 6.
+template <class T, class S> struct CountGradientBody : Sums<S, 9> {
   static constexpr bool counts_same = false;
   const LatticeCall<T, S>& call;
   const T rcov;
@@ -150,23 +165,25 @@ template <class T, class S> struct CountGradientBody : RunningSums<S, 9> {
   T rc = 0;
   unsigned same = 0;
 
-  __device__ CountGradientBody(const LatticeCall<T, S>& c, const Middle<S>& m)
+  __device__ CountGradientBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
       : call(c), rcov(c.in.tables.rcov[m.species]), dcn(m.site.dcn) {}
   __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool with_virial>
-  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n, const Site<S>& arm) {
+  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n,
+                      const Site<S>& offset) {
     const S f = select(inside, counting(r2, rc).slope_over_r * (dcn + n.site.dcn), S(T(0)));
-    add_gradient<with_virial>(f, x, y, z, arm, this->now, this->now + 3);
+    add_gradient<with_virial>(f, x, y, z, offset, this->now, this->now + 3);
   }
-  __device__ void lever(const Site<S>& arm) {
-    add_virial(this->now[0], this->now[1], this->now[2], arm, this->now + 3);
+  __device__ void end_tile(const Site<S>& offset) {
+    add_virial(this->now[0], this->now[1], this->now[2], offset, this->now + 3);
   }
 };
 
 // Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared
 // memory.
-template <class A, int n, class S> __device__ A* gather(const Middle<S>& m, const A (&totals)[n]) {
-  A* shared = shared_memory<A>() + reach_bytes / sizeof(A);
+template <class A, int n, class S>
+__device__ A* gather(const BlockCentre<S>& m, const A (&totals)[n]) {
+  A* shared = shared_memory<A>() + search_bytes / sizeof(A);
   for (int k = 0; k < n; ++k) {
     A sum = totals[k];
     for (int step = warp_lanes / 2; step >= m.width; step /= 2) sum += shuffle_xor(sum, step);

@@ -1,4 +1,11 @@
 // Everything the kernels of one evaluation share: inputs, scratch, results.
+//
+//   name        meaning
+//   b, system   a system of the batch
+//   i, atom     an atom in the caller's order
+//   p, place    an atom in the sorted order: by system, species, then along the curve
+//   id          a cluster; its atoms have places [first, first + count)
+//   group       a species of a system: the upper bits of a key
 #pragma once
 #include "engine/cuda/device.h"
 #include "engine/cuda/lattice/lattice_cuda.h"
@@ -6,51 +13,79 @@
 
 namespace d3 {
 
-constexpr int cluster_atoms = 32, block_atoms = 8;
-constexpr int species_bits = 7,
-              curve_bits = 11;  // of a key: system, species, then three coordinates woven together
+// Atoms of a cluster: one for each lane of a warp.
+constexpr int cluster_atoms = 32;
+// Central atoms of a block: 8, beside which a warp takes 4 neighbours at once.
+constexpr int block_atoms = 8;
+// Clusters of a super box, which is tested before they are: one for each lane of a warp.
+constexpr int super_clusters = 32;
+// Bits of a key, from the top: system, species, then three coordinates woven together. 63 bits less
+// 7 and 33 leave 23 for the system.
+constexpr int species_bits = 7;
+constexpr int curve_bits = 11;
 constexpr int group_shift = 3 * curve_bits, system_shift = group_shift + species_bits;
 
+// The state of a whole call, zeroed before its first kernel.
 struct LatticeState {
   unsigned bad;  // an index out of range
 };
 
+// The geometry of a system; see Frame in lattice/clusters.h.
 struct SystemFrame {
-  double cell[3][3], inverse[3][3], height[3], origin[3];  // origin: the first atom, wrapped
+  double cell[3][3];     // rows; unit vectors along axes that are not periodic
+  double inverse[3][3];  // fractional = x @ inverse
+  double height[3];      // distance of the faces across each vector
+  double origin[3];      // the first atom, wrapped; boxes are relative to it
   int periodic[3];
-  unsigned bad;         // NaN, a singular cell: its atoms are left out
-  unsigned coincident;  // two atoms on one spot: found while others still count, so that no kernel
-                        // goes by it
+  unsigned bad;  // NaN, a singular cell: its atoms are left out
+  // Two atoms on one spot: found while other blocks still count, so that no sweep may skip the
+  // system for it.
+  unsigned coincident;
   __device__ bool spoilt() const { return bad || coincident; }
 };
 
 // Bounding box relative to the system's origin, in single precision for the search.
 struct alignas(16) ClusterBox {
-  float centre[3], half[3];
-  int first, count;
+  float centre[3];
+  float half[3];
+  int first;  // its atoms have places [first, first + count)
+  int count;
 };
 
+// The rest of a cluster, which the search does not touch.
 struct ClusterInfo {
-  double centre[3];
-  int system, species, next;  // next: the first cluster of another species or system
+  double centre[3];  // of its box
+  int system;
+  int species;
+  int next;  // the first cluster of another species or system
 };
 
-struct alignas(16) SuperBox {  // of 32 clusters
-  float low[3], high[3];
+// Bounding box of super_clusters clusters, whatever their systems.
+struct alignas(16) SuperBox {
+  float low[3];
+  float high[3];
 };
 
+// An atom's position relative to the centre of its cluster, and dE/dCN of the total energy.
 template <class X> struct alignas(16) Site {
-  X x, y, z, dcn;
-};  // relative to the centre of its cluster; dE/dCN
+  X x;
+  X y;
+  X z;
+  X dcn;
+};
+
+// An atom's weights, padded for wide loads.
 template <class X> struct alignas(16) SiteWeights {
   X v[8];
 };
-// What a pair needs of an atom, in one place: one address for all its loads.
+
+// Everything that a pair reads of its neighbour, in one place: one address for all its loads.
 template <class X> struct Neighbour {
   Site<X> site;
   SiteWeights<X> w;
 };
 
+// S as Wide<S>; the opposite of narrow.
 __device__ inline double widen(double x) { return x; }
 template <class T> __device__ inline Dual<double> widen(Dual<T> x) {
   return {double(x.v), double(x.d)};
@@ -65,6 +100,7 @@ enum Part {
   n_parts = part_damping + 4
 };
 
+// One call, passed to every kernel by value.
 template <class T, class S> struct LatticeCall {
   using X = S;
   using A = Wide<S>;
@@ -73,19 +109,26 @@ template <class T, class S> struct LatticeCall {
   LatticeTangents<T> tangents;
   Evaluation<T> out;
   SortedAtoms atoms;
-  int64_t n_atoms, max_clusters;
+  int64_t n_atoms;
+  int64_t max_clusters;  // bound on their number, which the host does not know
+
   LatticeState* state;
-  SystemFrame* frames;
-  ClusterBox* boxes;
-  ClusterInfo* infos;
-  SuperBox* supers;
+  SystemFrame* frames;  // (n_systems)
+  ClusterBox* boxes;    // (max_clusters)
+  ClusterInfo* infos;   // (max_clusters)
+  SuperBox* supers;     // (max_clusters / super_clusters)
+
   // by place in the sorted order
-  Neighbour<S>* neighbours;  // finite, with a cluster of room behind the last
-  SiteWeights<S>* dw;
-  A *cn, *energy, *c6, *gradient;
-  A* parts;  // n_parts of each block
-  A *tail_weights,
-      *tail_rows;  // a number for each reference of each cluster; none without the tail
+  Neighbour<S>* neighbours;  // (n_atoms + cluster_atoms), finite also behind the last
+  SiteWeights<S>* dw;        // (n_atoms), derivatives of the weights by CN
+  A* cn;                     // (n_atoms)
+  A* energy;                 // (n_atoms)
+  A* c6;                     // (n_atoms)
+  A* gradient;               // (n_atoms, 3)
+
+  A* parts;         // (blocks, n_parts), see Part
+  A* tail_weights;  // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
+  A* tail_rows;     // (max_clusters, n_refs) with a tail: factors of the weights in the energy
 
   __device__ A input(const T* values, const T* tangents_, int64_t k) const {
     if constexpr (dual)
@@ -119,7 +162,9 @@ template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_at
 
 constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
 
-template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
+// Cuts the scratch memory into the arrays of a call. Returns the bytes used; with a null start it
+// only counts them.
+template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   using A = Wide<S>;
   const int64_t n = c.n_atoms, m = c.max_clusters = cluster_bound(c.in, n);
   Arena arena(start);
@@ -127,7 +172,7 @@ template <class T, class S> size_t place(LatticeCall<T, S>& c, void* start) {
   c.frames = arena.take<SystemFrame>(c.in.systems.n_systems);
   c.boxes = arena.take<ClusterBox>(m);
   c.infos = arena.take<ClusterInfo>(m);
-  c.supers = arena.take<SuperBox>(blocks_for(m, 32));
+  c.supers = arena.take<SuperBox>(blocks_for(m, super_clusters));
   c.neighbours = arena.take<Neighbour<S>>(n + cluster_atoms);
   c.dw = arena.take<SiteWeights<S>>(n);
   c.cn = arena.take<A>(n);
@@ -182,6 +227,7 @@ __device__ inline int64_t system_of(const int64_t* offsets, int64_t n_systems, i
   return low;
 }
 
+// Threads of a block in kernels that take one thread, or one warp, for each item.
 constexpr int lattice_threads = 128;
 
 }  // namespace d3

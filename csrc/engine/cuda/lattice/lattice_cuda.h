@@ -15,20 +15,26 @@
 
 namespace d3 {
 
-constexpr int64_t lattice_species = 128, lattice_systems = int64_t(1)
-                                                           << 23;  // what a key has room for
+// Species and systems that a key has room for; see species_bits in lattice_call.cuh.
+constexpr int64_t lattice_species = 128;
+constexpr int64_t lattice_systems = int64_t(1) << 23;
 
-// What the caller made of the keys.
+// The atoms in the order of their keys; the index into these arrays is an atom's place.
 struct SortedAtoms {
-  const int64_t* keys;
-  const int64_t* order;  // atom at each place
-  const int* clusters;   // running sum of `starts`
+  const int64_t* keys;   // (n_atoms), rising
+  const int64_t* order;  // (n_atoms), atom at each place
+  const int* clusters;   // (n_atoms), running sum of `starts`: 1 + the cluster at each place
 };
 
+// Gradients by the inputs.
 template <class T> struct ScaledGradients {
-  T *positions, *cell, *damping;  // (n_atoms, 3), (n_systems, 3, 3), (n_systems, 4)
+  T* positions;  // (n_atoms, 3)
+  T* cell;       // (n_systems, 3, 3)
+  T* damping;    // (n_systems, 4)
 };
 
+// The engine; results as in engine/lattice/lattice.h. `scratch` says how many bytes of memory a
+// call takes, which the caller keeps from `keys` to `evaluate`.
 template <class T> struct CudaLattice {
   static size_t scratch(const LatticeInput<T>& in, int64_t n_atoms, bool dual);
   static void keys(const LatticeInput<T>& in, int64_t n_atoms, void* scratch, cudaStream_t stream,
@@ -37,7 +43,8 @@ template <class T> struct CudaLattice {
   static void evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                        int64_t n_atoms, SortedAtoms sorted, void* scratch, cudaStream_t stream,
                        const Evaluation<T>& out);
-  // Gradients of every system, of its atoms, cell and damping, times a number of the system.
+  // Multiplies the gradients of every system, by its positions, cell and damping, with a number of
+  // the system.
   static void scale(const int64_t* offsets, int64_t n_systems, int64_t n_atoms, const T* by,
                     const ScaledGradients<const T>& from, cudaStream_t stream,
                     const ScaledGradients<T>& to);

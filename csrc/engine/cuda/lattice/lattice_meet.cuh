@@ -1,30 +1,57 @@
 // How a block of eight atoms meets all clusters and images within a cutoff.
+//
+//   name            meaning
+//   m               the central atoms of the block, and this lane's atom among them
+//   search          the box of these atoms, and the images that may be in reach
+//   image           a lattice translation
+//   offset          from the centre of the central cluster to the centre of another one's image
+//   from            the central atom as seen from the other cluster's image: m.site - offset
+//   cutoff2, same2  squared distances between which an atom is a neighbour, as in Shell
+//   body            what is summed up: see lattice_bodies.cuh
 #pragma once
 #include "engine/cuda/lattice/lattice_call.cuh"
 
 namespace d3 {
 
-// The atoms in the middle. A warp has `width` of them side by side, and its other lanes take more
-// neighbours at once.
-template <class S> struct Middle {
-  int cluster, system, species;
-  int64_t first, place;  // of the block's atoms and of this lane's, in the sorted order
-  int count, width, rows, column,
-      row;  // atoms; lanes for them, how often a warp has these; this lane's atom and neighbour
-  Site<S> site;
+// Growth of a block's box, so that rounding to single precision leaves no atom outside.
+constexpr float block_box_growth = 1.00001f;
+// Rounding of fractional coordinates, with much room: an image more costs one test of a box.
+constexpr double image_slack = 1e-6;
+// Rounding of the search in single precision, in the largest coordinate; the CPU's box_slack.
+constexpr float search_slack = 1e-6f;
+// Registers of neighbours between two emptyings of sums, where clusters are too small to count.
+constexpr int steps_of_sums = 32;
+
+// The central atoms of a block, as one lane sees them. A warp is a table: a column for each atom,
+// and a row for each of the neighbours that it takes at once.
+template <class S> struct BlockCentre {
+  int cluster;
+  int system;
+  int species;
+  int64_t first;  // place of the block's first atom
+  int64_t place;  // place of this lane's atom
+  int count;      // atoms, at most block_atoms
+  int width;      // columns: count rounded up to 1, 2, 4 or 8
+  int rows;       // rows: the lanes of a warp divided by width
+  int column;     // of this lane
+  int row;        // of this lane
+  Site<S> site;   // this lane's atom
+  // Whether the column has an atom; other columns work along with the first one's.
   __device__ bool active() const { return column < count; }
 };
 
 // Where a block searches: in shared memory, since registers are short.
-struct Reach {
-  double centre[3];              // of the cluster, which positions are relative to
-  float box_centre[3], half[3];  // of the block; the centre is relative to the system's origin
-  int low[3], high[3];           // images that may come within the cutoff
+struct BlockSearch {
+  double centre[3];     // of the central cluster, which positions are relative to
+  float box_centre[3];  // of the box of the block's atoms, relative to the system's origin
+  float half[3];        // half sides of that box
+  int low[3];           // images [low, high] may come within the cutoff
+  int high[3];
 };
-constexpr size_t reach_bytes = 128;  // at the start of shared memory
-static_assert(sizeof(Reach) <= reach_bytes);
+constexpr size_t search_bytes = 128;  // at the start of shared memory
+static_assert(sizeof(BlockSearch) <= search_bytes);
 
-__device__ inline Reach& reach_of_block() { return *shared_memory<Reach>(); }
+__device__ inline BlockSearch& search_of_block() { return *shared_memory<BlockSearch>(); }
 
 // Smallest and largest of a value of the block's atoms, over the lanes of a warp.
 __device__ inline void block_span(float& low, float& high) {
@@ -36,34 +63,35 @@ __device__ inline void block_span(float& low, float& high) {
   }
 }
 
+// Fills the search of a block from the box of its atoms; each warp computes it, one thread writes.
 template <class T, class S>
-__device__ void set_reach(const ClusterBox& box, const ClusterInfo& info, const SystemFrame& f,
-                          T cutoff, const Site<S>& site) {
+__device__ void set_search(const ClusterBox& box, const ClusterInfo& info, const SystemFrame& f,
+                           T cutoff, const Site<S>& site) {
   const S xyz[3] = {site.x, site.y, site.z};
-  Reach reach;
+  BlockSearch search;
   double extent[3] = {0, 0, 0}, middle[3] = {0, 0, 0};
   for (int d = 0; d < 3; ++d) {
     float low = float(value(xyz[d])), high = low;
     block_span(low, high);
-    reach.centre[d] = info.centre[d];
-    reach.half[d] = 0.5f * (high - low) * 1.00001f;
-    reach.box_centre[d] = box.centre[d] + 0.5f * (low + high);
+    search.centre[d] = info.centre[d];
+    search.half[d] = 0.5f * (high - low) * block_box_growth;
+    search.box_centre[d] = box.centre[d] + 0.5f * (low + high);
     for (int k = 0; k < 3; ++k) {
       middle[k] += (info.centre[d] + 0.5 * (low + high)) * f.inverse[d][k];
-      extent[k] += fabs(f.inverse[d][k]) * reach.half[d];
+      extent[k] += fabs(f.inverse[d][k]) * search.half[d];
     }
   }
   for (int k = 0; k < 3; ++k) {
-    const double far = extent[k] + double(cutoff) / f.height[k] + 1e-6;
-    reach.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0;
-    reach.high[k] = f.periodic[k] ? int(floor(middle[k] + far)) : 0;
+    const double far = extent[k] + double(cutoff) / f.height[k] + image_slack;
+    search.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0;
+    search.high[k] = f.periodic[k] ? int(floor(middle[k] + far)) : 0;
   }
-  if (threadIdx.x == 0) reach_of_block() = reach;
+  if (threadIdx.x == 0) search_of_block() = search;
 }
 
-// False if there is nothing to do for this block.
+// Finds the atoms of this block and prepares its search. False if there is nothing to do for it.
 template <class T, class S>
-__device__ bool make_middle(const LatticeCall<T, S>& c, T cutoff, Middle<S>& m) {
+__device__ bool make_centre(const LatticeCall<T, S>& c, T cutoff, BlockCentre<S>& m) {
   m.cluster = int(blockIdx.x / blocks_of_cluster);
   if (c.state->bad || m.cluster >= c.atoms.clusters[c.n_atoms - 1]) return false;
   const ClusterBox box = c.boxes[m.cluster];
@@ -81,23 +109,25 @@ __device__ bool make_middle(const LatticeCall<T, S>& c, T cutoff, Middle<S>& m) 
   m.first = box.first + part;
   m.place = m.first + (m.active() ? m.column : 0);
   m.site = c.neighbours[m.place].site;
-  set_reach(box, info, f, cutoff, m.site);
+  set_search(box, info, f, cutoff, m.site);
   __syncthreads();
   return true;
 }
 
+// A lattice translation.
 struct Image {
-  int shift[3];
-  double vector[3];
+  int shift[3];      // in cell vectors
+  double vector[3];  // shift @ cell
 };
 
-__device__ inline int count_images(const Reach& r) {
+// Images that a block has to look at, and one of them by its number.
+__device__ inline int count_images(const BlockSearch& r) {
   int n = 1;
   for (int k = 0; k < 3; ++k) n *= r.high[k] - r.low[k] + 1;
   return n;
 }
 
-__device__ inline Image image_at(const Reach& r, const SystemFrame& f, int number) {
+__device__ inline Image image_at(const BlockSearch& r, const SystemFrame& f, int number) {
   Image image;
   for (int k = 2; k >= 0; --k) {
     const int n = r.high[k] - r.low[k] + 1;
@@ -111,13 +141,13 @@ __device__ inline Image image_at(const Reach& r, const SystemFrame& f, int numbe
   return image;
 }
 
-// Vector from the middle's cluster to another one's image, taken in double precision.
+// Vector from the central cluster to another one's image, taken in double precision.
 template <class T, class S>
-__device__ inline Site<S> offset(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster,
-                                 const Image& image) {
+__device__ inline Site<S> tile_offset(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
+                                      int cluster, const Image& image) {
   S out[3];
   for (int d = 0; d < 3; ++d) {
-    const double x = c.infos[cluster].centre[d] - reach_of_block().centre[d] + image.vector[d];
+    const double x = c.infos[cluster].centre[d] - search_of_block().centre[d] + image.vector[d];
     if constexpr (LatticeCall<T, S>::dual) {
       double t = 0;
       for (int k = 0; k < 3; ++k) t += image.shift[k] * c.cell(m.system, k, d).d;
@@ -129,15 +159,15 @@ __device__ inline Site<S> offset(const LatticeCall<T, S>& c, const Middle<S>& m,
   return {out[0], out[1], out[2], S(T(0))};
 }
 
-// Whether a box comes within the cutoff of the middle's, in single precision with room for its
+// Whether a box comes within the cutoff of the block's box, in single precision with room for its
 // rounding.
 __device__ inline bool in_reach(const float (&shift)[3], const float* centre, const float* half,
                                 float cutoff) {
-  const Reach& m = reach_of_block();
+  const BlockSearch& m = search_of_block();
   float gap2 = 0;
   for (int d = 0; d < 3; ++d) {
     const float slack =
-        1e-6f * (fabsf(m.box_centre[d]) + fabsf(shift[d]) + fabsf(centre[d]) + cutoff);
+        search_slack * (fabsf(m.box_centre[d]) + fabsf(shift[d]) + fabsf(centre[d]) + cutoff);
     const float gap = fabsf(centre[d] + shift[d] - m.box_centre[d]) - m.half[d] - half[d] - slack;
     if (gap > 0) gap2 += gap * gap;
   }
@@ -147,16 +177,17 @@ __device__ inline bool in_reach(const float (&shift)[3], const float* centre, co
 // One register of neighbours: lanes that have none within the cutoff are masked, and nothing is
 // computed if none has.
 template <bool with_virial, class T, class S, class Body>
-__device__ inline void meet(const Site<S>& from, const Site<S>& arm, const Neighbour<S>& n,
+__device__ inline void meet(const Site<S>& from, const Site<S>& offset, const Neighbour<S>& n,
                             bool valid, T cutoff2, T same2, Body& body) {
   const Site<S> site = n.site;
   const S x = site.x - from.x, y = site.y - from.y, z = site.z - from.z, r2 = x * x + y * y + z * z;
   const bool apart = value(r2) > same2, inside = valid && apart && value(r2) <= cutoff2;
   if (Body::counts_same) body.same += valid && !apart;
   if (!__any_sync(all_lanes, inside)) return;
-  body.template add<with_virial>(inside, x, y, z, select(inside, r2, S(T(1))), n, arm);
+  body.template add<with_virial>(inside, x, y, z, select(inside, r2, S(T(1))), n, offset);
 }
 
+// a - b, with the dcn of a.
 template <class S> __device__ inline Site<S> difference(const Site<S>& a, const Site<S>& b) {
   return {a.x - b.x, a.y - b.y, a.z - b.z, a.dcn};
 }
@@ -164,47 +195,47 @@ template <class S> __device__ inline Site<S> difference(const Site<S>& a, const 
 // A cluster at one image. Lanes without a neighbour read what lies behind the cluster, and are
 // masked.
 template <class T, class S, class Body>
-__device__ inline void meet_tile(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster,
+__device__ inline void meet_tile(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int cluster,
                                  const Image& image, T cutoff2, T same2, Body& body) {
   const unsigned rows = m.rows;
   const int count = c.boxes[cluster].count, mine = m.active() ? count - m.row : 0;
-  const Site<S> arm = offset(c, m, cluster, image), from = difference(m.site, arm);
+  const Site<S> offset = tile_offset(c, m, cluster, image), from = difference(m.site, offset);
   const Neighbour<S>* n = c.neighbours + c.boxes[cluster].first + m.row;
   for (int t = 0; t < count; t += int(rows), n += rows)
-    meet<false>(from, arm, *n, t < mine, cutoff2, same2, body);
-  body.lever(difference(m.site, from));  // the arm again: registers are short
-  body.flush();
+    meet<false>(from, offset, *n, t < mine, cutoff2, same2, body);
+  body.end_tile(difference(m.site, from));  // the offset again: registers are short
+  body.empty();
 }
 
 // A small cluster at all images: lanes take different ones.
 template <class T, class S, class Body>
-__device__ inline void meet_images(const LatticeCall<T, S>& c, const Middle<S>& m, int cluster,
+__device__ inline void meet_images(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int cluster,
                                    T cutoff2, T same2, Body& body) {
   const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = m.rows;
-  const int64_t n = int64_t(count_images(reach_of_block())) * count;
+  const int64_t n = int64_t(count_images(search_of_block())) * count;
   int steps = 0;
   for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
-    const Site<S> arm =
-        offset(c, m, cluster, image_at(reach_of_block(), c.frames[m.system], int(q / count)));
-    meet<true>(difference(m.site, arm), arm, c.neighbours[first + q % count], valid && m.active(),
-               cutoff2, same2, body);
-    if (++steps % 32 == 0) body.flush();
+    const Site<S> offset =
+        tile_offset(c, m, cluster, image_at(search_of_block(), c.frames[m.system], int(q / count)));
+    meet<true>(difference(m.site, offset), offset, c.neighbours[first + q % count],
+               valid && m.active(), cutoff2, same2, body);
+    if (++steps % steps_of_sums == 0) body.empty();
   }
-  body.flush();
+  body.empty();
 }
 
-// Clusters [begin, end) at one image: boxes of 32 clusters first, then those of the clusters, then
-// atoms; the warps of a block take turns, each its own after `turn` others.
+// Clusters [begin, end) at one image: super boxes first, then boxes of clusters, then atoms.
+// The warps of a block take turns: each skips `turn` tiles, which are for the others.
 template <class T, class S, class Body>
-__device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>& m, int begin,
+__device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
                                      int end, const Image& image, T cutoff, T same2, int& turn,
                                      Body& body) {
   const float shift[3] = {float(image.vector[0]), float(image.vector[1]), float(image.vector[2])};
-  for (int first = begin / 32; first * 32 < end; first += warp_lanes) {
+  for (int first = begin / super_clusters; first * super_clusters < end; first += warp_lanes) {
     const int super = first + lane_index();
-    bool hit = super * 32 < end;
+    bool hit = super * super_clusters < end;
     if (hit) {
       const SuperBox box = c.supers[super];
       float centre[3], half[3];
@@ -215,7 +246,7 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
       hit = in_reach(shift, centre, half, float(cutoff));
     }
     for (unsigned supers = __ballot_sync(all_lanes, hit); supers; supers &= supers - 1) {
-      const int base = 32 * (first + __ffs(int(supers)) - 1), id = base + lane_index();
+      const int base = super_clusters * (first + __ffs(int(supers)) - 1), id = base + lane_index();
       bool near = id >= begin && id < end;
       if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
       for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1) {
@@ -227,11 +258,14 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const Middle<S>
   }
 }
 
-// All neighbours, one species after the other.
+// Meets all neighbours, one species after the other. A species whose only cluster is small, in a
+// cell with images, would leave most rows of a warp idle at one image: it is met at several at
+// once.
 template <class T, class S, class Body>
-__device__ void meet_all(const LatticeCall<T, S>& c, const Middle<S>& m, T cutoff, Body& body) {
-  const T same = T(1e-6) * cutoff, same2 = same * same;
-  const int images = count_images(reach_of_block()), end = c.first_cluster(m.system + 1);
+__device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
+                         Body& body) {
+  const T same = T(same_spot_distance) * cutoff, same2 = same * same;
+  const int images = count_images(search_of_block()), end = c.first_cluster(m.system + 1);
   int turn = warp_index();
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
     body.species(c.infos[begin].species);
@@ -240,7 +274,8 @@ __device__ void meet_all(const LatticeCall<T, S>& c, const Middle<S>& m, T cutof
     else
       for (int k = 0; k < images; ++k)
         meet_clusters(c, m, begin, c.infos[begin].next,
-                      image_at(reach_of_block(), c.frames[m.system], k), cutoff, same2, turn, body);
+                      image_at(search_of_block(), c.frames[m.system], k), cutoff, same2, turn,
+                      body);
   }
 }
 

@@ -1,9 +1,10 @@
-// Backward of the lattice engine: gradients of the energies times those of what was made of the
-// energies.
+// Backward of the lattice engine: the gradients of each system's energy, times the gradient of the
+// loss by that energy.
 #include "engine/cuda/lattice/lattice_call.cuh"
 
 namespace d3 {
 
+// A thread for each number: 3 of each atom, then 9 of each cell, then 4 of each damping.
 template <class T>
 __global__ void scale_gradients(const int64_t* offsets, int64_t n_systems, int64_t n_atoms,
                                 const T* by, ScaledGradients<const T> from, ScaledGradients<T> to) {

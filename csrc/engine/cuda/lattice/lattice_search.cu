@@ -4,6 +4,12 @@
 
 namespace d3 {
 
+// Cells of the curve within a cutoff: fine enough that atoms of a cluster lie together, while
+// 2^curve_bits cells an axis reach 64 cutoffs.
+constexpr int curve_cells_of_cutoff = 32;
+// Boxes grow by this factor, so that rounding to single precision leaves no atom outside.
+constexpr float box_growth = 1.000001f;
+
 // ---- frames ----
 
 __device__ inline double inner(const double* a, const double* b) {
@@ -45,7 +51,8 @@ __device__ inline void complete(double (&cell)[3][3], const int (&periodic)[3]) 
       }
 }
 
-// False if the periodic vectors do not span a volume.
+// Completes the cell, fills inverse and heights. False if the periodic vectors do not span a
+// volume.
 __device__ inline bool invert(SystemFrame& f) {
   double product = 1, normal[3][3];
   for (int k = 0; k < 3; ++k)
@@ -57,9 +64,11 @@ __device__ inline bool invert(SystemFrame& f) {
     f.height[k] = volume / sqrt(inner(normal[k], normal[k]));
     for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
   }
-  return product > 0 && volume > 1e-10 * product && volume < std::numeric_limits<double>::max();
+  return product > 0 && volume > least_relative_volume * product &&
+         volume < std::numeric_limits<double>::max();
 }
 
+// The frame of each system, by one thread; also checks that the offsets rise from 0 to n_atoms.
 template <class T>
 __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
                             SystemFrame* frames) {
@@ -91,7 +100,7 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
 
 // Place on a Hilbert curve of `curve_bits` bits an axis; J. Skilling, AIP Conf. Proc. 707, 381
 // (2004), doi:10.1063/1.1751381.
-__device__ inline int64_t curve_place(unsigned (&x)[3]) {
+__device__ inline int64_t curve_index(unsigned (&x)[3]) {
   for (unsigned q = 1u << (curve_bits - 1); q > 1; q /= 2) {
     const unsigned p = q - 1;
     for (int k = 0; k < 3; ++k) {
@@ -115,6 +124,8 @@ __device__ inline int64_t curve_place(unsigned (&x)[3]) {
   return place;
 }
 
+// The key of each atom, by one thread. Atoms that cannot be placed mark their system as bad and get
+// some key; an unknown species marks the whole call.
 template <class T>
 __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
                           SystemFrame* frames, int64_t* keys) {
@@ -135,10 +146,11 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
   unsigned cell[3];
   constexpr int cells = 1 << curve_bits;
   for (int d = 0; d < 3; ++d) {
-    const double c = floor((x[d] - f.origin[d]) * (32 / double(in.range.cutoff))) + cells / 2;
+    const double c =
+        floor((x[d] - f.origin[d]) * (curve_cells_of_cutoff / double(in.range.cutoff))) + cells / 2;
     cell[d] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
   }
-  keys[i] = (((system << species_bits) + species) << group_shift) + curve_place(cell);
+  keys[i] = (((system << species_bits) + species) << group_shift) + curve_index(cell);
 }
 
 // 1 where a cluster starts: at every 32nd atom of a species of a system.
@@ -160,7 +172,8 @@ template <class V> __device__ inline void warp_span(V& low, V& high) {
   }
 }
 
-// One cluster, by a warp.
+// Makes the cluster that starts at a place: its box, its atoms relative to the box. By a warp, a
+// lane for each atom; lanes beyond the last atom take part in the sums only.
 template <class T, class S>
 __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
   using A = Wide<S>;
@@ -183,7 +196,7 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
     warp_span(low, high);
     info.centre[d] = 0.5 * (low + high);
     box.centre[d] = float(info.centre[d] - f.origin[d]);
-    box.half[d] = float(0.5 * (high - low)) * 1.000001f;
+    box.half[d] = float(0.5 * (high - low)) * box_growth;
     relative[d] = A(x[d] - info.centre[d]);
     if constexpr (LatticeCall<T, S>::dual) {
       if (!member) continue;
@@ -218,6 +231,7 @@ template <class T, class S> __global__ void make_clusters(LatticeCall<T, S> c) {
   for (; starts; starts &= starts - 1) make_cluster(c, base + __ffs(int(starts)) - 1);
 }
 
+// The boxes of super_clusters clusters each, by a warp.
 template <class T, class S> __global__ void make_supers(LatticeCall<T, S> c) {
   const int64_t super = thread_index() / warp_lanes, id = super * warp_lanes + lane_index();
   const int n_clusters = c.atoms.clusters[c.n_atoms - 1];
@@ -241,7 +255,7 @@ void CudaLattice<T>::keys(const LatticeInput<T>& in, int64_t n_atoms, void* scra
                           cudaStream_t stream, int64_t* keys) {
   LatticeCall<T, T> c{in};
   c.n_atoms = n_atoms;
-  place(c, scratch);
+  lay_out(c, scratch);
   check_cuda(cudaMemsetAsync(c.state, 0, sizeof(LatticeState), stream));
   launch(make_frames<T>, blocks_for(in.systems.n_systems, lattice_threads), lattice_threads, 0,
          stream, in, n_atoms, c.state, c.frames);
@@ -256,6 +270,7 @@ void CudaLattice<T>::starts(const int64_t* sorted, int64_t n_atoms, cudaStream_t
          n_atoms, starts);
 }
 
+// Launches the kernels that turn sorted atoms into clusters.
 template <class T, class S> void find_clusters(const LatticeCall<T, S>& c, cudaStream_t stream) {
   launch(make_clusters<T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0, stream,
          c);

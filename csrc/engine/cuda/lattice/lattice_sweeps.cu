@@ -5,19 +5,27 @@
 
 namespace d3 {
 
-constexpr int most_warps = 8, sweep_threads = most_warps * warp_lanes;  // of a block that sweeps
+// Warps and threads of a block that sweeps, at most.
+constexpr int most_warps = 8;
+constexpr int sweep_threads = most_warps * warp_lanes;
+// Warps of a launch from which blocks need not be wider: about twice as many as an H100 holds at a
+// time (132 multiprocessors of 64 warps).
+constexpr int64_t enough_warps = 16384;
+// Atoms of a system on average above which its sums take a warp for each of the n_parts.
+constexpr int64_t many_atoms = 4096;
 // Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
 template <class S, bool learn = false>
 constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
 
+// The three sweeps: a block for each eight atoms of a cluster. First the coordination numbers.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
-  Middle<S> m;
-  if (!make_middle(c, c.in.range.cn_cutoff, m)) return;
+  BlockCentre<S> m;
+  if (!make_centre(c, c.in.range.cn_cutoff, m)) return;
   CountBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
-  const A totals[2] = {body.total[0], A(double(body.same))};
+  const A totals[2] = {body.before[0], A(double(body.same))};
   const A* sums = gather(m, totals);
   if (threadIdx.x >= unsigned(m.count)) return;
   c.cn[m.place] = sums[threadIdx.x];
@@ -25,7 +33,8 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
     atomicOr(&c.frames[m.system].coincident, 1u);  // it met more than itself
 }
 
-template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
+// Weights of each atom and C6 with its like, by one thread.
+template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
   using A = Wide<S>;
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
@@ -46,16 +55,17 @@ template <int R, class T, class S> __global__ void weigh(LatticeCall<T, S> c) {
   c.dw[p] = narrow_dw;
 }
 
-// E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
+// Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
+// directions of each pair.
 template <int R, bool smooth, EnergyMode mode, class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>)
     energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
-  Middle<S> m;
-  if (!make_middle(c, c.in.range.cutoff, m)) return;
+  BlockCentre<S> m;
+  if (!make_centre(c, c.in.range.cutoff, m)) return;
   EnergyBody<T, S, mode, R, smooth> body(c, m);
   meet_all(c, m, c.in.range.cutoff, body);
-  const A* sums = gather(m, body.total);
+  const A* sums = gather(m, body.before);
   const A half(-0.5);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
   const int t = threadIdx.x;
@@ -76,15 +86,16 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
       parts[part_damping + k] = half * column_sum(sums, of_damping + k);
 }
 
+// Adds the gradient through the coordination numbers, and completes virial and moment, x (x) dE/dx.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
     count_gradient_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
-  Middle<S> m;
-  if (!make_middle(c, c.in.range.cn_cutoff, m)) return;
+  BlockCentre<S> m;
+  if (!make_centre(c, c.in.range.cn_cutoff, m)) return;
   CountGradientBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
-  A* sums = gather(m, body.total);
+  A* sums = gather(m, body.before);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
   const int t = threadIdx.x;
   if (t < m.count)
@@ -93,7 +104,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
       c.gradient[3 * m.place + d] = sums[d * block_atoms + t];
     }
   __syncthreads();
-  for (int k = t; k < 6; k += blockDim.x) {  // what levers left out: see add_gradient
+  for (int k = t; k < 6; k += blockDim.x) {  // the rest of the virial: see add_gradient
     const int row = k < 3 ? 0 : k < 5 ? 1 : 2, column = k < 3 ? k : k < 5 ? k - 2 : 2;
     A sum = A(0.5) * column_sum(sums, 3 + k);
     for (int i = 0; i < m.count; ++i) {
@@ -112,8 +123,8 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
   }
 }
 
-// Results of every atom, in the caller's order.
-template <class T, class S> __global__ void publish_atoms(LatticeCall<T, S> c) {
+// Writes the results of every atom, in the caller's order.
+template <class T, class S> __global__ void write_atoms(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms) return;
   const bool bad = c.state->bad || c.frames[c.atoms.keys[p] >> system_shift].spoilt();
@@ -126,9 +137,9 @@ template <class T, class S> __global__ void publish_atoms(LatticeCall<T, S> c) {
     put(c.out.gradient + 3 * atom + d, c.in.gradients ? c.gradient[3 * p + d] : Wide<S>(0.0));
 }
 
-// Results of a system from the sums of its blocks, by one thread.
+// Writes the results of a system from the sums of its blocks, by one thread.
 template <class T, class S>
-__device__ void publish_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
+__device__ void write_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
   using A = Wide<S>;
   const SystemFrame& f = c.frames[b];
   const bool bad = c.state->bad || f.spoilt();
@@ -150,8 +161,8 @@ __device__ void publish_system(const LatticeCall<T, S>& c, int64_t b, const Wide
     put(c.out.damping + 4 * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
 }
 
-// A block for each system.
-template <class T, class S> __global__ void publish_systems(LatticeCall<T, S> c) {
+// Adds up the parts of a system's blocks and writes its results, by a block.
+template <class T, class S> __global__ void write_systems(LatticeCall<T, S> c) {
   using A = Wide<S>;
   A* shared = shared_memory<A>();
   const int64_t b = blockIdx.x;
@@ -166,7 +177,7 @@ template <class T, class S> __global__ void publish_systems(LatticeCall<T, S> c)
     if (lane_index() == 0) shared[k] = sum;
   }
   __syncthreads();
-  if (threadIdx.x == 0) publish_system(c, b, shared);
+  if (threadIdx.x == 0) write_system(c, b, shared);
 }
 
 namespace {
@@ -175,10 +186,11 @@ namespace {
 // filled.
 inline int warps_of_block(int64_t blocks) {
   int warps = most_warps;
-  while (warps > 1 && blocks * warps > 16384) warps /= 2;
+  while (warps > 1 && blocks * warps > enough_warps) warps /= 2;
   return warps;
 }
 
+// Launches everything between the clusters and the results of the systems.
 template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaStream_t stream) {
   using A = Wide<S>;
   constexpr bool dual = LatticeCall<T, S>::dual;
@@ -186,13 +198,13 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
                 atom_blocks = blocks_for(c.n_atoms, lattice_threads);
   const int warps = warps_of_block(blocks), threads = warps * warp_lanes;
   const auto shared = [&](int columns) {
-    return reach_bytes + sizeof(A) * columns * block_atoms * warps;
+    return search_bytes + sizeof(A) * columns * block_atoms * warps;
   };
   launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
-  launch(weigh<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
+  launch(fill_site_weights<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
   if (dual || c.in.learn)
-    launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads,
-           shared(n_energy_columns), stream, c);
+    launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads, shared(n_columns),
+           stream, c);
   else if constexpr (!dual) {
     const bool smooth = c.in.range.width > 0;
     if (!c.in.gradients)
@@ -207,23 +219,24 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   }
   if (c.in.range.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
-  launch(publish_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
+  launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
 }
 
+// Launches a whole evaluation; tables have 5 or max_refs references, as the caller pads them.
 template <class T, class S>
 void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents, int64_t n_atoms,
                   const SortedAtoms& sorted, void* scratch, cudaStream_t stream,
                   const Evaluation<T>& out) {
   LatticeCall<T, S> c{in, tangents, out, sorted, n_atoms};
-  place(c, scratch);
+  lay_out(c, scratch);
   check_cuda(cudaMemsetAsync(
       c.parts, 0, sizeof(Wide<S>) * n_parts * blocks_of_cluster * c.max_clusters, stream));
   if (n_atoms > 0) find_clusters(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == 5) sweep<5>(c, stream);
   if (n_atoms > 0 && in.tables.n_refs == max_refs) sweep<max_refs>(c, stream);
-  const int threads = n_atoms > 4096 * in.systems.n_systems ? n_parts * warp_lanes : 128;
-  launch(publish_systems<T, S>, in.systems.n_systems, threads, sizeof(Wide<S>) * n_parts, stream,
-         c);
+  const int threads =
+      n_atoms > many_atoms * in.systems.n_systems ? n_parts * warp_lanes : lattice_threads;
+  launch(write_systems<T, S>, in.systems.n_systems, threads, sizeof(Wide<S>) * n_parts, stream, c);
 }
 
 }  // namespace
@@ -233,7 +246,7 @@ size_t CudaLattice<T>::scratch(const LatticeInput<T>& in, int64_t n_atoms, bool 
   LatticeCall<T, T> plain{in};
   LatticeCall<T, Dual<T>> directed{in};
   plain.n_atoms = directed.n_atoms = n_atoms;
-  return dual ? place(directed, nullptr) : place(plain, nullptr);
+  return dual ? lay_out(directed, nullptr) : lay_out(plain, nullptr);
 }
 
 template <class T>

@@ -6,7 +6,7 @@
 
 namespace d3 {
 
-// Sums over the atoms of a cluster, by a warp.
+// Sums of the weights over the atoms of a cluster, by a warp.
 template <int R, class T, class S> __global__ void sum_weights(LatticeCall<T, S> c) {
   using A = Wide<S>;
   const int64_t id = thread_index() / warp_lanes;
@@ -35,6 +35,7 @@ __device__ void sum_clusters(const LatticeCall<T, S>& c, int begin, int end) {
     }
 }
 
+// Sums of a system: energy, and its derivatives by s6 and s8.
 enum TailSum { tail_energy, tail_s6, tail_s8, n_tail_sums };
 
 // An entry of a species' row; adds what it comes to over the species' atoms to the sums.
@@ -105,8 +106,8 @@ __global__ void make_rows(LatticeCall<T, S> c, TailIntegrals integrals) {
   parts[part_damping + 1] += sums[tail_s8];
 }
 
-// What each atom gets.
-template <int R, class T, class S> __global__ void share_tail(LatticeCall<T, S> c) {
+// Adds to each atom its energy and slope from the tail: its weights times the row of its species.
+template <int R, class T, class S> __global__ void add_tail_to_atoms(LatticeCall<T, S> c) {
   using A = Wide<S>;
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
@@ -131,8 +132,8 @@ template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cud
   launch(sum_weights<R, T, S>, blocks_for(c.max_clusters * warp_lanes, lattice_threads),
          lattice_threads, 0, stream, c);
   launch(make_rows<R, T, S>, c.in.systems.n_systems, lattice_threads, shared, stream, c, integrals);
-  launch(share_tail<R, T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0, stream,
-         c);
+  launch(add_tail_to_atoms<R, T, S>, blocks_for(c.n_atoms, lattice_threads), lattice_threads, 0,
+         stream, c);
 }
 
 template void add_tail<5>(const LatticeCall<float, float>&, cudaStream_t);

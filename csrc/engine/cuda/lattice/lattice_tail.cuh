@@ -5,7 +5,7 @@
 
 namespace d3 {
 
-// R references; the tables' rows are R long.
+// Adds the tail to energies, dE/dCN and parts. The tables' rows are R long.
 template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cudaStream_t stream);
 
 }  // namespace d3

@@ -15,9 +15,9 @@ __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* stat
   const int64_t warp = thread_index() / warp_lanes,
                 warps = sorted ? list.n_atoms : thread_count() / warp_lanes;
   if (warp >= warps) return;
-  const Share share = share_of(list, rows, sorted, warp, warps);
+  const Chunk chunk = chunk_of(list, rows, sorted, warp, warps);
   double sum = 0;
-  for (int64_t p = share.begin + lane_index(); p < share.end; p += warp_lanes) {
+  for (int64_t p = chunk.begin + lane_index(); p < chunk.end; p += warp_lanes) {
     const Ends e = ends_of(list, sorted ? warp : list.centre[p], list.neighbour[p], in.n_species);
     const Vector3<X> r = vector_at(vectors, p);
     const X r2 = squared_length(r);
@@ -40,11 +40,13 @@ __global__ void count_rows(CountingInput<T> in, V vectors, const ListState* stat
 
 namespace {
 
+// Scratch memory of a call: state, sums of the atoms, first pair of each atom.
 struct CountScratch {
   ListState* state;
   double* sums;
   int64_t* rows;
-  size_t zeroed, used;
+  size_t zeroed;  // bytes at the start to be zeroed
+  size_t used;    // bytes in all
   CountScratch(void* start, int64_t n_atoms) {
     Arena arena(start);
     state = arena.take<ListState>(1);
@@ -78,22 +80,23 @@ template <class T> size_t CudaCounting<T>::scratch(const CountingInput<T>& in) {
 template <class T>
 void CudaCounting<T>::forward(const CountingInput<T>& in, void* scratch, cudaStream_t stream,
                               T* cn) {
-  count(in, Plain<T>{in.list.vectors}, scratch, stream, cn, static_cast<const T*>(nullptr),
+  count(in, PlainInput<T>{in.list.vectors}, scratch, stream, cn, static_cast<const T*>(nullptr),
         static_cast<T*>(nullptr));
 }
 
 template <class T>
 void CudaCounting<T>::backward(const CountingInput<T>& in, cudaStream_t stream, const T* grad_cn,
                                T* grad_vectors) {
-  launch(count_rows<Plain<T>, T>, blocks_for(in.list.n_pairs, 4 * pair_threads), pair_threads, 0,
-         stream, in, Plain<T>{in.list.vectors}, nullptr, nullptr, nullptr, grad_cn, grad_vectors);
+  launch(count_rows<PlainInput<T>, T>, blocks_for(in.list.n_pairs, 4 * pair_threads), pair_threads,
+         0, stream, in, PlainInput<T>{in.list.vectors}, nullptr, nullptr, nullptr, grad_cn,
+         grad_vectors);
 }
 
 template <class T>
 void CudaCounting<T>::double_backward(const CountingInput<T>& in, void* scratch,
                                       cudaStream_t stream, const T* grad_cn,
                                       const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
-  count(in, Directed<T>{in.list.vectors, tangent_vectors}, scratch, stream, grad_grad_cn, grad_cn,
+  count(in, DualInput<T>{in.list.vectors, tangent_vectors}, scratch, stream, grad_grad_cn, grad_cn,
         grad_vectors);
 }
 

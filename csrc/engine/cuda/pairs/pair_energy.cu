@@ -3,6 +3,9 @@
 
 namespace d3 {
 
+// Warps of a block that walks rows, at most: 256 threads, as in the other kernels.
+constexpr size_t most_row_warps = 8;
+
 // Weights of every atom; and whether the table of C6 is the same from either side of a pair.
 template <int R, class V, class T> __global__ void fill_weights(EnergyCall<V, T> c) {
   using X = typename V::X;
@@ -40,9 +43,11 @@ namespace {
 template <class X> int row_warps(int n_species) {
   const size_t warps =
       shared_bytes / (sizeof(SpeciesRow<X>) * size_t(n_species > 0 ? n_species : 1));
-  return warps < 1 ? 1 : warps > 8 ? 8 : int(warps);
+  return warps < 1 ? 1 : warps > most_row_warps ? int(most_row_warps) : int(warps);
 }
 
+// Blocks of the two walks: of a sorted list, a warp for each atom; of any list, a thread for each
+// pair.
 template <class V, class T> int64_t row_blocks(const EnergyCall<V, T>& c) {
   return blocks_for(c.in.list.n_atoms, row_warps<typename V::X>(c.in.tables.n_species));
 }
@@ -51,12 +56,16 @@ template <class V, class T> int64_t scatter_blocks(const EnergyCall<V, T>& c) {
   return inspect_blocks(c.in.list.n_pairs, c.in.list.n_atoms);
 }
 
+// Bytes of scratch memory: at its start to be zeroed, and in all.
 struct EnergySizes {
-  size_t zeroed, used;
+  size_t zeroed;
+  size_t used;
 };
 
+// Cuts the scratch memory into the arrays of a call; with a null start it only counts.
+
 template <class V, class T>
-EnergySizes place(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
+EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
   using X = typename V::X;
   const int64_t n = c.in.list.n_atoms, rows = row_blocks(c), scattered = scatter_blocks(c);
   Arena arena(start);
@@ -73,12 +82,13 @@ EnergySizes place(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) {
   return {zeroed, arena.used()};
 }
 
+// Launches both walks; the state, which the host does not know, decides which of them works.
 template <int R, bool slopes, class V, class T>
 void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
           EnergyGradients<T> out) {
   using X = typename V::X;
   const Pairs<T>& list = c.in.list;
-  const EnergySizes sizes = place(c, memory, energy != nullptr, slopes);
+  const EnergySizes sizes = lay_out(c, memory, energy != nullptr, slopes);
   const int64_t atom_blocks = blocks_for(list.n_atoms, pair_threads);
   const int warps = row_warps<X>(c.in.tables.n_species), rows_threads = warp_lanes * warps;
   const size_t shared = sizeof(SpeciesRow<X>) * c.in.tables.n_species * warps,
@@ -102,6 +112,7 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
          out.damping);
 }
 
+// Picks the kernels for the number of references, to which the caller pads the tables.
 template <bool slopes, class V, class T>
 void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy,
               EnergyGradients<T> out) {
@@ -114,13 +125,13 @@ void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy,
 }
 
 template <class T>
-EnergyCall<Plain<T>, T> plain_call(const EnergyInput<T>& in, const T* grad_energy) {
+EnergyCall<PlainInput<T>, T> plain_call(const EnergyInput<T>& in, const T* grad_energy) {
   return {in, {in.list.vectors}, {in.cn}, {in.damping}, grad_energy};
 }
 
 template <class T>
-EnergyCall<Directed<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_energy,
-                                     EnergyTangents<T> t) {
+EnergyCall<DualInput<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_energy,
+                                      EnergyTangents<T> t) {
   return {in, {in.list.vectors, t.vectors}, {in.cn, t.cn}, {in.damping, t.damping}, grad_energy};
 }
 
@@ -128,7 +139,7 @@ EnergyCall<Directed<T>, T> dual_call(const EnergyInput<T>& in, const T* grad_ene
 
 template <class T> size_t CudaEnergy<T>::scratch(const EnergyInput<T>& in) {
   auto call = dual_call(in, static_cast<const T*>(nullptr), {});
-  return place(call, nullptr, true, true).used;
+  return lay_out(call, nullptr, true, true).used;
 }
 
 template <class T>

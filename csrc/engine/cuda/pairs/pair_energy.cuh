@@ -1,4 +1,11 @@
 // Energies of a given list on the GPU: what a pair adds, and the two ways to walk a list.
+//
+//   name         shape        meaning
+//   c            one          the call: inputs, scratch, results
+//   p            -            a pair; e: its ends i and j with their species
+//   row          one          C6 row of atom i against the species of j, and their damping
+//   c.rows       (n_atoms)    first pair of each atom, in a sorted list
+//   slopes       compile-time whether gradients are wanted
 #pragma once
 #include "engine/cuda/pairs/pair_list.cuh"
 #include "engine/cuda/pairs/pairs_cuda.h"
@@ -10,9 +17,10 @@ template <class X> struct alignas(16) Weights {
   X v[8];
 };
 
-// What an atom needs of a species of neighbours.
+// Constants of an atom against a species of neighbours.
 template <class X> struct SpeciesRow {
-  X c6[max_refs], dc6[max_refs];
+  X c6[max_refs];   // sum_a w_a C6ref[a][b]
+  X dc6[max_refs];  // its derivative by the atom's CN
   RationalDamping<X> damping;
 };
 
@@ -24,20 +32,24 @@ template <class V, class T> struct EnergyCall {
   const T* grad_energy;
   bool own;  // slopes of E_i by what belongs to its centre alone, for a gradient of 1; no damping
   ListState* state;
-  int* present;  // of each species: whether it occurs
-  int64_t* rows;
-  Weights<X>*w, *dw;
-  double *energy, *grad_cn;  // sums of each atom
-  double* block_damping;     // sums of each block, 4 each
-  T* grad_vectors;
+  int* present;           // (n_species), whether it occurs
+  int64_t* rows;          // (n_atoms)
+  Weights<X>* w;          // (n_atoms)
+  Weights<X>* dw;         // (n_atoms), derivatives by CN
+  double* energy;         // (n_atoms)
+  double* grad_cn;        // (n_atoms)
+  double* block_damping;  // (blocks, 4)
+  T* grad_vectors;        // (n_pairs, 3)
 };
 
 // Sums of a thread over its pairs.
 struct EnergyPart {
-  double energy = 0, grad_cn = 0, damping[4] = {0, 0, 0, 0};
+  double energy = 0;
+  double grad_cn = 0;  // of the centre
+  double damping[4] = {0, 0, 0, 0};
 };
 
-// R references; the table's rows are R long.
+// Contracts the row of atom i against a species. The table's rows are R long.
 template <int R, class V, class T>
 __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i,
                                                         int s_i, int s_j) {
@@ -53,9 +65,9 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
   return row;
 }
 
-// Energy and gradients of one pair. `slope_j` receives what belongs to dE/dCN of the neighbour,
-// unless `symmetric`: then the reverse pair's share in that of the centre is added instead; or
-// unless the centre's own are wanted.
+// Adds energy and gradients of one pair to the sums of a thread. `slope_j` gets the part of dE/dCN
+// of the neighbour, and is 0 in two cases: with `symmetric`, the reverse pair is in the list, and
+// its part of dE/dCN of the centre is added here; with c.own, only slopes by the centre are wanted.
 template <int R, bool slopes, class V, class T>
 __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e,
                                 const SpeciesRow<typename V::X>& row, bool symmetric,
@@ -120,8 +132,8 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
     for (int s = lane_index(); s < n_species; s += warp_lanes)
       if (c.present[s]) rows[s] = species_row<R>(c, i, s_i, s);
     __syncwarp();
-    const Share share = share_of(list, c.rows, true, i, list.n_atoms);
-    for (int64_t p = share.begin + lane_index(); p < share.end; p += warp_lanes) {
+    const Chunk chunk = chunk_of(list, c.rows, true, i, list.n_atoms);
+    for (int64_t p = chunk.begin + lane_index(); p < chunk.end; p += warp_lanes) {
       const int64_t j = list.neighbour[p];
       const Ends e{i, j, s_i, int(list.species[j]), true};
       double slope_j;

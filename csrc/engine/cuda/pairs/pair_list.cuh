@@ -1,4 +1,4 @@
-// What kernels know of a pair list before they walk it: whether it is sorted by centre, whether it
+// The inspection of a pair list before it is walked: whether it is sorted by centre, whether it
 // holds the reverse of every pair, whether all its indices are in range; and the first pair of
 // every atom.
 #pragma once
@@ -8,14 +8,17 @@
 
 namespace d3 {
 
-// Zeroed before the list is inspected.
+// The findings, zeroed before the list is inspected.
 struct ListState {
-  unsigned long long hash;           // 0: every pair has its reverse
-  unsigned unsorted, bad, lopsided;  // lopsided: C6 tables differ between (s, t) and (t, s)
+  unsigned long long hash;  // 0: every pair has its reverse
+  unsigned unsorted;        // centres do not rise
+  unsigned bad;             // an index is out of range
+  unsigned lopsided;        // C6 tables differ between (s, t) and (t, s)
   __device__ bool sorted() const { return !unsorted && !bad; }
   __device__ bool symmetric() const { return sorted() && !hash && !lopsided; }
 };
 
+// The bits of a number, the same for 0 and -0.
 __device__ inline unsigned long long bits(float x) { return __float_as_uint(x + 0.0f); }
 __device__ inline unsigned long long bits(double x) {
   return (unsigned long long)__double_as_longlong(x + 0.0);
@@ -24,6 +27,8 @@ template <class T> __device__ inline unsigned long long bits(Dual<T> x) {
   return bits(x.v) + 0x9e3779b97f4a7c15ull * bits(x.d);
 }
 
+// A hash of a directed pair. The sum over all pairs of the hash less that of the reverse pair is 0
+// where every pair has its reverse, and otherwise 0 once in 2^64 by chance.
 template <class X>
 __device__ inline unsigned long long pair_hash(int64_t i, int64_t j, X x, X y, X z) {
   unsigned long long h = 0xff51afd7ed558ccdull * (unsigned long long)i +
@@ -37,8 +42,10 @@ __device__ inline unsigned long long pair_hash(int64_t i, int64_t j, X x, X y, X
 
 // The ends of a pair; `ok` is false, and the species are 0, where an index is out of range.
 struct Ends {
-  int64_t i, j;
-  int s_i, s_j;
+  int64_t i;  // centre
+  int64_t j;  // neighbour
+  int s_i;    // species
+  int s_j;
   bool ok;
 };
 
@@ -63,19 +70,21 @@ template <class X> __device__ inline X squared_length(const Vector3<X>& r) {
   return value(r2) == T(0) ? r2 + X(T(not_a_number())) : r2;
 }
 
-// Pairs of a warp: those of its atom, or its share of a list that is not sorted.
-struct Share {
-  int64_t begin, end;
+// Pairs [begin, end) of a warp: all pairs of its atom, or its piece of a list that is not sorted.
+struct Chunk {
+  int64_t begin;
+  int64_t end;
 };
 
 template <class T>
-__device__ inline Share share_of(const Pairs<T>& list, const int64_t* rows, bool sorted,
+__device__ inline Chunk chunk_of(const Pairs<T>& list, const int64_t* rows, bool sorted,
                                  int64_t warp, int64_t warps) {
   if (sorted) return {rows[warp], warp + 1 < list.n_atoms ? rows[warp + 1] : list.n_pairs};
   return {list.n_pairs * warp / warps, list.n_pairs * (warp + 1) / warps};
 }
 
-// Also notes which species occur, where `present` is given, and hashes the pairs where `with_hash`.
+// Fills the state and the first pair of every atom. Also notes which species occur, where `present`
+// is given, and hashes the pairs where `with_hash`.
 template <bool with_hash, class V, class T>
 __global__ void inspect(Pairs<T> list, V vectors, int n_species, ListState* state, int* present,
                         int64_t* rows) {
@@ -110,25 +119,29 @@ __global__ void inspect(Pairs<T> list, V vectors, int n_species, ListState* stat
   if (with_hash && hash) atomicAdd(&state->hash, hash);
 }
 
-// Per-atom sums as results.
+// Writes sums of the atoms as results, NaN where the list is bad.
 template <class T>
 __global__ void finish(const double* sums, int64_t n, const ListState* state, T* out) {
   const int64_t i = thread_index();
   if (i < n) out[i] = state->bad ? T(not_a_number()) : T(sums[i]);
 }
 
+// Writes one number into all components of a gradient.
 template <class T> __device__ inline void store_same(T x, T* out) {
   out[0] = x;
   out[1] = x;
   out[2] = x;
 }
 
+// Threads of a block.
 constexpr int pair_threads = 256;
+// Blocks of `inspect`, at most: 8 for each of the 132 multiprocessors of an H100, which fill it.
+constexpr int64_t most_inspect_blocks = 1056;
 
-// Threads of `inspect`: enough to fill a card, few enough to add up their hashes quickly.
+// Blocks of `inspect`: enough to fill a card, few enough to add up their hashes quickly.
 inline int64_t inspect_blocks(int64_t n_pairs, int64_t n_atoms) {
   const int64_t blocks = blocks_for(n_pairs > n_atoms ? n_pairs : n_atoms, pair_threads);
-  return blocks < 1056 ? blocks : 1056;
+  return blocks < most_inspect_blocks ? blocks : most_inspect_blocks;
 }
 
 }  // namespace d3

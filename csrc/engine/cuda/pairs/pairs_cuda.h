@@ -12,9 +12,11 @@
 
 namespace d3 {
 
-constexpr int cuda_species =
-    128;  // species, at most: a row of constants for each is in shared memory
+// Species, at most: a row of constants for each is in shared memory.
+constexpr int cuda_species = 128;
 
+// The kernels of engine/pairs/kernels.h on the GPU; `scratch` says how many bytes of memory a call
+// takes.
 template <class T> struct CudaCounting {
   static size_t scratch(const CountingInput<T>& in);
   static void forward(const CountingInput<T>& in, void* scratch, cudaStream_t stream, T* cn);
