@@ -21,6 +21,7 @@ from ..reference import SYMBOLS
 from .console import one_line
 from .extxyz import TextFrame, read_text_frames, reader_words
 from .said import atoms_problem, comment_problem, text_problem
+from .single import single_problem
 from .sources import Source, check_format
 
 Frames = Iterator[tuple[int, Any]]
@@ -167,6 +168,7 @@ def _ase_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fram
             form = source.form
             problem = text_problem(form, source.text, atoms)
             problem = problem or atoms_problem(form, source.text, atoms)
+            problem = problem or single_problem(form, source.text(), atoms)
             yield Frame(number, atoms, problem or _name_elements(form, atoms, numbers))
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         raise ValueError(reader_words(source.form, error)) from error
