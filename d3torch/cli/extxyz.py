@@ -26,6 +26,12 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?(?![\
 PROPERTIES = re.compile(r"[^:]+:[RISL]:[1-9]\d*(?::[^:]+:[RISL]:[1-9]\d*)*")
 
 
+def fields_of(comment: str) -> dict[str, str]:
+    """Keys of a comment that have a value, and these without their quotes."""
+    found = FIELD.finditer(comment)
+    return {x[1].strip('"'): x[2].strip("\"'{}[]") for x in found if x[2] is not None}
+
+
 def _number(text: str) -> float:
     return float(re.sub("[dD]", "e", text))
 
@@ -91,10 +97,6 @@ class TextFrame:
             columns[name] = (start, int(width))
             start += int(width)
         return columns
-
-    def valued(self) -> list[str]:
-        """Keys of the comment that have a value; words alone have none."""
-        return [key for key, (start, _) in self._fields().items() if start >= 0]
 
     def names(self) -> list[str]:
         """Keys of the comment, and properties of the atoms.
