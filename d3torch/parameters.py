@@ -119,9 +119,9 @@ def _others() -> dict[str, str]:
     }
 
 
-def spelled_parameters() -> dict[str, DampingParameters]:
-    """Parameters by every name, spelled without case and ``- _ / . ( )``: for other languages."""
-    return {key: functional.parameters for key, functional in _index().items()}
+def spelled_functionals() -> dict[str, Functional]:
+    """Functionals by every name, spelled without case and ``- _ / . ( )``: for other languages."""
+    return dict(_index())
 
 
 def find_functional(xc: str) -> Functional:

@@ -24,7 +24,7 @@ from d3torch.parameters import (
     canonical_name,
     damping_parameters,
     functionals,
-    spelled_parameters,
+    spelled_functionals,
     warn_of_three_body,
 )
 
@@ -160,7 +160,7 @@ def test_every_name_may_carry_the_dispersion() -> None:
             for suffix in ("-D3(BJ)", "-d3bj", "-D3"):
                 if (name, suffix) != ("wb97x", "-D3"):
                     assert canonical_name(name + suffix) == functional.name
-    assert spelled_parameters()["pbed3bj"] == damping_parameters("pbe")
+    assert spelled_functionals()["pbed3bj"].parameters == damping_parameters("pbe")
 
 
 def test_methods_defined_with_the_three_body_term_say_that_it_is_left_out() -> None:
