@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -128,6 +128,21 @@ class TextFrame:
         value = NUMBER.sub(lambda old: _format(old[0], next(each)), self.comment[start:end])
         self.comment = self.comment[:start] + value + self.comment[end:]
 
+    def name_types(self, symbols: Sequence[str]) -> None:
+        """Put symbols for the types 1, 2, ... in the first column, as LAMMPS writes them in xyz.
+
+        Raises:
+            ValueError: for a row that does not begin with one of these types.
+        """
+        for i, row in enumerate(self.rows):
+            word = row.split(maxsplit=1)[0] if row.strip() else ""
+            if not word.isdecimal():
+                wrong = "expected --elements for a LAMMPS file with types, got one of format extxyz"
+                raise ValueError(wrong)
+            if not 0 < int(word) <= len(symbols):
+                raise ValueError(f"expected --elements for the type {word}, got {len(symbols)}")
+            self.rows[i] = row.replace(word, symbols[int(word) - 1], 1)
+
     def width(self, key: str) -> int | None:
         """How many columns a property of the atoms has, None without such a property."""
         return self._columns().get(key, (0, None))[1]
@@ -170,9 +185,12 @@ class TextFrame:
 
 
 def open_text(name: str) -> TextIO:
-    """A text file to read, packed by gzip, bzip2 or xz or not; any byte and line end is kept."""
+    """A text file to read, packed by gzip, bzip2 or xz or not.
+
+    Any byte and line end is kept, but for a mark of UTF-8 at the beginning.
+    """
     file = import_extra("ase.io.formats", "cli").open_with_compression(name, "rb")
-    return io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def read_text_frames(name: str) -> Iterator[TextFrame]:

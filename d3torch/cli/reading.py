@@ -102,8 +102,10 @@ def _numbers(source: Source, elements: Sequence[str] | None) -> list[int] | None
 
 def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Frame]:
     """Frames of an extxyz file."""
-    _numbers(source, elements)
+    check_elements(elements or ())
     for number, text in choose(lambda: read_text_frames(str(source.path)), source.index):
+        if elements is not None:
+            text.name_types(elements)
         try:
             atoms = text.atoms()
         except Exception as error:  # a reader of ASE may raise anything on a broken file

@@ -202,8 +202,8 @@ def text_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | Non
         lines, (*FIRST, GAUSSIAN) if form != "xyz" else (*FIRST, *ANYWHERE, CRYSTAL)
     )
     if said is None and form == "xyz":
-        found = (key_of_lattice(fields_of(x)) for x in lines.splitlines() if "=" in x)
-        said = next((x for x in found if x is not None), None)
+        keys = (key_of_lattice(fields_of(x)) for x in lines.splitlines() if "=" in x)
+        said = next((key for key in keys if key is not None), None)
     if said is not None:
         return f"expected ASE to read the lattice of {said!r}, got none from its reader of {form}"
     return None

@@ -350,6 +350,35 @@ def test_elements_where_the_file_has_no_types(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == f"d3torch: a.xyz: {words}\n"
 
 
+def test_types_in_an_xyz_dump_of_lammps_become_elements(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = "2\n Atoms. Timestep: 0\n2 0 0 0\n1 2.8 0 0\n"
+    (tmp_path / "types.xyz").write_text(text * 2)
+    (tmp_path / "symbols.xyz").write_text(SALT.format(""))
+    found = energy(capsys, "types.xyz", "--elements", "Cl", "Na")
+    assert found["energy"] == energy(capsys, "symbols.xyz")["energy"] != 0.0
+    (frame, _) = read_frames("types.xyz", elements=["Cl", "Na"])
+    assert str(frame.atoms.symbols) == "NaCl"
+    assert main(["energy", "types.xyz", "--elements", "Cl"]) == 1
+    words = "expected --elements for the type 2, got 1"
+    assert capsys.readouterr().err == f"d3torch: types.xyz: {words}\n"
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.pdb", "POSCAR", "a.xyz.gz"])
+def test_a_mark_of_utf8_is_no_part_of_the_text(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    for path in (name, f"plain-{name}"):
+        ase.io.write(path, atoms)
+    expected = energy(capsys, f"plain-{name}")["energy"]
+    pack = gzip if name.endswith(".gz") else io
+    with pack.open(name, "rb") as file:
+        text = file.read()
+    with pack.open(name, "wb") as file:
+        file.write(b"\xef\xbb\xbf" + text)
+    assert energy(capsys, name)["energy"] == expected
+
+
 def test_each_model_of_a_dummy_cell_is_a_molecule(tmp_path):
     text = CRYST1.format(1) + ("MODEL\n" + SALT_PDB + "ENDMDL\n") * 2
     frames = problems(tmp_path, "a.pdb", text)
