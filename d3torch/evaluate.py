@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import eager
-from .checks import require_positive
+from .checks import FARTHEST_REACH, require_positive
 from .left_out import Term, cutoff_for
 from .model import D3BJ
 from .ops import Range, Systems, Tables
@@ -18,7 +18,7 @@ from .ops import evaluate as evaluate_systems
 from .products import outer_sum
 from .results import forces_of_pairs
 from .structure import Structure, about_origin, check_numbers, check_structure
-from .units import get_units
+from .units import BOHR, get_units
 
 SHORT = 10.0
 """Cutoff in bohr of what C6 are wanted of, not the energy; twice that for coordination numbers."""
@@ -147,7 +147,13 @@ class Evaluator:
         q = self._tables.r4r2[self.species].double().cpu().numpy()
         s6, s8 = self._damping[0, :2].abs().tolist()
         terms = [Term(6, s6, np.sqrt(c6)), Term(8, 3.0 * s8, np.sqrt(c6) * q)]
-        return max(cutoff_for(structure, terms, bohr, tolerance), shortest) + width
+        found = max(cutoff_for(structure, terms, bohr, tolerance), shortest) + width
+        if found > FARTHEST_REACH * bohr:
+            raise ValueError(
+                "expected a tolerance for which a cutoff of 1000 A is enough, "
+                f"got {tolerance:g}, which takes {found / bohr * BOHR:.0f} A"
+            )
+        return found
 
 
 def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from . import eager, ops
 from .checks import require_bool, require_choice
-from .module_settings import reach_in_angstrom, reference_of, scaled_tables, settings_of
+from .module_settings import (
+    fixed_damping,
+    reach_in_angstrom,
+    reference_of,
+    scaled_tables,
+    settings_of,
+)
 from .parameters import (
     DampingParameters,
     resolve_damping,
@@ -65,6 +71,10 @@ class D3BJ(CheckedState):
     ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
     A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
     one of others raises ValueError. Damping is loaded, and the name of the functional with it.
+    TorchScript checks nothing: a scripted module takes tables and damping of any state that is
+    loaded with ``strict=False`` and keeps its own cutoffs; load first, then script.
+    ``.to(dtype)``, ``.half()``, ``.double()`` make the tables and a fixed damping anew, with all
+    digits of the new dtype; a learnable damping is converted, as any parameter.
 
     Source: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759.
     """
@@ -122,6 +132,17 @@ class D3BJ(CheckedState):
         self.record: str | None = json.dumps(settings.record())
         if xc is not None:
             warn_of_three_body(xc)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "D3BJ":
+        """Convert; in a new dtype, tables and a fixed damping are made anew, not rounded twice."""
+        before, damping = self.rcov.dtype, self.damping().detach()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.rcov.dtype != before and not self.rcov.is_meta:
+            tables = scaled_tables(self.elements, self.reference, get_units(self.units))
+            for name, values in {**tables, **fixed_damping(self, damping)}.items():
+                there = getattr(self, name)
+                setattr(self, name, torch.tensor(values, dtype=there.dtype, device=there.device))
+        return self
 
     def _set_damping(
         self, damping: DampingParameters, unit: Units, dtype: torch.dtype, learnable: bool

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import torch
+from torch import nn
 
 from .parameters import DampingParameters, resolve_damping
 from .reference import REFERENCES, reference_tables
@@ -33,22 +34,47 @@ def reach_in_angstrom(module: Any, unit: Units) -> dict[str, Any]:
     return {**lengths, "tail": getattr(module, "tail", False)}
 
 
-def _damping_of(module: Any, unit: Units) -> dict[str, Any]:
-    """The functional of a module if its tensors are those of it, else the parameters."""
-    names = DampingParameters._fields
-    tensors = [getattr(module, name).detach().cpu() for name in names]
+def _told_damping(
+    module: Any, unit: Units, tensor: torch.Tensor
+) -> tuple[dict[str, Any], DampingParameters] | None:
+    """What a module tells of its damping, as a keyword and scaled, if the tensor (4,) is that.
+
+    It is to the digits of float32, or of its own dtype if it has fewer.
+    """
+    names, there = DampingParameters._fields, tensor.cpu()
+    digits = there.dtype if there.dtype.itemsize < 4 else torch.float32
     record, xc = json.loads(getattr(module, "record", None) or "{}"), getattr(module, "xc", None)
-    made = [{"xc": xc}] if xc else []
+    made: list[dict[str, Any]] = [{"xc": xc}] if xc else []
     if record:
         made.append({"damping": DampingParameters(*(record[name] for name in names))})
     for given in made:
         damping = resolve_damping(given.get("xc"), given.get("damping"))
         scaled = damping._replace(a2=damping.a2 * unit.length)
-        nominal = torch.tensor(scaled, dtype=torch.float32)
-        if tensors[0].is_meta or torch.equal(nominal, torch.stack(tensors).float()):
-            return given
-    s6, s8, a1, a2 = (float(tensor) for tensor in tensors)
+        if there.is_meta or torch.equal(torch.tensor(scaled, dtype=digits), there.to(digits)):
+            return given, scaled
+    return None
+
+
+def _damping_of(module: Any, unit: Units) -> dict[str, Any]:
+    """The functional of a module if its tensors are those of it, else the parameters."""
+    tensor = torch.stack([getattr(module, x).detach() for x in DampingParameters._fields])
+    told = _told_damping(module, unit, tensor)
+    if told is not None:
+        return told[0]
+    s6, s8, a1, a2 = tensor.tolist()
     return {"damping": DampingParameters(s6, s8, a1, a2 / unit.length)}
+
+
+def fixed_damping(module: Any, tensor: torch.Tensor) -> dict[str, float]:
+    """Damping of a module in its unit of length, all digits; none that is learnable or unknown.
+
+    Args:
+        module: D3BJ.
+        tensor: its damping, (4,), maybe rounded.
+    """
+    learnable = isinstance(module.s6, nn.Parameter)
+    told = None if learnable else _told_damping(module, get_units(module.units), tensor)
+    return {} if told is None else told[1]._asdict()
 
 
 def reference_of(module: Any, unit: Units) -> str:

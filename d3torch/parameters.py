@@ -16,6 +16,13 @@ from .checks import require_number
 
 _IGNORED = str.maketrans({"-": "", "_": "", "/": "", ".": "", "(": "", ")": "", " ": ""})
 _SPELLED = str.maketrans({"ω": "w", "τ": "tau"})
+_OTHER_DAMPING = {
+    **dict.fromkeys(("d30", "d3zero", "d3z"), "zero damping"),
+    **dict.fromkeys(("d3m", "d3mbj", "d3bjm", "d3m0", "d30m"), "the modified damping"),
+    "d4": "D4",
+}
+"""Suffixes of other dispersion, as keys; what they mean."""
+
 _SUFFIXES = ("", "d3", "d3bj")
 
 
@@ -119,9 +126,9 @@ def _others() -> dict[str, str]:
     }
 
 
-def spelled_parameters() -> dict[str, DampingParameters]:
-    """Parameters by every name, spelled without case and ``- _ / . ( )``: for other languages."""
-    return {key: functional.parameters for key, functional in _index().items()}
+def spelled_functionals() -> dict[str, Functional]:
+    """Functionals by every name, spelled without case and ``- _ / . ( )``: for other languages."""
+    return dict(_index())
 
 
 def find_functional(xc: str) -> Functional:
@@ -145,6 +152,12 @@ def find_functional(xc: str) -> Functional:
             raise ValueError(
                 f"expected a functional with Becke-Johnson parameters, got {xc!r}, "
                 f"for which D3 has {_others()[other]} only"
+            )
+    for suffix, words in _OTHER_DAMPING.items():
+        if key.endswith(suffix) and key.removesuffix(suffix) in {**_index(), **_others()}:
+            raise ValueError(
+                f"expected a functional with Becke-Johnson damping, got {xc!r}: "
+                f"{words} is not included"
             )
     near = [_names()[k].name for k in difflib.get_close_matches(key, _names(), n=3, cutoff=0.5)]
     hint = f" (nearest: {', '.join(dict.fromkeys(near))})" if near else ""

@@ -70,7 +70,8 @@ class Settings:
         xc: functional, such as ``"pbe"``, which is the default if damping is not given either.
         damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
         cutoff: two-body cutoff, A, at most 1000; None takes that of the preset; ``"auto"`` chooses
-            it for each structure by :func:`d3torch.evaluate.auto_cutoff`.
+            it for each structure with three periodic directions or none by
+            :func:`d3torch.evaluate.auto_cutoff`.
         cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
         width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
             and with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -24,6 +24,12 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?(?![\
 
 
 PROPERTIES = re.compile(r"[^:]+:[RISL]:[1-9]\d*(?::[^:]+:[RISL]:[1-9]\d*)*")
+
+
+def fields_of(comment: str) -> dict[str, str]:
+    """Keys of a comment that have a value, and these without their quotes."""
+    found = FIELD.finditer(comment)
+    return {x[1].strip('"'): x[2].strip("\"'{}[]") for x in found if x[2] is not None}
 
 
 def _number(text: str) -> float:
@@ -92,10 +98,6 @@ class TextFrame:
             start += int(width)
         return columns
 
-    def valued(self) -> list[str]:
-        """Keys of the comment that have a value; words alone have none."""
-        return [key for key, (start, _) in self._fields().items() if start >= 0]
-
     def names(self) -> list[str]:
         """Keys of the comment, and properties of the atoms.
 
@@ -125,6 +127,21 @@ class TextFrame:
         each = iter(changes)
         value = NUMBER.sub(lambda old: _format(old[0], next(each)), self.comment[start:end])
         self.comment = self.comment[:start] + value + self.comment[end:]
+
+    def name_types(self, symbols: Sequence[str]) -> None:
+        """Put symbols for the types 1, 2, ... in the first column, as LAMMPS writes them in xyz.
+
+        Raises:
+            ValueError: for a row that does not begin with one of these types.
+        """
+        for i, row in enumerate(self.rows):
+            word = row.split(maxsplit=1)[0] if row.strip() else ""
+            if not word.isdecimal():
+                wrong = "expected --elements for a LAMMPS file with types, got one of format extxyz"
+                raise ValueError(wrong)
+            if not 0 < int(word) <= len(symbols):
+                raise ValueError(f"expected --elements for the type {word}, got {len(symbols)}")
+            self.rows[i] = row.replace(word, symbols[int(word) - 1], 1)
 
     def width(self, key: str) -> int | None:
         """How many columns a property of the atoms has, None without such a property."""
@@ -168,9 +185,12 @@ class TextFrame:
 
 
 def open_text(name: str) -> TextIO:
-    """A text file to read, packed by gzip, bzip2 or xz or not; any byte and line end is kept."""
+    """A text file to read, packed by gzip, bzip2 or xz or not.
+
+    Any byte and line end is kept, but for a mark of UTF-8 at the beginning.
+    """
     file = import_extra("ase.io.formats", "cli").open_with_compression(name, "rb")
-    return io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def read_text_frames(name: str) -> Iterator[TextFrame]:

@@ -19,8 +19,9 @@ import numpy as np
 from ..extras import import_extra
 from ..reference import SYMBOLS
 from .console import one_line
-from .extxyz import TextFrame, read_text_frames, reader_words
-from .said import atoms_problem, comment_problem, text_problem
+from .extxyz import TextFrame, fields_of, read_text_frames, reader_words
+from .said import atoms_problem, comment_problem, drop_dummy, text_problem
+from .single import single_problem
 from .sources import Source, check_format
 
 Frames = Iterator[tuple[int, Any]]
@@ -101,8 +102,10 @@ def _numbers(source: Source, elements: Sequence[str] | None) -> list[int] | None
 
 def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Frame]:
     """Frames of an extxyz file."""
-    _numbers(source, elements)
+    check_elements(elements or ())
     for number, text in choose(lambda: read_text_frames(str(source.path)), source.index):
+        if elements is not None:
+            text.name_types(elements)
         try:
             atoms = text.atoms()
         except Exception as error:  # a reader of ASE may raise anything on a broken file
@@ -113,7 +116,7 @@ def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fra
 
 def frame_problem(text: TextFrame, atoms: Any) -> str | None:
     """What is wrong with what ASE made of a frame of an extxyz file, as a sentence."""
-    said = comment_problem(text.valued(), text.comment, atoms)
+    said = comment_problem(fields_of(text.comment), text.comment, atoms)
     return said or atoms_problem("extxyz", lambda _: text.text(), atoms)
 
 
@@ -166,7 +169,9 @@ def _ase_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fram
         for number, atoms in choose(lambda: _read(source), source.index):
             form = source.form
             problem = text_problem(form, source.text, atoms)
+            drop_dummy(form, atoms)
             problem = problem or atoms_problem(form, source.text, atoms)
+            problem = problem or single_problem(form, source.text(), atoms)
             yield Frame(number, atoms, problem or _name_elements(form, atoms, numbers))
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         raise ValueError(reader_words(source.form, error)) from error

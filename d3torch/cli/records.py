@@ -23,7 +23,7 @@ from ..integrations.lammps import Unified
 from ..model import D3BJ
 from ..module_settings import record_of
 from ..settings import VERSION, Settings
-from .extxyz import TextFrame, read_text_frames
+from .extxyz import TextFrame, fields_of, read_text_frames
 
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
 
@@ -99,7 +99,9 @@ def record_of_frame(frame: TextFrame) -> dict[str, Any]:
     Raises:
         ValueError: for a value that is none.
     """
-    names = [key for key in frame.valued() if key.startswith(PREFIX) and key not in OTHER_TAGS]
+    names = [
+        key for key in fields_of(frame.comment) if key.startswith(PREFIX) and key not in OTHER_TAGS
+    ]
     return {name.removeprefix(PREFIX): _value(name, frame.get(name)) for name in names}
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..extras import import_extra
 from ..reference import SYMBOLS
+from .extxyz import fields_of
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
 
@@ -25,7 +26,7 @@ BETWEEN = r"[\s,;:=|\"'\[\](){}]"
 
 WORD = (
     r"(?:lattice|(?:unit|simulation|periodic)?[ _-]?cell|cryst1?|(?:simulation|periodic)?[ _-]?box"
-    r"|primvec|convvec|vec1|tv|acell|rprim|lat(?=[ _-]?vec)|dimensions|pbc)"
+    r"|primvec|convvec|vec1|acell|rprim|lat(?=[ _-]?vec)|dimensions|pbc)"
     r"(?:[ _-]?(?:vec|par|length|const|mat|size|dim|abc)[a-z]*)?(?:[({]\w*[)}])?"
 )
 """The lattice, as formats spell it: ``CRYST1``, ``cell_parameters``, ``CELL(abcABC)``."""
@@ -42,13 +43,40 @@ ANYWHERE = (
 )
 """A lattice in a comment: the word anywhere, its numbers behind it."""
 
+RIGHT = r"(?:90|60|120)(?:\.0*)?(?![\d.])"
+
+ANGLE = r"(?:[3-9]\d|1[0-5]\d)(?:\.\d*)?(?![\d.])"
+
+ANGLES = rf"(?:{RIGHT}\s+{RIGHT}\s+{ANGLE}|{RIGHT}\s+{ANGLE}\s+{RIGHT}|{ANGLE}\s+{RIGHT}\s+{RIGHT})"
+
+CRYSTAL = rf"(?<![\w.+-])(?:\d+\.?\d*\s+){{3}}{ANGLES}"
+"""Three lengths and three angles, of which two are those of a lattice, behind any word."""
+
 ALONE = (
+    CRYSTAL,
     rf"^\s*{NUMBER}(?:\s+{NUMBER}){{2}}(?:\s+(?P<numbers>(?:[3-9]\d|1[0-5]\d)(?:\.\d*)?)){{3}}\s*$",
     rf"^\s*(?P<numbers>{NUMBER}(?:\s+{NUMBER}){{8}})\s*$",
 )
 """A comment that is a lattice and no more: lengths and angles, as of Tinker, or three vectors."""
 
-LEAD = r"^[ \t$%#&*!\"'<]*(?:block\s+|begin\s+)?"
+LEAD = r"^[ \t$%&*\"'<]*(?:block\s+|begin\s+)?"
+"""What may stand before the first word of a line that is no comment (``#``, ``!``)."""
+
+NUMBERS = rf"{BETWEEN}*{NUMBER}(?:{BETWEEN}+{NUMBER})*{BETWEEN}*"
+
+TENSORS = (
+    r"stress|virial|press|strain|tensor|pole|polari[sz]|dielec|epsilon|inertia|gyration|rotat"
+    r"|orient|forces?|mom|veloc|charge|spin|grad|hess|k_?points?|energ|conduc|suscep|shield|born"
+    r"|descriptor|weight|feature"
+)
+"""What nine numbers are besides a lattice, as parts of a key of a comment."""
+
+VECTORS = {
+    1: r"celldm\w*|alat\w*|l[xyz]|(?:unit_?)?(?:cell|lat(?:tice)?|box)_?(?:[abcxyz]|len\w*)",
+    3: r"h|h_?mat\w*|basis\w*|[abc][123]|lv_?[123]?|lvec\w*|[abc]_?vec\w*|abc|bounds?"
+    r"|\w*vec_?[abc123]",
+}
+"""Keys of a lattice, by how many numbers at least; ``a1=0.4`` is a damping, ``h=0.5`` a field."""
 
 FIRST = (
     rf"{LEAD}{WORD}{THREE}",
@@ -59,8 +87,14 @@ FIRST = (
 )
 """A lattice in any other text: the word first in its line, numbers behind it or below."""
 
+GAUSSIAN = rf"{LEAD}tv{THREE}"
+"""A lattice vector of Gaussian; in an xyz file, ``TV`` is any word."""
+
 KNOWN = ("Properties", "Lattice", "pbc")
 """Keys of a comment that ASE heeds in this spelling only."""
+
+EMPTY = {"", "none", "null", "cubic", "fcc", "bcc", "hcp", "sc"}
+"""Values that are no lattice, whatever their key."""
 
 ALIKE = 0.8
 """How like two keys are of which one is the other misspelt: Latice is Lattice, 0.92 of 1."""
@@ -84,6 +118,12 @@ UNREAD = {
 }
 """What ASE's reader of a format skips and D3 needs: a pattern, and what is expected instead."""
 
+DUMMY = re.compile(r"^CRYST1(?:\s+1\.0*){3}(?:\s+90\.0*){3}.*", re.MULTILINE)
+"""How a PDB file of NMR or of electron microscopy says that there is no cell."""
+
+BRANCHED = set("HCNOPS")
+"""Elements whose atoms have names of more letters in proteins: CA is C; FE can only be Fe."""
+
 HEAD = 1 << 16
 """Characters in which a file says its units or its symmetry."""
 
@@ -104,21 +144,38 @@ def find_lattice(text: str, patterns: Iterable[str]) -> str | None:
     return None
 
 
-def comment_problem(keys: Iterable[str], comment: str, atoms: Any) -> str | None:
+def key_of_lattice(fields: Mapping[str, str]) -> str | None:
+    """A key of a comment whose value can only be a lattice, with the value; None without any.
+
+    Nine numbers are one under any key but those of known tensors, fewer under known keys only.
+    """
+    for key, value in fields.items():
+        numbers = re.findall(NUMBER, value) if re.fullmatch(NUMBERS, value) else []
+        if not any(re.search("[1-9]", x) for x in numbers):
+            continue
+        nine = len(numbers) == 9 and not re.search(TENSORS, key, re.IGNORECASE)
+        known = (n for n, keys in VECTORS.items() if re.fullmatch(keys, key, re.IGNORECASE))
+        if nine or len(numbers) >= min(known, default=99):
+            return f"{key}={value}"[:60]
+    return None
+
+
+def comment_problem(fields: Mapping[str, str], comment: str, atoms: Any) -> str | None:
     """What the comment of an extxyz frame says and ASE did not heed, as a sentence.
 
     Args:
-        keys: those that have a value; a word alone, as in "lattice energy", means nothing.
+        fields: keys with values; a word alone, as in "lattice energy", means nothing.
         comment: the whole line.
         atoms: what ASE read.
     """
-    keys = set(keys)
-    for known in (known for known in KNOWN if known not in keys):
-        like = difflib.get_close_matches(known.lower(), [key.lower() for key in keys], cutoff=ALIKE)
+    keys = {key.lower(): key for key, value in fields.items() if value.lower() not in EMPTY}
+    for known in (known for known in KNOWN if known not in fields):
+        like = difflib.get_close_matches(known.lower(), keys, cutoff=ALIKE)
         if like:
-            key = next(key for key in keys if key.lower() == like[0])
-            return f"expected the key {known}, got {key}, which ASE does not read"
-    said = None if atoms.pbc.any() or "pbc" in keys else find_lattice(comment, (*ANYWHERE, *ALONE))
+            return f"expected the key {known}, got {keys[like[0]]}, which ASE does not read"
+    if atoms.pbc.any() or "pbc" in fields:
+        return None
+    said = find_lattice(comment, (*ANYWHERE, *ALONE)) or key_of_lattice(fields)
     if said is not None:
         return f'expected Lattice="..." in the comment, got {said!r}, which ASE does not read'
     return None
@@ -140,10 +197,23 @@ def text_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | Non
             return f"expected {wanted}, got {got!r}, which ASE does not read"
     if atoms.pbc.any() or form in STATED:
         return None
-    said = find_lattice(text(-1), FIRST if form != "xyz" else (*FIRST, *ANYWHERE))
+    lines = DUMMY.sub("", text(-1))
+    said = find_lattice(
+        lines, (*FIRST, GAUSSIAN) if form != "xyz" else (*FIRST, *ANYWHERE, CRYSTAL)
+    )
+    if said is None and form == "xyz":
+        keys = (key_of_lattice(fields_of(x)) for x in lines.splitlines() if "=" in x)
+        said = next((key for key in keys if key is not None), None)
     if said is not None:
         return f"expected ASE to read the lattice of {said!r}, got none from its reader of {form}"
     return None
+
+
+def drop_dummy(form: str, atoms: Any) -> None:
+    """Make a molecule of what says by a cell that it has none: 1 A in PDB, 0 nm in GROMACS."""
+    one = form == "proteindatabank" and np.allclose(atoms.cell.array, np.eye(3), atol=1e-6)
+    if one or (form == "gromacs" and not atoms.cell.array.any()):
+        atoms.cell, atoms.pbc = None, False
 
 
 def atoms_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | None:
@@ -179,6 +249,7 @@ def _name_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | No
     for name, symbol in _names(form, text, atoms) if form in FROM_NAMES else ():
         one, two = name[:1], name[:2].capitalize()
         sure = symbol in (two, None) and not name[:2].isupper()
+        sure = sure or (form == "proteindatabank" and symbol == two and one not in BRANCHED)
         both = len(two) == 2 and one in SYMBOLS and two in SYMBOLS
         first = name.lstrip("0123456789")[:2].capitalize()
         neither = symbol not in (None, "X", first[:1], first)

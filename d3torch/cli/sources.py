@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
+from codecs import BOM_UTF8
 from functools import cached_property
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class Source:
         if name == "-" or not (self.path.is_file() or self.path.is_dir()):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="d3torch-"))
             self.path = _copied(self.path, name == "-", Path(folder))
+        if _is_marked(self.path):  # by a byte order mark, which readers of ASE take for text
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="d3torch-"))
+            (Path(folder) / self.path.name).write_bytes(self.path.read_bytes()[len(BOM_UTF8) :])
+            self.path = Path(folder) / self.path.name
         if self.path.is_file() and self.path.stat().st_size == 0:
             raise ValueError("expected structures, got an empty file")
         guess = "lammps-data" if self._is_data() else None
@@ -89,6 +94,14 @@ def _split(name: str) -> tuple[Path, slice]:
     if found[4] and int(found[4]) == 0:
         raise ValueError(f"expected frames such as 0:5:2 after @, got {tail!r}")
     return Path(head), slice(*(int(x) if x else None for x in tail.split(":")))
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file begins with the mark of UTF-8."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(BOM_UTF8)) == BOM_UTF8
 
 
 def _copied(path: Path, is_stdin: bool, folder: Path) -> Path:

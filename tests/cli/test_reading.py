@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -157,6 +158,37 @@ def test_what_ase_writes_is_read_as_written_or_refused(form, tmp_path, monkeypat
             assert frame["energy"] == pytest.approx(energy, rel=5 * digits), name
         compared.append(kind)
     assert {"crystal", "right"} & {*compared}
+
+
+SINGLE = [f for f in FORMS if f not in NOT_HERE and (f == "xsf" or ioformats[f].single)]
+"""Formats of which ASE reads one structure; of XCrySDen's it reads the first, or an animation."""
+
+
+def two(form: str, path: Path, gap: str) -> bool:
+    """Whether there is a text of two different structures, one behind the other."""
+    kinds = structures()
+    first, second = kinds["crystal"], kinds["right"][[0, 1, 3, 4]]
+    if not written(form, first, "first") or not written(form, second, "second"):
+        first, second = kinds["molecule"], kinds["molecule"][[0, 1, 3, 4]]
+        if not written(form, first, "first") or not written(form, second, "second"):
+            return False
+    try:
+        path.write_text(gap.join(Path(name).read_text() for name in ("first", "second")))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+@pytest.mark.parametrize("form", SINGLE)
+def test_two_structures_in_a_file_are_two_or_refused(form, gap, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if not two(form, tmp_path / "both", gap):
+        assert form in ("mustem", "prismatic")  # which want a right-angled cell of all elements
+        return
+    code, frames, errors = understood(capsys, "both", "--format", form)
+    assert (code, frames, len(errors)) == (1, [], 1)
+    assert errors[0].startswith("expected ")
 
 
 def test_every_format_of_ase_is_tried_or_has_a_reason():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 
 import ase.io
@@ -151,7 +152,8 @@ REFUSED = {
     "DFTB+ in lower case": ("dftb.hsd", HSD.format("yes")),
     "two models, one CRYST1": ("a.pdb", CRYST1.format(6) + (SALT_PDB + "ENDMDL\n") * 2),
     "half an atom": ("a.pdb", SALT_PDB.replace("  1.00", "  0.50", 1)),
-    "dummy cell": ("a.pdb", CRYST1.format(1) + SALT_PDB + "END\n"),
+    "cell too small": ("a.pdb", CRYST1.format(1.1) + SALT_PDB + "END\n"),
+    "plain xyz, nine numbers": ("a.xyz", SALT.format(f'h="{CUBIC}"'), "xyz"),
     "PDB without elements": ("a.pdb", ATOM.format(1, "CA", "ALA", 0, 0, 0, 1, "")),
     "GROMACS, NA is not N": ("a.gro", GRO.format("NA", "CL") + " 0.6 0.6 0.6\n"),
     "GROMACS, MW is not W": ("a.gro", GRO.format("OW", "MW") + " 0.6 0.6 0.6\n"),
@@ -191,7 +193,67 @@ def test_what_the_reader_loses_is_refused_in_a_sentence(tmp_path, name):
     assert len(frames[-1].problem.splitlines()) == 1
 
 
+LATTICES = (
+    f'h="{CUBIC}"',
+    'H="[[5, 0, 0], [0, 5, 0], [0, 0, 5]]"',
+    f'basis="{CUBIC}"',
+    f'whatever="{CUBIC}"',
+    'supercell="2 0 0 0 2 0 0 0 2"',
+    'a1="5 0 0" a2="0 5 0" a3="0 0 5"',
+    "lv1=5,0,0 lv2=0,5,0 lv3=0,0,5",
+    'abc="5 5 5"',
+    "celldm=10.2",
+    'celldm="10.2 0 0 0 0 0"',
+    "alat=5.4",
+    'bounds="0 5 0 5 0 5"',
+    "lx=5 ly=5 lz=5",
+    "unit_cell_a=5.4 unit_cell_b=5.4 unit_cell_c=5.4",
+    "crystal 5 5 5 90 90 90",
+    "frame 0 of 5.0 5.0 5.0 90.0 104.5 90.0 P21/c",
+)
+
+
+@pytest.mark.parametrize("form", ["extxyz", "xyz"])
+@pytest.mark.parametrize("comment", LATTICES)
+def test_a_lattice_under_any_key_is_refused(tmp_path, comment, form):
+    (frame,) = problems(tmp_path, "a.xyz", SALT.format(comment), form)
+    assert frame.problem is not None
+    assert frame.problem.endswith(("which ASE does not read", "its reader of xyz"))
+
+
+ORDINARY = (
+    'energy=-1.5 dipole="0.1 0.2 0.3" stress="1 2 3 4 5 6 7 8 9" virial="1 2 3 4 5 6 7 8 9"',
+    'REF_virials="1 2 3 4 5 6 7 8 9" quadrupole="1 2 3 4 5 6 7 8 9" free_energy=-1.0',
+    "a1=0.4289 a2=4.4407 s8=0.7875 h=0.5 basis=6-31G* charge=0 spin=1",
+    "step 12, 3 4 5 6 7 8 kcal/mol after 1 2 3 4 5 6 7 8 9 seconds",
+    "TV 1 2 3",
+    'lattice="none"',
+    'lattice=fcc h="0 0 0 0 0 0 0 0 0" magmoms="0 1" name=h1',
+    'forces="1 2 3 4 5 6 7 8 9" efield="0 0 0.1"',
+    "i = 1, time = 0.5, E = -1.0, T = 300 310 320 90",
+)
+
+
+@pytest.mark.parametrize("form", ["extxyz", "xyz"])
+@pytest.mark.parametrize("comment", ORDINARY)
+def test_an_ordinary_comment_is_a_molecule(tmp_path, comment, form):
+    (frame,) = problems(tmp_path, "a.xyz", SALT.format(comment), form)
+    assert (frame.problem, frame.atoms.pbc.any()) == (None, False)
+
+
+def test_what_ase_writes_of_no_lattice_is_a_molecule(tmp_path):
+    atoms = ase.io.read(io.StringIO(SALT.format("")), format="extxyz")
+    atoms.info["lattice"] = "none"
+    ase.io.write(tmp_path / "a.xyz", atoms, format="extxyz")
+    (frame,) = read_frames(str(tmp_path / "a.xyz"))
+    assert (frame.problem, frame.atoms.pbc.any()) == (None, False)
+
+
 TAKEN = {
+    "PDB, dummy cell": ("a.pdb", CRYST1.format(1) + SALT_PDB + "END\n", "none"),
+    "PDB, iron": ("a.pdb", ATOM.format(1, "FE", "HEM", 0, 0, 0, 1, "") + "END\n", "none"),
+    "GROMACS, no box": ("a.gro", GRO.format("OW", "HW1") + " 0.0 0.0 0.0\n", "none"),
+    "FHI-aims, a comment": ("geometry.in", "# lattice_vector 5 0 0\natom 0 0 0 Na\n", "none"),
     "no comment": ("a.xyz", SALT.format(""), "none"),
     "words": ("a.xyz", SALT.format("i = 1, time = 0.5, E = -1.0, frame 1 2 3"), "none"),
     "lattice energy": ("a.xyz", SALT.format("energy=-1.2 lattice energy of the salt"), "none"),
@@ -286,6 +348,45 @@ def test_elements_where_the_file_has_no_types(tmp_path, monkeypatch, capsys):
     assert main(["energy", "a.xyz", "--elements", "Na", "Cl"]) == 1
     words = "expected --elements for a LAMMPS file with types, got one of format extxyz"
     assert capsys.readouterr().err == f"d3torch: a.xyz: {words}\n"
+
+
+def test_types_in_an_xyz_dump_of_lammps_become_elements(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = "2\n Atoms. Timestep: 0\n2 0 0 0\n1 2.8 0 0\n"
+    (tmp_path / "types.xyz").write_text(text * 2)
+    (tmp_path / "symbols.xyz").write_text(SALT.format(""))
+    found = energy(capsys, "types.xyz", "--elements", "Cl", "Na")
+    assert found["energy"] == energy(capsys, "symbols.xyz")["energy"] != 0.0
+    (frame, _) = read_frames("types.xyz", elements=["Cl", "Na"])
+    assert str(frame.atoms.symbols) == "NaCl"
+    assert main(["energy", "types.xyz", "--elements", "Cl"]) == 1
+    words = "expected --elements for the type 2, got 1"
+    assert capsys.readouterr().err == f"d3torch: types.xyz: {words}\n"
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.pdb", "POSCAR", "a.xyz.gz"])
+def test_a_mark_of_utf8_is_no_part_of_the_text(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    for path in (name, f"plain-{name}"):
+        ase.io.write(path, atoms)
+    expected = energy(capsys, f"plain-{name}")["energy"]
+    pack = gzip if name.endswith(".gz") else io
+    with pack.open(name, "rb") as file:
+        text = file.read()
+    with pack.open(name, "wb") as file:
+        file.write(b"\xef\xbb\xbf" + text)
+    assert energy(capsys, name)["energy"] == expected
+
+
+def test_each_model_of_a_dummy_cell_is_a_molecule(tmp_path):
+    text = CRYST1.format(1) + ("MODEL\n" + SALT_PDB + "ENDMDL\n") * 2
+    frames = problems(tmp_path, "a.pdb", text)
+    assert [(f.problem, f.atoms.pbc.any(), f.atoms.cell.rank) for f in frames] == [
+        (None, False, 0)
+    ] * 2
+    (iron,) = problems(tmp_path, "b.pdb", TAKEN["PDB, iron"][1])
+    assert str(iron.atoms.symbols) == "Fe"
 
 
 @pytest.mark.parametrize(

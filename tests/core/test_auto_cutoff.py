@@ -201,3 +201,14 @@ def test_units_do_not_matter() -> None:
     a = auto_cutoff(ev, x, cell, True, z, 1e-3)
     b = auto_cutoff(atomic, x / BOHR, cell / BOHR, True, z, 1e-3 / HARTREE)
     assert a == pytest.approx(b * BOHR, rel=1e-12)
+
+
+@pytest.mark.parametrize("units", ["eV/A", "hartree/bohr"])
+def test_a_tolerance_that_no_cutoff_meets_is_named(units: str) -> None:
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    a = 1.0 if units == "eV/A" else 1.0 / BOHR
+    model = D3BJ(["Na", "Cl"], "pbe", units=units)
+    with pytest.raises(
+        ValueError, match=r"^expected a tolerance .*, got 1e-12, which takes \d+ A$"
+    ):
+        auto_cutoff(model, a * atoms.positions, a * atoms.cell.array, True, atoms.numbers, 1e-12)

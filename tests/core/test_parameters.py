@@ -24,7 +24,7 @@ from d3torch.parameters import (
     canonical_name,
     damping_parameters,
     functionals,
-    spelled_parameters,
+    spelled_functionals,
     warn_of_three_body,
 )
 
@@ -153,6 +153,20 @@ def test_names_are_read_as_people_write_them(spelling: str, name: str) -> None:
     assert canonical_name(name) == name
 
 
+@pytest.mark.parametrize(
+    ("xc", "words"),
+    [
+        ("PBE-D3(0)", "zero damping"),
+        ("b3lyp-d3zero", "zero damping"),
+        ("PBE0-D3M(BJ)", "the modified damping"),
+        ("pbe-d4", "D4"),
+    ],
+)
+def test_another_damping_is_named_as_not_included(xc: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^expected .*{re.escape(repr(xc))}: {words} is not incl"):
+        damping_parameters(xc)
+
+
 def test_every_name_may_carry_the_dispersion() -> None:
     """Where that is no name of another method."""
     for functional in functionals():
@@ -160,7 +174,7 @@ def test_every_name_may_carry_the_dispersion() -> None:
             for suffix in ("-D3(BJ)", "-d3bj", "-D3"):
                 if (name, suffix) != ("wb97x", "-D3"):
                     assert canonical_name(name + suffix) == functional.name
-    assert spelled_parameters()["pbed3bj"] == damping_parameters("pbe")
+    assert spelled_functionals()["pbed3bj"].parameters == damping_parameters("pbe")
 
 
 def test_methods_defined_with_the_three_body_term_say_that_it_is_left_out() -> None:
@@ -207,7 +221,7 @@ def test_patterns_find_functionals_by_name_and_alias() -> None:
         ("M06-2X-D3", ValueError, "'M06-2X-D3', for which D3 has zero damping only"),
         ("M06-2X-D3(BJ)", ValueError, "for which D3 has zero damping only"),
         ("ωB97X-D3", ValueError, "for which D3 has zero damping only"),
-        ("PBE-D3(0)", ValueError, r"got 'PBE-D3\(0\)' \(nearest: pbe"),
+        ("PBE-D3(0)", ValueError, r"got 'PBE-D3\(0\)': zero damping is not included"),
         ("PBE-D3(BJ)-ATM", ValueError, "known functional"),
         ("D3(BJ)", ValueError, "known functional"),
         ("PW91P86", ValueError, "zero damping only"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 from typing import Any
@@ -15,6 +16,7 @@ from d3torch.evaluate import evaluate
 from d3torch.state import EXTRA
 
 SETTINGS: dict[str, Any] = {"xc": "pbe", "cutoff": 9.0, "cn_cutoff": 7.0}
+DAMPING = {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
 CRYSTAL = [[0.0, 0.0, 0.0], [2.82, 0.0, 0.0]]
 CELL = [[0.0, 2.82, 2.82], [2.82, 0.0, 2.82], [2.82, 2.82, 0.0]]
 
@@ -101,6 +103,37 @@ def test_rounded_tables_are_refused(dtype: torch.dtype) -> None:
         _model().load_state_dict(rounded)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("units", ["eV/A", "hartree/bohr"])
+@pytest.mark.parametrize("given", [{}, {"xc": None, "damping": DAMPING}])
+def test_a_module_that_was_rounded_has_all_digits_again(dtype, units, given) -> None:
+    """Tables and fixed damping are constants: the way to a dtype does not matter."""
+    again = copy.deepcopy(nn.Sequential(_model(units=units, **given)).to(dtype)).double()[0]
+    state = _model(units=units, **given).state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+    single = _model(units=units, **given).to(dtype).float().state_dict()
+    made = _model(units=units, dtype=torch.float32, **given).state_dict()
+    assert all(torch.equal(value, made[name]) for name, value in single.items())
+
+
+def test_a_damping_that_was_changed_or_learns_is_converted_as_it_is() -> None:
+    model, learnable = _model(), _model(learnable=True)
+    model.a1.fill_(0.3)
+    found = model.float().double().a1.item()
+    assert found == torch.tensor(0.3, dtype=torch.float32).item() != 0.3
+    a1 = learnable.a1
+    assert learnable.half().double().a1 is a1
+    assert a1.item() == torch.tensor(0.4289, dtype=torch.float16).item()
+
+
+def test_what_changes_no_dtype_keeps_the_tensors() -> None:
+    model = _model()
+    table = model.c6_ref
+    assert model.share_memory().to("cpu").double().c6_ref is table
+    assert table.is_shared()
+    assert model.to("meta").half().c6_ref.is_meta
+
+
 def test_a_state_may_have_been_through_float32() -> None:
     """As a whole, whose integers and settings are exact there."""
     given = {name: value.float() for name, value in _model().state_dict().items()}
@@ -178,6 +211,9 @@ def test_scripted_species_follow_the_loaded_elements() -> None:
     assert scripted.species(torch.tensor([17, 11])).tolist() == [1, 0]
     with pytest.raises(RuntimeError, match="_extra_state"):
         scripted.load_state_dict(_model().state_dict())
+    assert "TorchScript checks nothing" in str(D3BJ.__doc__)
+    scripted.load_state_dict(_model(cutoff=12.0).state_dict(), strict=False)
+    assert scripted.cutoff == 9.0
 
 
 def test_what_is_no_state_of_ours_is_refused() -> None:

@@ -53,6 +53,18 @@ def test_energy_is_conserved_with_a_smooth_cutoff(ranks: int, tmp_path: Path) ->
     assert np.ptp(energy[:, 0]) < 2e-3 * exchanged
 
 
+@pytest.mark.parametrize("xc", ["b973c", "PBEh-3c-D3(BJ)", "pbe"])
+def test_a_method_with_the_three_body_term_says_that_it_is_left_out(
+    xc: str, tmp_path: Path
+) -> None:
+    """Once, on any number of ranks, as Python warns."""
+    atoms = _crystal()
+    script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0, xc=xc) + "run 0\n"
+    log = lammps(script, tmp_path, 2).stdout
+    sentence = f"{xc} is defined with the three-body term of D3, which is left out here"
+    assert log.count(sentence) == (xc != "pbe")
+
+
 def test_minimised_energy_is_that_of_the_calculator(tmp_path: Path) -> None:
     atoms = molecule("CH3CH2OH", vacuum=8.0)
     atoms.rattle(0.05, seed=3)

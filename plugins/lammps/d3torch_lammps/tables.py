@@ -14,7 +14,7 @@ parameters, reference, units = core("parameters"), core("reference"), core("unit
 HEAD = """// Written by d3torch_lammps/tables.py from the data of d3torch.
 #pragma once
 namespace d3::data {
-struct Functional { const char* key; double damping[4]; };  // s6 s8 a1 a2
+struct Functional { const char* key; double damping[4]; bool three_body; };  // s6 s8 a1 a2
 struct Generation { const char* name; int n_numbers, n_refs; const double* cn_ref; const int* c6; };
 """
 
@@ -53,10 +53,13 @@ def header() -> str:
     text += _list("const char* symbols", (f'"{symbol}"' for symbol in known))
     text += _list("double rcov", [0.0, *tables.rcov.tolist()])
     text += _list("double r4r2", [0.0, *tables.r4r2.tolist()])
-    functionals = parameters.spelled_parameters().items()
+    functionals = parameters.spelled_functionals().items()
     text += _list(
         "Functional functionals",
-        (f'{{"{key}",{{{",".join(map(repr, given))}}}}}' for key, given in functionals),
+        (
+            f'{{"{key}",{{{",".join(map(repr, x.parameters))}}},{str(x.three_body).lower()}}}'
+            for key, x in functionals
+        ),
     )
     for name in stored:
         text += _generation(name)

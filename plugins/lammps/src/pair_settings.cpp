@@ -78,9 +78,13 @@ void PairD3Torch::apply_settings() {
     refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
   if (!d3::last_element(s.reference))
     refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
-  if (!d3::find_functional(s.xc, damping_))
+  bool three_body = false;
+  if (!d3::find_functional(s.xc, damping_, &three_body))
     refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") +
            s.xc);
+  if (three_body && comm->me == 0)
+    error->warning(FLERR, std::string("pair_style d3torch: ") + s.xc +
+                              " is defined with the three-body term of D3, which is left out here");
 }
 
 void PairD3Torch::allocate() {

@@ -51,11 +51,12 @@ HostUnits real_units() {
   return {data::bohr, data::hartree * joules_in_ev * avogadro / joules_in_kcal};
 }
 
-bool find_functional(const std::string& name, double* damping) {
+bool find_functional(const std::string& name, double* damping, bool* three_body) {
   const std::string wanted = key(name);
   for (const data::Functional& f : data::functionals) {
     if (wanted != f.key) continue;
     std::copy(std::begin(f.damping), std::end(f.damping), damping);
+    *three_body = f.three_body;
     return true;
   }
   return false;

@@ -15,9 +15,10 @@ struct HostUnits {
 HostUnits metal_units();
 HostUnits real_units();
 
-// Fills in s6 s8 a1 a2 (a2 in bohr) of Becke-Johnson damping; false for an unknown functional. The
-// table has names with -D3(BJ), -D3BJ or -D3 at their end too, where that is no other functional.
-bool find_functional(const std::string& name, double* damping);
+// Fills in s6 s8 a1 a2 (a2 in bohr) of Becke-Johnson damping, and whether the method is defined
+// with the three-body term; false for an unknown functional. The table has names with -D3(BJ),
+// -D3BJ or -D3 at their end too, where that is no other functional.
+bool find_functional(const std::string& name, double* damping, bool* three_body);
 
 // Atomic number of a symbol, in any case, or 0.
 int atomic_number(const std::string& symbol);

@@ -242,6 +242,12 @@ def run_run(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
         return 0
+    try:
+        for model, d3 in dict.fromkeys((job.model, job.d3) for job in jobs):
+            calculator(model, d3, args.xc, args.d3_cutoff, args.device)  # refused once, if at all
+    except (ValueError, RuntimeError, OSError) as error:
+        complain(error)
+        return 2
     return _run_all(jobs, args)
 
 
