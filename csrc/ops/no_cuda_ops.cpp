@@ -1,5 +1,5 @@
-// Stands on the CUDA key of a build without CUDA kernels, in place of cuda_ops.cpp: a CUDA tensor is
-// answered in one sentence.
+// Stands on the CUDA key of a build without CUDA kernels, in place of cuda_ops.cpp: a CUDA tensor
+// is answered in one sentence.
 #include <torch/library.h>
 
 #include "ops/checks.h"
