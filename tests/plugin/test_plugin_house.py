@@ -68,7 +68,7 @@ def test_parameters_are_read_without_torch(built: Path) -> None:
     code += "assert 'd3torch' not in sys.modules"
     header = _python(code, built)
     assert header == _python(code, HOUSE)
-    assert '{"pbe",{1.0,0.7875,0.4289,4.4407}}' in header
+    assert '{"pbe",{1.0,0.7875,0.4289,4.4407},false}' in header
 
 
 def test_lammps_starts_without_numpy_and_torch() -> None:
