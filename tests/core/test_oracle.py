@@ -14,6 +14,7 @@ from ase.build import bulk
 from ase.collections import dcdft, g2, s22
 from ase.io import read
 from corpus import Structure, random_structures
+from dimers import CURIUM, MENDELEVIUM, dimers, dimers_of, dimers_of_the_oracle, slipped
 from oracle import Oracle, dispersion
 from systems import Result, deviations, evaluate, from_pairs
 
@@ -30,7 +31,6 @@ GLASSES = {
 # more of forces in which a direct part and that of the coordination numbers nearly cancel.
 TOLERANCE = {torch.float64: (1e-12, 1e-10, 1e-10), torch.float32: (1e-5, 1e-5, 1e-5)}
 TOLERANCE_EAGER = {**TOLERANCE, torch.float32: (1e-5, 3e-5, 3e-5)}
-CURIUM, MENDELEVIUM = 96, 101
 STRUCTURES = {s.name: s for s in random_structures(220)}
 
 
@@ -114,50 +114,12 @@ def test_bulk_metals_have_the_energy_and_finite_gradients(
     assert np.isfinite(result.virial).all()
 
 
-def _dimers() -> tuple[np.ndarray, np.ndarray]:
-    """Atomic numbers and distances (A) of one dimer of every two elements, near their bond."""
-    first, second = np.triu_indices(103)
-    rcov = reference_tables(range(1, 104)).rcov * (0.75 * BOHR)
-    stretch = np.random.default_rng(4).uniform(0.9, 1.6, len(first))
-    return np.stack([first, second], axis=1) + 1, (rcov[first] + rcov[second]) * stretch
-
-
-@cache
-def _dimers_of_the_oracle() -> np.ndarray:
-    """Energy (eV) and force on the second atom (eV/A) of every dimer."""
-    out = []
-    for numbers, r in zip(*_dimers(), strict=True):
-        x = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, r]])
-        result = dispersion(numbers, x, np.zeros((3, 3)), np.zeros(3, dtype=bool))
-        out.append([result.energy, result.forces[1, 2]])
-    return np.array(out)
-
-
-def _dimers_of(model: D3BJ) -> np.ndarray:
-    """The same, all dimers in one call: pairs of atoms that know nothing of each other."""
-    numbers, r = _dimers()
-    forth = torch.arange(2 * len(r)).reshape(-1, 2).T
-    pairs = torch.cat([forth, forth.flip(0)], dim=1)
-    distance = torch.tensor(r, dtype=model.rcov.dtype, requires_grad=True)
-    z = torch.cat([distance, -distance])
-    vectors = torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], dim=1)
-    species = model.species(torch.tensor(numbers.ravel()))
-    energy = model(vectors, pairs, species).reshape(-1, 2).sum(dim=1)
-    (slope,) = torch.autograd.grad(energy.sum(), distance)
-    return np.stack([energy.detach().double().numpy(), -slope.double().numpy()], axis=1)
-
-
-def _slipped(numbers: np.ndarray) -> np.ndarray:
-    """Which dimers hold an element whose references simple-dftd3 miscounts."""
-    return np.isin(numbers, [CURIUM, MENDELEVIUM]).any(axis=1)
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dimers_of_all_elements(backend: str) -> None:
     model = D3BJ(list(range(1, 104)), "pbe", backend=backend)
-    compared = ~_slipped(_dimers()[0])
+    compared = ~slipped(dimers()[0])
     assert compared.sum() == 101 * 102 // 2
-    error = np.abs(_dimers_of(model) / _dimers_of_the_oracle() - 1.0)[compared]
+    error = np.abs(dimers_of(model) / dimers_of_the_oracle() - 1.0)[compared]
     assert error[:, 0].max() <= 1e-12
     assert error[:, 1].max() <= 1e-10
 
@@ -166,10 +128,10 @@ def test_dimers_of_all_elements(backend: str) -> None:
 def test_dimers_of_all_elements_in_float32(backend: str) -> None:
     """Forces relative to energy over distance: in some dimers two large parts cancel in them."""
     model = D3BJ(list(range(1, 104)), "pbe", backend=backend, dtype=torch.float32)
-    numbers, r = _dimers()
-    compared, expected = ~_slipped(numbers), _dimers_of_the_oracle()
+    numbers, r = dimers()
+    compared, expected = ~slipped(numbers), dimers_of_the_oracle()
     scale = np.abs(np.stack([expected[:, 0], expected[:, 0] / r], axis=1))
-    error = np.abs(_dimers_of(model) - expected) / np.maximum(scale, np.abs(expected))
+    error = np.abs(dimers_of(model) - expected) / np.maximum(scale, np.abs(expected))
     assert error[compared].max() <= 1e-5
 
 
@@ -186,15 +148,15 @@ def test_dimers_of_curium_and_mendelevium_with_the_slip_of_the_oracle(
     model.cn_ref[model.cn_ref < 0] = torch.nan
     model.cn_ref[CURIUM - 1, 6], model.cn_ref[MENDELEVIUM - 1, 5] = torch.nan, -1.0
     monkeypatch.setattr(eager, "reference_weights", _weights_with_the_slip)
-    error = np.abs(_dimers_of(model) / _dimers_of_the_oracle() - 1.0)
+    error = np.abs(dimers_of(model) / dimers_of_the_oracle() - 1.0)
     assert error[:, 0].max() <= 1e-12
     assert error[:, 1].max() <= 1e-10
 
 
 def test_dimers_of_curium_and_mendelevium_are_equal_in_kernel_and_eager() -> None:
-    kernel, twin = (_dimers_of(D3BJ(list(range(1, 104)), "pbe", backend=b)) for b in BACKENDS)
-    slipped = _slipped(_dimers()[0])
-    assert np.abs(kernel[slipped] / twin[slipped] - 1.0).max() <= 1e-12
+    kernel, twin = (dimers_of(D3BJ(list(range(1, 104)), "pbe", backend=b)) for b in BACKENDS)
+    bad = slipped(dimers()[0])
+    assert np.abs(kernel[bad] / twin[bad] - 1.0).max() <= 1e-12
 
 
 @cache

@@ -15,9 +15,9 @@ from ase.build import bulk
 from ase.collections import dcdft, g2, s22
 from ase.io import read
 from corpus import Structure, random_structures
+from dimers import dimers, dimers_of, dimers_of_the_oracle, slipped
 from oracle import dispersion
 from systems import Result, evaluate
-from test_oracle import _dimers, _dimers_of, _dimers_of_the_oracle, _slipped
 
 from d3torch import D3BJ, ops
 from d3torch.units import BOHR
@@ -184,7 +184,7 @@ def test_bulk_metals_have_the_energy_and_finite_gradients(symbol: str, dtype: to
 def _dimers_as_a_batch(dtype: torch.dtype) -> np.ndarray:
     """Energy and force on the second atom of every dimer, in one call."""
     model = D3BJ(list(range(1, 104)), "pbe", dtype=dtype)
-    numbers, r = _dimers()
+    numbers, r = dimers()
     positions = torch.zeros(len(r), 2, 3, dtype=dtype)
     positions[:, 1, 2] = torch.tensor(r)
     offsets = 2 * torch.arange(len(r) + 1)
@@ -194,8 +194,8 @@ def _dimers_as_a_batch(dtype: torch.dtype) -> np.ndarray:
 
 
 def test_dimers_of_all_elements() -> None:
-    error = np.abs(_dimers_as_a_batch(torch.float64) / _dimers_of_the_oracle() - 1.0)
-    error = error[~_slipped(_dimers()[0])]
+    error = np.abs(_dimers_as_a_batch(torch.float64) / dimers_of_the_oracle() - 1.0)
+    error = error[~slipped(dimers()[0])]
     assert len(error) == 101 * 102 // 2
     assert error[:, 0].max() <= 1e-12
     assert error[:, 1].max() <= 1e-10
@@ -203,19 +203,19 @@ def test_dimers_of_all_elements() -> None:
 
 def test_dimers_of_all_elements_in_float32() -> None:
     """Forces relative to energy over distance: in some dimers two large parts cancel in them."""
-    numbers, r = _dimers()
-    expected = _dimers_of_the_oracle()
+    numbers, r = dimers()
+    expected = dimers_of_the_oracle()
     scale = np.abs(np.stack([expected[:, 0], expected[:, 0] / r], axis=1))
     error = np.abs(_dimers_as_a_batch(torch.float32) - expected)
     error /= np.maximum(scale, np.abs(expected))
-    assert error[~_slipped(numbers)].max() <= 1e-5
+    assert error[~slipped(numbers)].max() <= 1e-5
 
 
 def test_dimers_of_curium_and_mendelevium_are_those_of_the_pair_ops() -> None:
     """simple-dftd3 has a slip in their references: see test_oracle."""
-    pairs = _dimers_of(D3BJ(list(range(1, 104)), "pbe"))
-    slipped = _slipped(_dimers()[0])
-    error = np.abs(_dimers_as_a_batch(torch.float64)[slipped] / pairs[slipped] - 1.0)
+    pairs = dimers_of(D3BJ(list(range(1, 104)), "pbe"))
+    bad = slipped(dimers()[0])
+    error = np.abs(_dimers_as_a_batch(torch.float64)[bad] / pairs[bad] - 1.0)
     assert error.max() <= 1e-12
 
 
