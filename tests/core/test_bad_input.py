@@ -110,7 +110,9 @@ def test_module_in_bohr_refuses_what_cannot_be_a_length():
 
 
 def test_an_unknown_keyword_is_refused_by_set():
-    with pytest.raises(ValueError, match="expected a keyword of D3Calculator to be one of xc, damping"):
+    with pytest.raises(
+        ValueError, match="expected a keyword of D3Calculator to be one of xc, damping"
+    ):
         D3Calculator().set(functional="pbe")
 
 
