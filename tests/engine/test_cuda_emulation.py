@@ -33,7 +33,7 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("suite", SUITES)
 def test_cuda_kernels_are_those_of_the_cpu(suite: str, emulation: Path) -> None:
     environment = {**os.environ, "D3TORCH_EMULATED_CUDA": str(emulation)}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"tests/{suite}"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"tests/engine/{suite}"]
     out = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT
     )
