@@ -227,7 +227,7 @@ def test_any_calculator_of_a_module_runs(tmp_path: Path, monkeypatch: pytest.Mon
     fast += ["--chains", "quench", "--initial-rate", "8000"]
     assert main(["glass", "run", "study", *given, *fast]) == 0
     assert (tmp_path / "study" / "SiO2_cheap-potential-make_none_s1" / "run.log").exists()
-    assert main(["glass", "run", "other", "--model", "nowhere:make", *fast]) == 1
+    assert main(["glass", "run", "other", "--model", "nowhere:make", *fast]) == 2
 
 
 def test_dispersion_densifies_by_its_pressure_over_the_bulk_modulus(tmp_path: Path) -> None:
