@@ -1,4 +1,4 @@
-"""What ``benchmark_cpu.py`` measures: the rivals, the structures, and the cases they meet in."""
+"""What ``benchmarks.suites.cpu`` measures: rivals, structures, and the cases they meet in."""
 
 from __future__ import annotations
 

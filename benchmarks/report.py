@@ -1,4 +1,4 @@
-"""Table, figures and raw numbers of ``benchmark_cpu.py``."""
+"""Table, figures and raw numbers of ``benchmarks.suites.cpu``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that ``benchmark_cpu.py`` times its rivals in."""
+"""The processes that ``benchmarks.suites.cpu`` times its rivals in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rivals of ``benchmark_cpu.py``, each behind the same two functions.
+"""The rivals of ``benchmarks.suites.cpu``, each behind the same two functions.
 
 A rival is a function that takes a task, does what a user does once, and returns two functions: one
 computes energies, forces (and virials where the rival has them) and is timed, the other reads what

@@ -1,4 +1,4 @@
-"""Inputs and rivals of ``benchmark_gpu.py``. Lengths in angstrom."""
+"""Inputs and rivals of ``benchmarks.suites.gpu``. Lengths in angstrom."""
 
 from __future__ import annotations
 

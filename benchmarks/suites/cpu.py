@@ -1,7 +1,7 @@
 """d3torch beside its rivals on the CPU: time, peak memory and deviation from simple-dftd3.
 
     pip install d3torch[benchmark]
-    python -m benchmarks.suites.cpu --out benchmarks
+    python -m benchmarks.suites.cpu --out benchmarks/results
 
 Every rival lives in a worker process of its own, one for each number of threads. After a warm-up
 the workers take turns (A B C A B C ...), one at a time, on the same structures. Memory is the

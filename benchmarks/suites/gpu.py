@@ -4,7 +4,7 @@ Energy, forces and virial. Medians of many calls between CUDA events, after a wa
 timed apart and together with what they are for. Prints a table and, with --out, writes it into a
 dated file. Rivals that are not installed are left out and named.
 
-    python -m benchmarks.suites.gpu --out benchmarks
+    python -m benchmarks.suites.gpu --out benchmarks/results
     python -m benchmarks.suites.gpu --rehearse        # tiny sizes on the CPU: does the script run?
 """
 

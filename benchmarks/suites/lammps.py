@@ -5,7 +5,7 @@ that of LAMMPS's own loop, measured once without and once with a new neighbour l
 With PMMCS (pedone and pppm) as the base, dispersion is added by hybrid/overlay. Agreement is with
 simple-dftd3, called live. Needs the extras cli, oracle and lammps.
 
-    python -m benchmarks.suites.lammps --out benchmarks [--largest 96000]
+    python -m benchmarks.suites.lammps --out benchmarks/results [--largest 96000]
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ pressure does. The kinds take turns, so that a busy machine slows all of them al
 reaches 40 bohr, as mace_mp(dispersion=True) does. Needs mace-torch; torch-dftd and
 nvalchemi-toolkit-ops (float32 only) where they are installed.
 
-    python -m benchmarks.suites.mace --atoms 192 1500 --out benchmarks
+    python -m benchmarks.suites.mace --atoms 192 1500 --out benchmarks/results
 """
 
 from __future__ import annotations

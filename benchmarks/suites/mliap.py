@@ -5,7 +5,7 @@ Steps of constant energy on one core of a silicate glass of 1500 atoms with D3 a
 alone, fused with D3, and beside D3 in hybrid/overlay. Needs the LAMMPS of build_lammps.sh, and
 mace-torch for the second part.
 
-    python -m benchmarks.suites.mliap --lmp PREFIX/bin/lmp --out benchmarks
+    python -m benchmarks.suites.mliap --lmp PREFIX/bin/lmp --out benchmarks/results
 """
 
 from __future__ import annotations
