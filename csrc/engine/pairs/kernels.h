@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/api.h"
 #include "engine/types.h"
 
 namespace d3 {
@@ -46,15 +47,15 @@ template <class T> struct EnergyGradients {
 };
 
 // Index of the first pair that names an atom outside [0, n_atoms), or -1.
-int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
-                       int64_t n_atoms, int threads);
+D3_API int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
+                              int64_t n_atoms, int threads);
 
 // Coordination numbers. backward gives the gradient of sum_i grad_cn_i CN_i by the vectors;
 // double_backward the derivatives of that gradient along the tangents, and of CN.
 //
 // The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when
 // the watch stopped them, their results mean nothing.
-template <class T> struct Counting {
+template <class T> struct D3_API Counting {
   static int64_t forward(const CountingInput<T>& in, T* cn);
   static int64_t backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);
   static int64_t double_backward(const CountingInput<T>& in, const T* grad_cn,
@@ -63,7 +64,7 @@ template <class T> struct Counting {
 
 // Energies E_i = -1/2 sum_j C6_ij g(r_ij) of the atoms, with the coordination numbers as inputs.
 // backward and double_backward are as above, for sum_i grad_energy_i E_i.
-template <class T> struct Energy {
+template <class T> struct D3_API Energy {
   static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
   static int64_t by_centre(const EnergyInput<T>& in, ByCentre<T> out);
