@@ -26,7 +26,7 @@ if torch.cuda.is_available():
     print(torch.cuda.get_device_name())
     print("%d.%d" % torch.cuda.get_device_capability())
     print("torch", torch.__version__, "CUDA", torch.version.cuda)
-    wanted = "cmake ninja pytest ase scipy dftd3 vesin matscipy tabulate tqdm mace torch_dftd nvalchemiops warp cuequivariance_torch"
+    wanted = "ninja pytest ase scipy dftd3 vesin matscipy tabulate tqdm mace torch_dftd nvalchemiops warp cuequivariance_torch"
     print(*[name for name in wanted.split() if not find_spec(name)])
 ')
 [ "${#machine[@]}" -ge 3 ] || say "expected a GPU, torch sees none"
@@ -126,7 +126,6 @@ for step in $steps; do
   case $step in
     build)
       # on many cores as long as what waits for each other: 15 s of headers, 5 s of ops; 9 s of nvcc (lattice_sweeps.cu)
-      lacks ninja && echo "== no ninja: one file after the other"
       record "Build" 150 5 env TORCH_CUDA_ARCH_LIST="${machine[1]}" D3TORCH_CUDA=1 "$python" setup.py build_ext --inplace
       [ ${#failed[@]} -eq 0 ] || { finished=yes; exit 1; }
       ;;
