@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d3torch.extras import not_installed
+
 try:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
     from ase.outputs import Properties, all_outputs
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[ase]`", name=error.name
-    ) from None
+    raise not_installed(error, "ase") from None
 
 from d3torch._library import has_cuda
 from d3torch.checks import require_choice

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d3torch.extras import not_installed
+
 try:
     from torch_sim.models.interface import ModelInterface
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[torchsim]`",
-        name=error.name,
-    ) from None
+    raise not_installed(error, "torchsim") from None
 
 from d3torch.checks import require_bool
 from d3torch.model import D3BJ

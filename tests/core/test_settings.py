@@ -257,7 +257,7 @@ def write_manifest(settings: Settings, folder: Path) -> Path:
 
 
 def mace(settings: Settings) -> Any:
-    pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+    pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
     import mace_models
 
     from d3torch.integrations.mace import MACED3
@@ -357,7 +357,7 @@ def test_an_option_against_the_file_is_refused(
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 def test_labels_and_fuse_cannot_disagree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+    pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
     import mace_models
 
     torch.save(mace_models.build(), "plain.model")

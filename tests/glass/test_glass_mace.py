@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import ase.io
 from mace_models import RANGE, build

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("vitrum", reason="needs d3torch[glass]")
+pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
 
 from d3torch import Settings
 from d3torch.cli.records import read_record

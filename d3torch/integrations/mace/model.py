@@ -9,14 +9,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from d3torch.extras import not_installed
+
 try:
     import mace.modules  # before e3nn: it lets torch >= 2.6 read e3nn's own files
     from e3nn.util import jit
     from mace import calculators
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[mace]`", name=error.name
-    ) from None
+    raise not_installed(error, "mace") from None
 
 from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.mace.contribution import (
