@@ -30,6 +30,9 @@ AUTO = "auto"
 
 ANGSTROM = UNITS["eV/A"]
 
+ONE_OF = "expected Settings, a D3BJ or keywords, got"
+"""The beginning of what every host says to something else, and to two of them."""
+
 VERSION = "version"
 """Key under which a file keeps the version of d3torch beside the settings."""
 
@@ -137,15 +140,17 @@ class Settings:
         """Settings from what a host is given: settings, or a functional, or keywords.
 
         Raises:
-            TypeError: for settings and keywords together, or an unknown keyword.
+            TypeError: for settings and keywords together, an unknown keyword, something else.
         """
         unknown = [name for name in given if name not in KEYWORDS]
         if unknown:
             raise TypeError(f"expected keywords among {', '.join(KEYWORDS)}, got {unknown[0]}")
-        if not isinstance(settings, Settings):
-            return cls(**given) if settings is None else cls(xc=settings, **given)
-        if given:
-            raise TypeError(f"expected Settings or keywords, got both: {', '.join(given)}")
+        if settings is None:
+            return cls(**given)
+        if isinstance(settings, str) and "xc" not in given:
+            return cls(xc=settings, **given)
+        if not isinstance(settings, Settings) or given:
+            raise TypeError(f"{ONE_OF} {' and '.join([_kind(settings), *given])}")
         return settings
 
     def keywords(self) -> dict[str, Any]:
@@ -309,6 +314,11 @@ KEYWORDS = tuple(Settings.__init__.__kwdefaults__ or ())
 
 DEFAULTS: dict[str, Any] = {**(Settings.__init__.__kwdefaults__ or {}), "xc": FUNCTIONAL}
 """What each keyword is if it is not given."""
+
+
+def _kind(settings: object) -> str:
+    """What was given as settings, for an error."""
+    return repr(settings) if isinstance(settings, str) else type(settings).__name__
 
 
 def length_or_auto(text: str) -> float | str:

@@ -201,8 +201,6 @@ def test_the_calculator_takes_settings_or_their_keywords(settings: Settings) -> 
     model = settings.module([1, 8])
     energy = d3torch.evaluate.evaluate(model, *_geometry(water)).energy.item()
     assert by_value.get_potential_energy(water) == by_name.get_potential_energy(water) == energy
-    with pytest.raises(TypeError, match="expected Settings or keywords, got both: xc"):
-        D3Calculator("pbe", settings=settings)
 
 
 def _geometry(atoms: Any) -> tuple[Any, ...]:

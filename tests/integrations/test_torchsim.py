@@ -172,7 +172,7 @@ def test_relaxation_of_a_batch_lowers_forces() -> None:
 @pytest.mark.parametrize(
     ("d3", "settings", "error"),
     [
-        ("pbe", {}, TypeError),
+        (7, {}, TypeError),
         (D3BJ(["Si"], "pbe", units="hartree/bohr"), {}, ValueError),
         (D3BJ(["Si"], "pbe", backend="eager"), {}, ValueError),
         (D3BJ(["Si"], "pbe"), {"compute_stress": "False"}, TypeError),

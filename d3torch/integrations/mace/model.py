@@ -25,6 +25,7 @@ from d3torch.integrations.mace.contribution import (
     choose_heads,
     scaled,
 )
+from d3torch.integrations.ready import Which, module_of
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
 from d3torch.settings import Settings
@@ -77,8 +78,9 @@ class MACED3(CheckedState):
 
     Args:
         model: MACE or ScaleShiftMACE; its dtype and device are taken.
-        settings: which D3, or its functional; default PBE.
-        learnable: make s6, s8, a1, a2 parameters.
+        settings: which D3, or its functional, default PBE; or a ready D3BJ of the elements of the
+            model, in its order, of its dtype and on its device, which is taken as it is.
+        learnable: make s6, s8, a1, a2 parameters; a ready D3BJ says so itself.
         d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
         **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
@@ -107,7 +109,7 @@ class MACED3(CheckedState):
     def __init__(
         self,
         model: nn.Module,
-        settings: Settings | str | None = None,
+        settings: Which = None,
         *,
         learnable: bool = False,
         d3_heads: Sequence[str] | None = None,
@@ -115,12 +117,11 @@ class MACED3(CheckedState):
     ) -> None:
         super().__init__()
         self._adopt(check_model(model), d3_heads)
-        wanted = Settings.of(settings, **keywords).without_tail("a MACE model")
-        weight = next(model.parameters())
-        elements = self.atomic_numbers.tolist()
-        with torch.device(weight.device):
-            d3 = wanted.module(elements, learnable=learnable, dtype=weight.dtype)
-        self.dispersion = DispersionTerm(d3)
+        made = {"learnable": None if learnable is False else learnable}
+        elements, weight = self.atomic_numbers.tolist(), next(model.parameters())
+        self.dispersion = DispersionTerm(
+            module_of("a MACE model", settings, keywords, elements, made, like=weight)
+        )
         self.model = model
 
     @property
