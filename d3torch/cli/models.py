@@ -172,7 +172,7 @@ def add_models(commands: Any) -> None:
         "inspect", help="what a file of d3torch contains", allow_abbrev=False
     )
     show.set_defaults(run=run_inspect)
-    show.add_argument("file", metavar="FILE", help="trusted file of a model, or labels")
+    show.add_argument("file", metavar="FILE", help="trusted file that d3torch wrote")
     show.add_argument("--json", action="store_true", help="print one JSON document")
 
 

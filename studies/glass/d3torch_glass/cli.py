@@ -28,7 +28,12 @@ from . import lammps_route as route
 from .facts import ELEMENTS, composition, compositions
 from .files import write_json, write_text
 from .jobs import Job, initial, run_job, steps_done_all, write_manifest
-from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
+from .potentials import (
+    calculator,
+    dispersion_in_file,
+    refuse_second_dispersion,
+    settings_in_file,
+)
 from .protocol import PRESETS, Protocol, chains
 
 D3 = ("none", "d3torch", "torch-dftd", "lammps")
@@ -117,8 +122,9 @@ def _recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Settings for the manifest, but for a study that an older version began without them."""
     path = args.folder / job.name / "manifest.json"
     begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
-    told = job.d3 == "d3torch" and (begun is None or IN_REPORTS in begun)
-    own = {IN_REPORTS: args.settings.as_dict()} if told else {}
+    told = args.settings if job.d3 == "d3torch" else settings_in_file(job.model)
+    older = begun is not None and IN_REPORTS not in begun
+    own = {} if told is None or older else {IN_REPORTS: told.as_dict()}
     return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
 
 
