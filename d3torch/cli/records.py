@@ -25,6 +25,7 @@ from ..model import D3BJ
 from ..module_settings import record_of
 from ..settings import VERSION, Settings
 from .extxyz import TextFrame, fields_of, read_text_frames
+from .options import settings_asked
 
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
 
@@ -226,8 +227,8 @@ def chosen_settings(args: argparse.Namespace) -> Settings:
 
     Raises:
         FileNotFoundError, TypeError, ValueError: see :func:`read_record` and
-            :meth:`d3torch.Settings.from_args`.
+            :func:`d3torch.cli.options.settings_asked`.
     """
     if args.settings_of is None:
-        return Settings.from_args(args)
-    return Settings.from_args(args, Settings.from_dict(read_record(args.settings_of)))
+        return settings_asked(args)
+    return settings_asked(args, Settings.from_dict(read_record(args.settings_of)))

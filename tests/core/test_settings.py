@@ -23,6 +23,7 @@ from ase.build import molecule
 import d3torch
 from d3torch import D3BJ, D3Calculator, DampingParameters, Settings, damping_parameters
 from d3torch.cli import main
+from d3torch.cli.options import add_settings, settings_asked
 from d3torch.cli.records import read_record
 from d3torch.integrations.lammps import D3MLIAP
 from d3torch.module_settings import record_of, settings_of
@@ -461,8 +462,8 @@ def test_a_file_whose_classes_have_moved_is_refused(
 
 def test_options_are_keywords() -> None:
     parser = argparse.ArgumentParser()
-    Settings.add_arguments(parser, structures=True)
-    assert Settings.from_args(parser.parse_args([])) == Settings()
-    assert Settings.from_args(parser.parse_args(OPTIONS)) == ASKED
+    add_settings(parser, structures=True)
+    assert settings_asked(parser.parse_args([])) == Settings()
+    assert settings_asked(parser.parse_args(OPTIONS)) == ASKED
     args = parser.parse_args(["--preset", "mace_mp", "--reference", "2010", "--tail"])
-    assert Settings.from_args(args) == Settings(preset="mace_mp", reference="2010", tail=True)
+    assert settings_asked(args) == Settings(preset="mace_mp", reference="2010", tail=True)

@@ -17,7 +17,7 @@ from d3torch.cli import main
 from d3torch.cli.records import IN_REPORTS, read_record
 from d3torch.integrations.lammps import D3MLIAP
 from d3torch.units import BOHR
-from d3torch_glass import cli as glass
+from d3torch_glass import dispersion as glass
 from d3torch_glass.report import DISPERSION, _dispersion_part
 
 JOB = SimpleNamespace(name="job", d3="d3torch", model="pmmcs")
@@ -25,7 +25,7 @@ JOB = SimpleNamespace(name="job", d3="d3torch", model="pmmcs")
 
 def settled(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    glass._add_dispersion(parser)
+    glass.add_dispersion(parser)
     args = parser.parse_args(words)
     args.d3, args.folder = ["none", "d3torch"], folder
     glass.settle_dispersion(args)
@@ -74,15 +74,13 @@ def test_what_not_all_backends_compute_is_refused(
 
 def test_the_manifest_carries_the_settings(tmp_path: Path) -> None:
     args = settled(tmp_path, "--xc", "b3lyp", "--d3-cutoff", "9")
-    told = glass._recorded(JOB, args)
+    told = glass.recorded(JOB, args)
     assert told == {"xc": "b3lyp", "d3_cutoff": 9.0, "d3_settings": args.settings.as_dict()}
-    assert "d3_settings" not in glass._recorded(
-        SimpleNamespace(**{**vars(JOB), "d3": "none"}), args
-    )
+    assert "d3_settings" not in glass.recorded(SimpleNamespace(**{**vars(JOB), "d3": "none"}), args)
     (tmp_path / "job").mkdir()
     file = tmp_path / "job" / "manifest.json"
     file.write_text(json.dumps({"settings": told}))
-    assert glass._recorded(JOB, args) == told
+    assert glass.recorded(JOB, args) == told
     assert Settings.from_dict(read_record(str(file))) == args.settings
 
 
@@ -92,15 +90,15 @@ def test_a_study_of_an_older_version_can_be_continued(tmp_path: Path) -> None:
     older = {"xc": "b3lyp", "d3_cutoff": 9.0}
     (tmp_path / "job" / "manifest.json").write_text(json.dumps({"settings": older}))
     args = settled(tmp_path, "--xc", "b3lyp", "--d3-cutoff", "9")
-    assert glass._recorded(JOB, args) == older
+    assert glass.recorded(JOB, args) == older
 
 
 def test_a_model_with_dispersion_in_it_tells_its_own(tmp_path: Path) -> None:
     file = written(tmp_path, xc="b3lyp", cutoff=9.0, width=1.0)
     args = settled(tmp_path)
-    told = glass._recorded(SimpleNamespace(name="job", d3="none", model=file), args)
+    told = glass.recorded(SimpleNamespace(name="job", d3="none", model=file), args)
     assert Settings.from_dict(told[IN_REPORTS]) == Settings(xc="b3lyp", cutoff=9.0, width=1.0)
-    assert IN_REPORTS not in glass._recorded(
+    assert IN_REPORTS not in glass.recorded(
         SimpleNamespace(name="job", d3="none", model=__file__), args
     )
 
