@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .ops import ByCentre, Range, Systems, Tables
+from .ops import ByCentre, Range, Shares, Systems, Tables
 from .products import bilinear, product
 from .structure import SAME_SPOT
 
@@ -233,24 +233,26 @@ def tail_integral(reach: Range, power: int) -> float:
 def tail_energy(
     cn: Tensor, cell: Tensor, damping: Tensor, species: Tensor, tables: Tables, reach: Range
 ) -> Tensor:
-    """E_tail = -1/(2V) sum_ij C6_ij (s6 I6 + 3 s8 Q_i Q_j I8), as in :mod:`d3torch.ops`."""
+    """E_i = -1/(2V) sum_j C6_ij (s6 I6 + 3 s8 Q_i Q_j I8) of the tail, as in :mod:`d3torch.ops`."""
     w = reference_weights(cn, tables.cn_ref[species])
     c6 = bilinear(w[:, None], tables.c6_ref[species[:, None], species], w[None])
     q = tables.r4r2[species]
     kernel = damping[0] * tail_integral(reach, 6)
     kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8)
     volume = (torch.linalg.cross(cell[0], cell[1]) * cell[2]).sum().abs()
-    energy: Tensor = -0.5 * (c6 * kernel).sum() / volume
+    energy: Tensor = -0.5 * (c6 * kernel).sum(dim=1) / volume
     return energy
 
 
-def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
-    """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
+def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Shares:
+    """Energies by brute force over all images; see :func:`d3torch.ops.dispersion_shares`."""
+    none = systems.positions.new_zeros(0)
+    shares: list[Tensor] = [none]
     energies: list[Tensor] = []
     for b in range(len(systems.offsets) - 1):
         first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
         if first == last:
-            energies.append(systems.positions.new_zeros(1)[0])
+            energies.append(none.sum())
             continue
         cell, species = systems.cell[b], systems.species[first:last]
         farthest = max(reach.cutoff, reach.cn_cutoff)
@@ -260,8 +262,14 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
         cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energy = dispersion_energy(
             vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width
-        ).sum()
+        )
         if reach.tail:
             energy = energy + tail_energy(cn, cell, damping[b], species, tables, reach)
-        energies.append(energy)
-    return torch.stack(energies) if len(energies) > 0 else systems.positions.new_zeros(0)
+        energies.append(energy.sum())
+        shares.append(energy.detach())
+    return Shares(torch.stack(energies) if len(energies) > 0 else none, torch.cat(shares))
+
+
+def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
+    """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
+    return dispersion_shares(systems, damping, tables, reach).energy

@@ -201,17 +201,36 @@ class D3BJ(CheckedState):
         Raises:
             ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
         """
-        batch = (
-            self.damping().expand(systems.offsets.shape[0] - 1, 4) if damping is None else damping
-        )
+        batch = self._damping_of(systems, damping)
         if self.backend == "eager":
             return eager.dispersion(systems, batch, self.tables(), self.reach())
         return ops.dispersion(systems, batch, self.tables(), self.reach())
 
     @torch.jit.export
+    def lattice_shares(self, systems: ops.Systems, damping: Tensor | None = None) -> ops.Shares:
+        """Energies as of :meth:`lattice`, and the share of each atom, which never has a graph.
+
+        Args:
+            systems: as of :meth:`lattice`.
+            damping: as of :meth:`lattice`.
+
+        Raises:
+            ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
+        """
+        batch = self._damping_of(systems, damping)
+        if self.backend == "eager":
+            return eager.dispersion_shares(systems, batch, self.tables(), self.reach())
+        return ops.dispersion_shares(systems, batch, self.tables(), self.reach())
+
+    def _damping_of(self, systems: ops.Systems, given: Tensor | None = None) -> Tensor:
+        """The damping that was given, or that of the module for every system, (n_systems, 4)."""
+        n_systems = systems.offsets.shape[0] - 1
+        return self.damping().expand(n_systems, 4) if given is None else given
+
+    @torch.jit.export
     def evaluate(self, systems: ops.Systems, gradients: bool = True) -> ops.Evaluation:
         """Everything at once, without a graph, by the kernel: see :func:`d3torch.ops.evaluate`."""
-        batch = self.damping().detach().expand(systems.offsets.shape[0] - 1, 4)
+        batch = self._damping_of(systems).detach()
         plain = ops.Systems(  # cut from any graph: torch.compile would ask for derivatives
             systems.positions.detach(),
             systems.cell.detach(),

@@ -118,7 +118,7 @@ def neighbor_pairs(positions: Any, cell: Any, pbc: Any, cutoff: float) -> Neighb
         TypeError, ValueError: a wrong kind, shape or value, a position that is not finite, two
             atoms on one spot, a missing or singular cell along a periodic axis, a cutoff that is
             not positive; one sentence each.
-        ImportError: without vesin, which ``pip install d3torch[neighbors]`` brings.
+        ImportError: without vesin.
 
     Source: vesin, whose sorted search of 1500 atoms at 12, 21.17 and 31.75 A took 0.12, 0.74 and
     3.4 s on two cores, that of matscipy 0.17, 1.2 and 5.6 s.

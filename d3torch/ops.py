@@ -84,6 +84,18 @@ class Evaluation(NamedTuple):
     by_damping: Tensor
 
 
+class Shares(NamedTuple):
+    """Energies of a batch, and what each atom has of them.
+
+    Attributes:
+        energy: (n_systems,).
+        energies: share of each atom, (n_atoms,); without a graph.
+    """
+
+    energy: Tensor
+    energies: Tensor
+
+
 class ByCentre(NamedTuple):
     """Energies of the centres of a pair list, and what moves each of them, without a graph.
 
@@ -271,23 +283,34 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
 
     Source: as :func:`dispersion_energy`.
     """
-    energy: Tensor = torch.ops.d3torch.dispersion(
-        systems.positions,
-        systems.cell,
-        systems.pbc,
-        systems.species,
-        systems.offsets,
-        damping,
-        tables.rcov,
-        tables.r4r2,
-        tables.cn_ref,
-        tables.c6_ref,
-        reach.cutoff,
-        reach.cn_cutoff,
-        reach.width,
-        reach.tail,
-    )
+    energy: Tensor = torch.ops.d3torch.dispersion(*systems, damping, *tables, *reach)
     return energy
+
+
+def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Shares:
+    r"""Energies of :func:`dispersion` with the share of each atom, in the same sweep.
+
+    .. math:: E = \sum_i E_i
+
+    with the energies per centre of :func:`dispersion_energy`, and in a tail the terms of its atom
+    i. For losses of energies and forces beside which a host shows energies of atoms: those are
+    numbers, and a loss of them learns nothing.
+
+    Args:
+        systems: as of :func:`dispersion`; positions and cell are differentiable twice.
+        damping: as of :func:`dispersion`; differentiable twice.
+        tables: as of :func:`dispersion`.
+        reach: as of :func:`dispersion`.
+
+    Returns:
+        Energies and shares, energy; only the former are differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError: as :func:`dispersion`.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    return Shares(*torch.ops.d3torch.dispersion_shares(*systems, damping, *tables, *reach))
 
 
 def evaluate(
@@ -314,23 +337,5 @@ def evaluate(
         ValueError, TypeError, IndexError: as :func:`dispersion`; an instruction set that this
             processor lacks, or any but ``"best"`` on a GPU.
     """
-    a = torch.ops.d3torch.dispersion_evaluate(
-        systems.positions,
-        systems.cell,
-        systems.pbc,
-        systems.species,
-        systems.offsets,
-        damping,
-        tables.rcov,
-        tables.r4r2,
-        tables.cn_ref,
-        tables.c6_ref,
-        reach.cutoff,
-        reach.cn_cutoff,
-        reach.width,
-        reach.tail,
-        gradients,
-        learn,
-        instruction_set,
-    )
-    return Evaluation(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7])
+    given = (*systems, damping, *tables, *reach, gradients, learn, instruction_set)
+    return Evaluation(*torch.ops.d3torch.dispersion_evaluate(*given))

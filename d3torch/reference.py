@@ -150,15 +150,19 @@ def check_reference(reference: object) -> str:
     return reference
 
 
+def covered(reference: str) -> range:
+    """Atomic numbers that a generation has references for."""
+    return range(1, len(_stored(reference).cn_ref))
+
+
 def _check_covered(numbers: Sequence[int], reference: str) -> None:
     """Refuse elements that a generation has no references for."""
-    last = len(_stored(reference).cn_ref) - 1
+    known = covered(reference)
     for z in numbers:
-        if z > last:
-            newer = z < len(_stored("2024").cn_ref)
-            hint = f"; reference '2024' has {SYMBOLS[z]}" if newer else ""
+        if z not in known:
+            hint = f"; reference '2024' has {SYMBOLS[z]}" if z in covered("2024") else ""
             raise ValueError(
-                f"expected elements from H to {SYMBOLS[last]} for reference {reference!r}, "
+                f"expected elements from H to {SYMBOLS[known[-1]]} for reference {reference!r}, "
                 f"got {SYMBOLS[z]}{hint}"
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .checks import require_bool, require_choice, require_cutoffs, require_positive
 from .parameters import DampingParameters, canonical_name, resolve_damping
-from .reference import REFERENCES, check_reference
+from .reference import check_reference
 from .units import BOHR, UNITS, Units
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ AUTO = "auto"
 """A cutoff that is chosen for each structure."""
 
 ANGSTROM = UNITS["eV/A"]
+
+ONE_OF = "expected Settings, a D3BJ or keywords, got"
+"""The beginning of what every host says to something else, and to two of them."""
 
 VERSION = "version"
 """Key under which a file keeps the version of d3torch beside the settings."""
@@ -137,15 +139,17 @@ class Settings:
         """Settings from what a host is given: settings, or a functional, or keywords.
 
         Raises:
-            TypeError: for settings and keywords together, or an unknown keyword.
+            TypeError: for settings and keywords together, an unknown keyword, something else.
         """
         unknown = [name for name in given if name not in KEYWORDS]
         if unknown:
             raise TypeError(f"expected keywords among {', '.join(KEYWORDS)}, got {unknown[0]}")
-        if not isinstance(settings, Settings):
-            return cls(**given) if settings is None else cls(xc=settings, **given)
-        if given:
-            raise TypeError(f"expected Settings or keywords, got both: {', '.join(given)}")
+        if settings is None:
+            return cls(**given)
+        if isinstance(settings, str) and "xc" not in given:
+            return cls(xc=settings, **given)
+        if not isinstance(settings, Settings) or given:
+            raise TypeError(f"{ONE_OF} {' and '.join([_kind(settings), *given])}")
         return settings
 
     def keywords(self) -> dict[str, Any]:
@@ -215,51 +219,6 @@ class Settings:
             )
         return found
 
-    @staticmethod
-    def add_arguments(parser: Any, *, structures: bool = False) -> None:
-        """Add the options that :meth:`from_args` reads.
-
-        Args:
-            parser: of argparse.
-            structures: whether the command evaluates structures: then there may be a tail, and a
-                cutoff for each of them.
-        """
-        add = parser.add_argument
-        add("--xc", metavar="NAME", help=f"functional (default: {FUNCTIONAL})")
-        kind, auto = (length_or_auto, ", or 'auto'") if structures else (float, "")
-        add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
-        add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
-        tail = ", with --tail 2" if structures else ""
-        add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
-        add("--reference", choices=REFERENCES, help="(default: 2024)")
-        add("--preset", choices=PRESETS, help="(default: s-dftd3)")
-        add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
-        if structures:
-            add("--tail", action="store_true", default=None, help="add what is beyond the cutoff")
-            add("--tolerance", type=float, metavar="EV", help="per atom, of --cutoff auto")
-
-    @classmethod
-    def from_args(cls, args: argparse.Namespace, of: Settings | None = None) -> Settings:
-        """Settings of the options of a command.
-
-        Args:
-            args: what the parser found.
-            of: settings of the file that ``--settings-of`` names.
-
-        Raises:
-            TypeError, ValueError: for a wrong value; for an option that says another D3 than the
-                file.
-        """
-        given = asked(args)
-        if of is None:
-            return cls(**given)
-        wanted = of.replace(**given)
-        for name, value in of.as_dict().items():
-            other = wanted.as_dict().get(name)
-            if other != value:
-                raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
-        return of
-
     def fixed(self, host: str) -> Settings:
         """The settings, if they are the same for every structure.
 
@@ -311,19 +270,6 @@ DEFAULTS: dict[str, Any] = {**(Settings.__init__.__kwdefaults__ or {}), "xc": FU
 """What each keyword is if it is not given."""
 
 
-def length_or_auto(text: str) -> float | str:
-    """A length, or the word auto.
-
-    Raises:
-        argparse.ArgumentTypeError: for another word.
-    """
-    try:
-        return text if text == AUTO else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a length or auto, got {text!r}") from None
-
-
-def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """Those options of settings that were given, by keyword."""
-    found = {name: getattr(args, name, None) for name in KEYWORDS}
-    return {name: value for name, value in found.items() if value is not None}
+def _kind(settings: object) -> str:
+    """What was given as settings, for an error."""
+    return repr(settings) if isinstance(settings, str) else type(settings).__name__

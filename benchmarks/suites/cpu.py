@@ -1,6 +1,6 @@
 """d3torch beside its rivals on the CPU: time, peak memory and deviation from simple-dftd3.
 
-    pip install d3torch[benchmark]
+    pip install --no-build-isolation .[benchmark]
     python -m benchmarks.suites.cpu --out benchmarks/results
 
 Every rival lives in a worker process of its own, one for each number of threads. After a warm-up

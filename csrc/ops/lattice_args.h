@@ -15,6 +15,7 @@
 namespace d3 {
 
 using at::Tensor;
+using Tensors2 = std::tuple<Tensor, Tensor>;
 using Tensors3 = std::tuple<Tensor, Tensor, Tensor>;
 using Tensors8 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -154,10 +155,14 @@ inline Tensors8 tangent_meta(const LatticeTangent& t, const LatticeArgs& a) {
   return allocate(a);
 }
 
-inline Tensor dispersion_meta(const LatticeArgs& a) {
+// energy, energies
+inline Tensors2 shares_meta(const LatticeArgs& a) {
   check(a);
-  return std::get<0>(allocate(a));
+  const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
+  return {empty_for(a, {b}), empty_for(a, {n})};
 }
+
+inline Tensor dispersion_meta(const LatticeArgs& a) { return std::get<0>(shares_meta(a)); }
 
 // Gradients of the loss sum_b grad_energy_b E_b.
 inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a) {

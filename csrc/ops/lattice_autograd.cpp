@@ -50,10 +50,11 @@ Tensors3 backward(const Slopes& s, const LatticeArgs& a) {
   return in_graph<Graph<Backward>, Tensors3>(s, a);
 }
 
-// Not a Graph: its forward computes what its backward needs.
+// Energies in the graph, and outside of it the shares of atoms, which the same sweep gives. Not a
+// Graph: its forward computes what its backward needs.
 template <class Fields> struct DispersionNode;
 template <class... P> struct DispersionNode<Types<P...>> : Function<DispersionNode<Types<P...>>> {
-  static Tensor forward(AutogradContext* ctx, bool gradients, P... fields) {
+  static variable_list forward(AutogradContext* ctx, bool gradients, P... fields) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto structs = packed(Types<LatticeArgs>(), fields...);
     const LatticeArgs& a = std::get<0>(structs);
@@ -61,7 +62,8 @@ template <class... P> struct DispersionNode<Types<P...>> : Function<DispersionNo
     const auto [energy, energies, cn, c6, gradient, virial, by_cell, by_damping] =
         evaluate_op()(a, how);
     keep(ctx, structs, {gradient, by_cell, by_damping});
-    return energy;
+    ctx->mark_non_differentiable({energies});
+    return {energy, energies};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& g) {
     const auto [structs, slopes] = kept<LatticeArgs>(ctx);
@@ -73,7 +75,7 @@ template <class... P> struct DispersionNode<Types<P...>> : Function<DispersionNo
   }
 };
 
-Tensor dispersion(const LatticeArgs& a) {
+Tensors2 shares(const LatticeArgs& a) {
   refuse_grad(a.rcov, "rcov");
   refuse_grad(a.r4r2, "r4r2");
   refuse_grad(a.cn_ref, "cn_ref");
@@ -84,8 +86,10 @@ Tensor dispersion(const LatticeArgs& a) {
   const auto call = [&](const auto&... field) {
     return apply<DispersionNode<Flat<LatticeArgs>>>(gradients, field...);
   };
-  return std::apply(call, fields_of(a));
+  return unlisted<Tensors2>(std::apply(call, fields_of(a)));
 }
+
+Tensor dispersion(const LatticeArgs& a) { return std::get<0>(shares(a)); }
 
 struct Tangent {
   using Structs = Types<LatticeTangent, LatticeArgs>;
@@ -116,6 +120,7 @@ Tensors8 evaluate(const LatticeArgs& a, const How& how) {
 
 TORCH_LIBRARY_IMPL(d3torch, Autograd, m) {
   m.impl("dispersion", unpacked<dispersion>);
+  m.impl("dispersion_shares", unpacked<shares>);
   m.impl("dispersion_backward", unpacked<backward>);
   m.impl("dispersion_tangent", unpacked<tangent>);
   m.impl("dispersion_evaluate", unpacked<evaluate>);

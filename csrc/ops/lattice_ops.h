@@ -35,9 +35,12 @@ template <class Device> struct LatticeOps {
     return out;
   }
 
-  static Tensor dispersion(const LatticeArgs& args) {
-    return std::get<0>(evaluate(args, {false, false, "best"}));
+  static Tensors2 shares(const LatticeArgs& args) {
+    const Tensors8 all = evaluate(args, {false, false, "best"});
+    return {std::get<0>(all), std::get<1>(all)};
   }
+
+  static Tensor dispersion(const LatticeArgs& args) { return std::get<0>(shares(args)); }
 
   static Tensors3 backward(const Slopes& slopes, const LatticeArgs& args) {
     const Guard guard(args.positions.device());

@@ -18,6 +18,7 @@ template <class Device> void register_kernels(torch::Library& m) {
   m.impl("dispersion_energy_double_backward", unpacked<&Pair::energy_double_backward>);
   using Lattice = LatticeOps<Device>;
   m.impl("dispersion", unpacked<&Lattice::dispersion>);
+  m.impl("dispersion_shares", unpacked<&Lattice::shares>);
   m.impl("dispersion_backward", unpacked<&Lattice::backward>);
   m.impl("dispersion_evaluate", unpacked<&Lattice::evaluate>);
   m.impl("dispersion_tangent", unpacked<&Lattice::tangent>);

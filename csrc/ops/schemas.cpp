@@ -46,6 +46,7 @@ void define_pair_ops(torch::Library& m) {
 
 void define_lattice_ops(torch::Library& m) {
   define(m, "dispersion(" + lattice + ") -> Tensor");
+  define(m, "dispersion_shares(" + lattice + ") -> (Tensor, Tensor)");
   define(m,
          "dispersion_backward(Tensor grad_energy, Tensor gradient, Tensor by_cell, "
          "Tensor by_damping, " +
@@ -75,6 +76,7 @@ TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
   m.impl("dispersion_energy_backward", unpacked<energy_backward_meta>);
   m.impl("dispersion_energy_double_backward", unpacked<energy_double_backward_meta>);
   m.impl("dispersion", unpacked<dispersion_meta>);
+  m.impl("dispersion_shares", unpacked<shares_meta>);
   m.impl("dispersion_backward", unpacked<backward_meta>);
   m.impl("dispersion_evaluate", unpacked<evaluate_meta>);
   m.impl("dispersion_tangent", unpacked<tangent_meta>);

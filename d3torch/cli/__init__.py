@@ -17,12 +17,13 @@ from typing import Any
 from .. import __version__
 from ..extras import import_extra
 from ..parameters import Functional, functionals
-from ..settings import VERSION, Settings
+from ..settings import VERSION
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
 from .models import add_models
+from .options import add_settings
 from .others import add_others
 from .reading import add_reading, check_reading, read_frames
 from .records import chosen_settings
@@ -60,7 +61,7 @@ def _add_energy(commands: Any) -> None:
         "files", nargs="+", metavar="FILE", help="whatever ASE reads; FILE@0:5 slices, - is stdin"
     )
     add_reading(add)
-    Settings.add_arguments(add, structures=True)
+    add_settings(add, structures=True)
     add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--json", action="store_true", help="print one JSON document")

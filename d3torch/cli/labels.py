@@ -20,6 +20,7 @@ from ..settings import VERSION, Settings
 from .console import complain, one_line, progress
 from .extxyz import TextFrame
 from .frames import Output
+from .options import add_settings
 from .reading import add_reading, check_reading, frame_problem, label_frames
 from .records import PREFIX, chosen_settings, record_of_frame, tags_of
 
@@ -232,7 +233,7 @@ def add_labels(commands: Any) -> None:
     add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
     add.add_argument("output", metavar="OUT.xyz")
     add_reading(add)
-    Settings.add_arguments(add)
+    add_settings(add)
     for name, (key,) in Keys()._asdict().items():
         text = f"one or several (default: {key})"
         add.add_argument(f"--{name}-key", nargs="+", action="extend", metavar="KEY", help=text)

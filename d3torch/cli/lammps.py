@@ -12,9 +12,9 @@ from ..extras import import_extra
 from ..files import check_output
 from ..integrations.lammps import D3MLIAP
 from ..parameters import DispersionWarning
-from ..settings import asked
 from .console import complain
 from .models import add_dispersion, fused_model, read_model, write_model
+from .options import asked
 from .records import chosen_settings
 
 

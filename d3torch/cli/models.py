@@ -25,6 +25,7 @@ from ..parameters import DispersionWarning, damping_parameters
 from ..reference import SYMBOLS
 from ..settings import VERSION, Settings
 from .console import complain
+from .options import add_settings
 from .records import chosen_settings, dispersion_of, read_object, read_text_record
 
 HOST = "d3torch.integrations.mace"
@@ -154,7 +155,7 @@ def _about_mace(model: Any) -> dict[str, Any]:
 
 def add_dispersion(add: Any) -> None:
     """Arguments that say which D3 a file gets."""
-    Settings.add_arguments(add)
+    add_settings(add)
     add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
     add.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
@@ -172,7 +173,7 @@ def add_models(commands: Any) -> None:
         "inspect", help="what a file of d3torch contains", allow_abbrev=False
     )
     show.set_defaults(run=run_inspect)
-    show.add_argument("file", metavar="FILE", help="trusted file of a model, or labels")
+    show.add_argument("file", metavar="FILE", help="trusted file that d3torch wrote")
     show.add_argument("--json", action="store_true", help="print one JSON document")
 
 

@@ -10,9 +10,10 @@ import contextlib
 import io
 import json
 import pickle
+import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..model import D3BJ
 from ..module_settings import record_of
 from ..settings import VERSION, Settings
 from .extxyz import TextFrame, fields_of, read_text_frames
+from .options import settings_asked
 
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
 
@@ -39,7 +41,10 @@ WORDS = ("xc", "reference", VERSION)
 """Settings that are no numbers."""
 
 IN_REPORTS = "d3_settings"
-"""Key of the settings among others, in the manifest of a study."""
+"""Key of the settings among others, in the manifest and the results of a study."""
+
+IN_PAGES = re.compile('<script type="application/json" id="d3torch">(.*?)</script>', re.S)
+"""The jobs of a study that tell their settings, as JSON in a page."""
 
 
 def read_object(path: str) -> Any:
@@ -118,35 +123,61 @@ def _value(key: str, text: str | None) -> Any:
         raise ValueError(f"expected a number for {key}, got {text!r}") from None
 
 
-def _record_of_labels(path: str) -> dict[str, Any]:
-    """The record that all frames of a file of labels have in common.
+def _one_of(records: Iterable[tuple[object, dict[str, Any]]], all_of: str) -> dict[str, Any]:
+    """The record that all have in common, {} if there are none.
 
     Raises:
-        ValueError: if a frame has none, or another one.
+        ValueError: if one is another one, named by what stands before it.
     """
     found: dict[str, Any] = {}
+    for place, record in records:
+        if found and Settings.from_dict(record) != Settings.from_dict(found):
+            raise ValueError(f"expected one D3 in all {all_of}, got another in {place}")
+        found = found or record
+    return found
+
+
+def _records_of_labels(path: str) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Number and record of every frame of a file of labels.
+
+    Raises:
+        ValueError: if a frame has none.
+    """
     for number, frame in enumerate(read_text_frames(path)):
         if frame.get(LABELS) is None:
             raise ValueError(
                 f"expected labels that d3torch subtracted from, got none in frame {number}"
             )
-        record = record_of_frame(frame)
-        if number and Settings.from_dict(record) != Settings.from_dict(found):
-            raise ValueError(f"expected one D3 in all frames of {path}, got another in {number}")
-        found = record
-    return found
+        yield number, record_of_frame(frame)
 
 
-def _record_in(document: Any) -> dict[str, Any]:
-    """The record in a JSON document of d3torch, {} without one."""
-    found = document.get("settings") if isinstance(document, dict) else None
-    found = found.get(IN_REPORTS, found) if isinstance(found, dict) else {}
-    version = {VERSION: document[VERSION]} if found and VERSION in document else {}
-    return {**version, **found}
+def _record_in(document: Any, path: str) -> dict[str, Any]:
+    """The record in a JSON document of d3torch, {} without one; of a report, that of all jobs."""
+    if not isinstance(document, dict):
+        return {}
+    if isinstance(document.get("results"), list):
+        told = ((job.get("name"), _record_in(job, path)) for job in document["results"])
+        return _one_of((each for each in told if each[1]), f"jobs of {path}")
+    found = document.get("settings")
+    if not isinstance(found, dict):
+        return {}
+    if "protocol" in found and IN_REPORTS not in found:  # of a study, without our D3
+        return {}
+    version = document.get(VERSION, document.get("versions", {}).get("d3torch"))
+    return {**({} if version is None else {VERSION: version}), **found.get(IN_REPORTS, found)}
+
+
+def _document_in(path: str, page: bool) -> Any:
+    """The JSON in a file, or in a page; None in a page without it."""
+    text = Path(path).read_text(encoding="utf-8")
+    if page:
+        found = IN_PAGES.search(text)
+        return None if found is None else json.loads(found[1])
+    return json.loads(text)
 
 
 def read_text_record(path: str) -> dict[str, Any] | None:
-    """The record in a file of labels or in JSON; None if the file is neither.
+    """The record in a file of labels, in JSON or in a page; None if the file is none of these.
 
     Raises:
         FileNotFoundError, ValueError: if there is no file; if there is no record in it.
@@ -155,11 +186,26 @@ def read_text_record(path: str) -> dict[str, Any] | None:
         raise FileNotFoundError(f"expected a file that d3torch wrote, got {path}, which is none")
     with open(path, "rb") as file:
         head = file.read(64).lstrip()
-    if head.startswith(b"{"):
-        return _record_in(json.loads(Path(path).read_text(encoding="utf-8")))
+    page = head.lower().startswith(b"<!doctype html")
     first = head.split(b"\n", 1)[0].strip()
-    packed = Path(path).suffix in (".gz", ".bz2", ".xz")
-    return _record_of_labels(path) if first.isdigit() or packed else None
+    if page or head.startswith(b"{"):
+        found = _record_in(_document_in(path, page), path)
+    elif first.isdigit() or Path(path).suffix in (".gz", ".bz2", ".xz"):
+        found = _one_of(_records_of_labels(path), f"frames of {path}")
+    else:
+        return None
+    return _told(found, path)
+
+
+def _told(record: dict[str, Any], path: str) -> dict[str, Any]:
+    """The record, if there is one.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not record:
+        raise ValueError(f"expected a file with settings of d3torch, got {path}, which has none")
+    return record
 
 
 def read_record(path: str) -> Mapping[str, Any]:
@@ -170,12 +216,10 @@ def read_record(path: str) -> Mapping[str, Any]:
         ValueError: if it cannot be read, or holds no dispersion of d3torch.
     """
     record = read_text_record(path)
-    if record is None:
-        d3 = dispersion_of(read_object(path))
-        record = {} if d3 is None else record_of(d3)
-    if not record:
-        raise ValueError(f"expected a file with settings of d3torch, got {path}, which has none")
-    return record
+    if record is not None:
+        return record
+    d3 = dispersion_of(read_object(path))
+    return _told({} if d3 is None else record_of(d3), path)
 
 
 def chosen_settings(args: argparse.Namespace) -> Settings:
@@ -183,8 +227,8 @@ def chosen_settings(args: argparse.Namespace) -> Settings:
 
     Raises:
         FileNotFoundError, TypeError, ValueError: see :func:`read_record` and
-            :meth:`d3torch.Settings.from_args`.
+            :func:`d3torch.cli.options.settings_asked`.
     """
     if args.settings_of is None:
-        return Settings.from_args(args)
-    return Settings.from_args(args, Settings.from_dict(read_record(args.settings_of)))
+        return settings_asked(args)
+    return settings_asked(args, Settings.from_dict(read_record(args.settings_of)))

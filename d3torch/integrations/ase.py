@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d3torch.extras import not_installed
+
 try:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
     from ase.outputs import Properties, all_outputs
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[ase]`", name=error.name
-    ) from None
+    raise not_installed(error, "ase") from None
 
 from d3torch._library import has_cuda
 from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
+from d3torch.integrations.ready import check_ready
 from d3torch.model import D3BJ
 from d3torch.parameters import DampingParameters
 from d3torch.results import symmetric
@@ -109,10 +110,11 @@ class D3Calculator(Calculator):
 
     Args:
         xc: functional, such as ``"pbe"``.
-        settings: all of which D3, instead of xc and keywords.
-        dtype: ``"float64"`` or ``"float32"``, or the torch.dtype.
-        device: name of a torch device.
-        backend: ``"kernel"``, or ``"eager"`` for plain torch.
+        settings: all of which D3, instead of xc and keywords; or a ready D3BJ in eV and A, which
+            is taken as it is now, until :meth:`set` changes something.
+        dtype: ``"float64"``, which is the default, or ``"float32"``, or the torch.dtype.
+        device: name of a torch device, default ``"cpu"``.
+        backend: ``"kernel"``, which is the default, or ``"eager"`` for plain torch.
         **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"`` or
             ``preset="mace_mp"``.
 
@@ -132,22 +134,35 @@ class D3Calculator(Calculator):
         self,
         xc: str | None = None,
         *,
-        settings: Settings | None = None,
-        dtype: str | torch.dtype = "float64",
-        device: str | torch.device = "cpu",
-        backend: str = "kernel",
+        settings: Settings | D3BJ | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        backend: str | None = None,
         **keywords: Any,
     ) -> None:
         given = {"xc": xc, **keywords}
-        if settings is not None:
-            named = {name: value for name, value in given.items() if value is not None}
-            given = Settings.of(settings, **named).keywords()
-        elif xc is None and keywords.get("damping") is None:
-            given["xc"] = DEFAULTS["xc"]
-        given.update(dtype=dtype, device=device, backend=backend)
-        self._evaluator: Evaluator | None = None
+        made = {"dtype": dtype, "device": device, "backend": backend}
+        ready: D3BJ | None = None
+        if isinstance(settings, D3BJ):
+            ready = check_ready(settings, {**given, **made})
+            settings, where = ready.settings, ready.rcov
+            made = {"dtype": where.dtype, "device": where.device, "backend": ready.backend}
+        given = self._keywords(settings, given)
+        given.update({name: DEFAULTS[name] if v is None else v for name, v in made.items()})
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
+        self._ready = ready is not None
+        self._evaluator = None if ready is None else Evaluator(ready)
+
+    @staticmethod
+    def _keywords(settings: Settings | None, given: dict[str, Any]) -> dict[str, Any]:
+        """Parameters of settings, if there are any, else of keywords, xc by default."""
+        if settings is not None:
+            named = {name: value for name, value in given.items() if value is not None}
+            return Settings.of(settings, **named).keywords()
+        if given["xc"] is None and given.get("damping") is None:
+            return {**given, "xc": DEFAULTS["xc"]}
+        return given
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change arguments of the constructor, all or none; xc and damping replace each other.
@@ -165,6 +180,7 @@ class D3Calculator(Calculator):
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
             self._evaluator, self._numbers = self._evaluator_by(model), None
+            self._ready = False
         return changed
 
     @staticmethod
@@ -203,10 +219,11 @@ class D3Calculator(Calculator):
         return Evaluator(model, p["tolerance"] if p["cutoff"] == "auto" else None)
 
     def model(self, elements: Sequence[int]) -> D3BJ:
-        """The module of the sorted elements of a structure; kept until they change."""
-        if self._evaluator is None or self._evaluator.model.numbers.tolist() != list(elements):
-            self._evaluator = self._evaluator_by(self._build(elements, self.parameters))
-        return self._evaluator.model
+        """The module of the sorted elements of a structure, kept until they change; a ready one."""
+        found = self._evaluator
+        if found is None or not (self._ready or found.model.numbers.tolist() == list(elements)):
+            found = self._evaluator = self._evaluator_by(self._build(elements, self.parameters))
+        return found.model
 
     def _evaluator_of(self, atoms: Atoms) -> Evaluator:
         """What evaluates these atoms; kept until they are others."""

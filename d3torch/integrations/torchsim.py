@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from d3torch.extras import not_installed
+
 try:
     from torch_sim.models.interface import ModelInterface
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[torchsim]`",
-        name=error.name,
-    ) from None
+    raise not_installed(error, "torchsim") from None
 
 from d3torch.checks import require_bool
-from d3torch.model import D3BJ
+from d3torch.integrations.ready import Which, module_of
 from d3torch.ops import Systems
 from d3torch.results import stress
+from d3torch.settings import Settings
 
 
 class D3Model(ModelInterface):  # type: ignore[misc]
@@ -26,30 +27,40 @@ class D3Model(ModelInterface):  # type: ignore[misc]
 
     Returns ``energy`` (n_systems,), eV, and, where wanted, ``forces`` (n_atoms, 3), eV/A, and
     ``stress`` (n_systems, 3, 3), eV/A^3: dE/dstrain / volume, 0 for a cell without volume, as
-    torch-sim's other models. Numbers, without a graph, of the dtype and on the device of ``d3``.
+    torch-sim's other models. Numbers, without a graph, of the dtype and on the device of the model.
 
     Args:
-        d3: holds all elements that will be met; in eV and A, backend ``"kernel"``.
+        settings: which D3, or its functional, default PBE; or a ready D3BJ, in eV and A and with
+            the backend ``"kernel"``, which is taken as it is.
+        elements: that will be met, symbols or atomic numbers; None for all that there are data of.
         compute_forces: whether to return forces.
         compute_stress: whether to return the stress.
+        dtype: torch.float64, which is the default, or torch.float32.
+        device: of torch; None for its default.
+        **keywords: those of :class:`d3torch.Settings`, instead of it; no ``"auto"``.
 
     Raises:
-        TypeError: for what is no D3BJ, or no bool.
-        ValueError: for a D3BJ in other units, or with another backend.
+        TypeError: for something else, no bool, or a D3BJ and keywords, dtype or device.
+        ValueError: for a D3BJ of other units, elements, or with another backend; as
+            :class:`d3torch.D3BJ`.
 
     Source: :class:`d3torch.D3BJ`.
     """
 
     def __init__(
-        self, d3: D3BJ, *, compute_forces: bool = True, compute_stress: bool = True
+        self,
+        settings: Which = None,
+        elements: Sequence[int | str] | None = None,
+        *,
+        compute_forces: bool = True,
+        compute_stress: bool = True,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        **keywords: Any,
     ) -> None:
         super().__init__()
-        if not isinstance(d3, D3BJ):
-            raise TypeError(f"expected a D3BJ, got {type(d3).__name__}")
-        if d3.backend != "kernel":
-            raise ValueError(f"expected a D3BJ with backend='kernel', got {d3.backend!r}")
-        if d3.units != "eV/A":
-            raise ValueError(f"expected a D3BJ with units='eV/A', got {d3.units!r}")
+        made = {"dtype": dtype, "device": device}
+        d3 = module_of("torch-sim", settings, keywords, elements, made, tail=True)
         self.d3 = d3
         self._device, self._dtype = d3.rcov.device, d3.rcov.dtype
         self._compute_forces = require_bool("compute_forces", compute_forces)
@@ -69,6 +80,11 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         if self.compute_stress:
             results["stress"] = stress(found.virial, state.row_vector_cell)
         return results
+
+    @property
+    def settings(self) -> Settings:
+        """Which D3 is computed."""
+        return self.d3.settings
 
     def _systems(self, state: Any) -> Systems:
         """A batch of torch-sim, whose cells are columns and whose pbc is one for all systems."""

@@ -384,7 +384,7 @@ def test_missing_extras_are_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tabulate", None)
     code, _, err = run(capsys, "energy", "two.extxyz")
     assert code == 1
-    assert err == ["d3torch: expected tabulate to be installed: run `pip install d3torch[cli]`"]
+    assert err == ["d3torch: expected tabulate to be installed: run `pip install tabulate`"]
 
 
 def test_functionals(capsys):

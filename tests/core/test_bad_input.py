@@ -92,7 +92,7 @@ def test_neighbor_pairs_refuses(positions, cell, pbc, cutoff, words):
         ({"device": "abacus"}, "a device that torch has here, got 'abacus'"),
         ({"device": "cuda:99"}, "a device that torch has here, got 'cuda:99'"),
         ({"device": "meta"}, "a device that d3torch was built for, got 'meta'"),
-        ({"device": None}, "a device that torch has here, got None"),
+        ({"device": 0.5}, "a device that torch has here, got 0.5"),
         ({"backend": "fastest"}, "backend to be one of kernel, eager, got 'fastest'"),
     ],
 )

@@ -1,4 +1,12 @@
-"""The segment sum of the eager twin, and torch-scatter as its witness where that is installed."""
+"""The segment sum of the eager twin, and torch-scatter as its witness where that is installed.
+
+A witness is all it is worth (torch-scatter 2.1.2, torch 2.13, one thread of a busy CPU, so rough).
+Of 1e5 to 4.4e6 values its ``scatter_sum`` takes 0.6 to 1.0 of the time of ``index_add``, of rows
+of three 1.0 to 1.1, and with its derivative 1.0 to 1.5; ``segment_csr`` on sorted values is within
+15 % of ``index_add``. The two sums are 0.6 ms of the 105 ms that the eager twin needs for energy
+and gradient of 1e5 pairs, which became 125 ms with ``scatter_sum`` and are 6 ms with the kernels.
+On a GPU nothing was measured.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +31,7 @@ def test_segment_sum() -> None:
 @pytest.fixture
 def scatter_sum() -> Any:
     """``torch_scatter.scatter_sum``, which d3torch itself never imports."""
-    why = "torch-scatter was not asked for its sums: pip install torch-scatter"
+    why = "needs torch-scatter: pip install --no-build-isolation torch-scatter"
     pytest.importorskip("torch_scatter", reason=why)
     return importlib.import_module("torch_scatter").scatter_sum
 

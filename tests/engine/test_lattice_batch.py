@@ -271,7 +271,7 @@ REFUSALS: list[tuple[str, Change, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize("op", ["dispersion", "dispersion_evaluate"])
+@pytest.mark.parametrize("op", ["dispersion", "dispersion_shares", "dispersion_evaluate"])
 @pytest.mark.parametrize(
     ("name", "change", "error", "message"), REFUSALS, ids=[f"{r[0]}-{r[3]}" for r in REFUSALS]
 )

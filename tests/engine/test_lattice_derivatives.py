@@ -31,7 +31,8 @@ PERIODIC = {
     "crystal": (True, True, True),
     "tail": (True, True, True),
 }
-NAMES = [f"dispersion{suffix}" for suffix in ("", "_backward", "_evaluate", "_tangent")]
+DIFFERENTIABLE = ["dispersion", "dispersion_shares", "dispersion_backward"]
+NAMES = [*DIFFERENTIABLE, "dispersion_evaluate", "dispersion_tangent"]
 OPS = torch.ops.d3torch
 kinds = pytest.mark.parametrize("kind", PERIODIC)
 widths = pytest.mark.parametrize("width", [0.0, 1.6])
@@ -64,12 +65,17 @@ def _case(kind: str = "crystal", width: float = 0.0, dtype: torch.dtype = torch.
 def _energy(case: Case, backend: str = "kernel") -> Callable[..., Tensor]:
     """Energies (n_systems,) of positions, cell and damping."""
     op = ops.dispersion if backend == "kernel" else eager.dispersion
+    return _function(case, op)
+
+
+def _function(case: Case, op: Callable[..., Any]) -> Callable[..., Any]:
+    """An op as a function of positions, cell and damping."""
     tables, reach = case.model.tables(), case.model.reach()
 
-    def energy(positions: Tensor, cell: Tensor, damping: Tensor) -> Tensor:
+    def function(positions: Tensor, cell: Tensor, damping: Tensor) -> Any:
         return op(case.systems._replace(positions=positions, cell=cell), damping, tables, reach)
 
-    return energy
+    return function
 
 
 def _inputs(case: Case) -> list[Tensor]:
@@ -85,8 +91,9 @@ def test_derivatives_are_those_of_finite_differences(
 ) -> None:
     """Energies are of the order of 0.1 eV: scaled to where torch's tolerances mean digits."""
     case = _case(kind, width)
-    energy = _energy(case)
-    assert check(lambda *x: 1e2 * energy(*x), _inputs(case))
+    for op in (ops.dispersion, lambda *given: ops.dispersion_shares(*given).energy):
+        energy = _function(case, op)
+        assert check(lambda *x, energy=energy: 1e2 * energy(*x), _inputs(case))
 
 
 def _assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
@@ -127,6 +134,67 @@ def test_evaluate_gives_what_autograd_gives(kind: str) -> None:
     e = ops.evaluate(case.systems, *last, learn=True)
     expected = [energy, *grad(energy.sum(), inputs)]
     assert all(map(torch.equal, (e.energy, e.gradient, e.by_cell, e.by_damping), expected))
+
+
+# ---- energies with the shares of the atoms ----
+
+
+def _shares(case: Case, backend: Any = ops) -> ops.Shares:
+    given = _inputs(case)
+    found: ops.Shares = _function(case, backend.dispersion_shares)(*given)
+    return found
+
+
+@kinds
+@widths
+@dtypes
+def test_shares_come_with_the_energies_of_dispersion(
+    dtype: torch.dtype, width: float, kind: str
+) -> None:
+    """To the last bit, with first and second derivatives; shares are those of evaluate."""
+    case = _case(kind, width, dtype)
+    energy = _function(case, lambda *given: ops.dispersion_shares(*given).energy)
+    found, expected = (first_and_second(f, _inputs(case)) for f in (energy, _energy(case)))
+    assert all(map(torch.equal, found, expected))
+    last = (case.systems, case.damping, case.model.tables(), case.model.reach())
+    for gradients in (False, True):
+        assert torch.equal(_shares(case).energies, ops.evaluate(*last, gradients).energies)
+    assert all(map(torch.equal, ops.dispersion_shares(*last), _shares(case)))
+
+
+@kinds
+@widths
+def test_shares_are_those_of_eager_and_add_up(width: float, kind: str) -> None:
+    case = _case(kind, width)
+    found, twin = _shares(case), _shares(case, eager)
+    _assert_close([*found], [*twin], 1e-7 if kind == "tail" and width > 0 else 1e-12)
+    sums = [part.sum() for part in found.energies.split([4, 3])]
+    _assert_close([torch.stack(sums)], [found.energy], 1e-13)
+
+
+@pytest.mark.parametrize("backend", [ops, eager], ids=["kernel", "eager"])
+def test_shares_have_no_graph(backend: Any) -> None:
+    """Nor any where nothing is differentiated, or without atoms."""
+    case = _case("tail")
+    found = _shares(case, backend)
+    assert found.energy.requires_grad
+    assert not found.energies.requires_grad
+    with torch.no_grad():
+        assert not any(value.requires_grad for value in _shares(case, backend))
+    none = case.systems._replace(offsets=case.systems.offsets * 0)
+    none = none._replace(positions=none.positions[:0], species=none.species[:0])
+    empty = _shares(case._replace(systems=none), backend)
+    assert (empty.energy.tolist(), empty.energies.tolist()) == ([0.0, 0.0], [])
+
+
+def test_shares_of_the_module_are_those_of_the_op() -> None:
+    case = _case("tail", 1.6)
+    last = (case.model.tables(), case.model.reach())
+    own = case.model.damping().expand(2, 4)
+    for given, damping in ((None, own), (case.damping, case.damping)):
+        found = case.model.lattice_shares(case.systems, given)
+        expected = ops.dispersion_shares(case.systems, damping, *last)
+        assert all(map(torch.equal, found, expected))
 
 
 @kinds
@@ -215,7 +283,7 @@ def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any,
 @pytest.mark.parametrize("name", NAMES)
 def test_opcheck(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
-    if not (requires_grad and name in NAMES[2:]):  # their derivatives are refused
+    if not requires_grad or name in DIFFERENTIABLE:  # the derivatives of others are refused
         tests.append("test_aot_dispatch_dynamic")
     op = getattr(OPS, name).default
     torch.library.opcheck(op, _arguments(name, dtype, requires_grad), test_utils=tests)
@@ -232,6 +300,19 @@ class Energies(nn.Module):
         return self.d3.lattice(self.d3.systems(positions, species, cell, pbc))
 
 
+class WithShares(Energies):
+    """One that shows the shares of atoms as well."""
+
+    def forward(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, species: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        energy, shares = self.d3.lattice_shares(self.d3.systems(positions, species, cell, pbc))
+        return energy, shares
+
+
+wanted = pytest.mark.parametrize("host", [Energies, WithShares])
+
+
 def _crystal(n_atoms: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     rng = np.random.default_rng(n_atoms)
     grid = np.stack(np.meshgrid(*3 * [np.arange(3)]), axis=-1).reshape(-1, 3)[:n_atoms] * 2.4
@@ -240,10 +321,12 @@ def _crystal(n_atoms: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, 
     return positions, 1.5 * CELL.to(dtype), torch.tensor([True, True, False]), species
 
 
-def _with_gradients(module: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> list[Tensor]:
+def _with_gradients(module: Callable[..., Any], inputs: tuple[Tensor, ...]) -> list[Tensor]:
     x, cell = (t.clone().requires_grad_() for t in inputs[:2])
-    energy = module(x, cell, *inputs[2:])
-    return [energy.detach(), *grad(energy.sum(), (x, cell))]
+    found = module(x, cell, *inputs[2:])
+    energy, *shares = found if isinstance(found, tuple) else (found,)
+    assert not any(share.requires_grad for share in shares)
+    return [energy.detach(), *grad(energy.sum(), (x, cell)), *shares]
 
 
 def _assert_equal(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -252,17 +335,21 @@ def _assert_equal(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> Non
 
 @dtypes
 @pytest.mark.parametrize("dynamic", [None, True])
-def test_compile_without_graph_breaks(dynamic: bool | None, dtype: torch.dtype) -> None:
+@wanted
+def test_compile_without_graph_breaks(
+    host: type[Energies], dynamic: bool | None, dtype: torch.dtype
+) -> None:
     torch._dynamo.reset()
-    module = Energies(_case(dtype=dtype).model)
+    module = host(_case(dtype=dtype).model)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=dynamic)
     for n_atoms in (12, 9):
         _assert_equal(compiled, module, _crystal(n_atoms, dtype))
 
 
 @dtypes
-def test_export_with_any_number_of_atoms(dtype: torch.dtype) -> None:
-    module = Energies(_case(dtype=dtype).model)
+@wanted
+def test_export_with_any_number_of_atoms(host: type[Energies], dtype: torch.dtype) -> None:
+    module = host(_case(dtype=dtype).model)
     n = torch.export.Dim("n_atoms")
     shapes = {"positions": {0: n}, "cell": None, "pbc": None, "species": {0: n}}
     file = io.BytesIO()
@@ -283,8 +370,11 @@ systems = model.systems(x, species, cell, pbc)
 energy = model.lattice(systems)
 (gradient,) = torch.autograd.grad(energy.sum(), x)
 evaluation = model.evaluate(systems)
+shared, shares = model.lattice_shares(systems)
 assert "d3torch" not in sys.modules
 results = [energy, gradient, evaluation.energy, evaluation.gradient]
+results += [shared, torch.autograd.grad(shared.sum(), x)[0]]
+assert torch.equal(shares, evaluation.energies) and not shares.requires_grad
 torch.save([t.detach() for t in results], sys.argv[3])
 """
 
@@ -298,4 +388,4 @@ def test_scripted_module_is_equal_in_a_fresh_process(dtype: torch.dtype, tmp_pat
     command = [sys.executable, "-c", FRESH_PROCESS, str(LIBRARY), module, data]
     subprocess.run(command, check=True)
     energy, gradient = _with_gradients(Energies(model), inputs)[:2]
-    assert all(map(torch.equal, torch.load(data), [energy, gradient] * 2))
+    assert all(map(torch.equal, torch.load(data), [energy, gradient] * 3))

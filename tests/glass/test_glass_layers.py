@@ -7,7 +7,7 @@ from pathlib import Path
 
 import d3torch_glass
 
-COMMAND = {"cli.py", "potentials.py"}
+COMMAND = {"cli.py", "dispersion.py", "potentials.py"}
 
 
 def test_the_study_takes_any_calculator_of_ase() -> None:
@@ -17,5 +17,7 @@ def test_the_study_takes_any_calculator_of_ase() -> None:
         if re.search(r"^\s*(from|import) +(d3torch|torch)\b(?!_glass)", text, re.M):
             knows.add(path.name)
         if path.name not in COMMAND:
-            assert not re.search(r"^\s*from \.(cli|potentials) import", text, re.M), path.name
+            assert not re.search(r"^\s*from \.(cli|dispersion|potentials) import", text, re.M), (
+                path.name
+            )
     assert knows == COMMAND

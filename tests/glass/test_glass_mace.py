@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import ase.io
 from mace_models import RANGE, build
 
-from d3torch import D3Calculator
+from d3torch import D3Calculator, Settings
 from d3torch.cli import main
+from d3torch.cli.records import read_record
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import chains
 from d3torch_glass.runner import load
@@ -38,6 +39,8 @@ def test_a_fused_model_goes_the_whole_way(tmp_path: Path) -> None:
     assert main(["glass", "analyse", str(study)]) == 0
     assert main(["glass", "report", str(study)]) == 0
     assert (study / "report.html").read_text().count("NS33_fused_none_s1") > 1
+    told = Settings.from_dict(read_record(str(study / "report.html")))
+    assert told == Settings(xc="pbe", **RANGE)
     folder = study / "NS33_fused_none_s1"
     assert json.loads((folder / "results.json").read_text())["missing"] == []
     _check_energy(folder, bare)

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from glass_crystals import argon
 
-from d3torch import D3Calculator
+from d3torch import D3Calculator, Settings, __version__
 from d3torch.cli import main
+from d3torch.cli.records import read_record
 from d3torch_glass.densification import densification
 from d3torch_glass.dynamics import inner_state, make_integrator, set_inner_state
 from d3torch_glass.facts import composition, mass_density
@@ -212,6 +213,13 @@ def test_the_whole_way_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture
     assert any("NS33_pmmcs_none_s1,density" in row and "Table 1" in row for row in rows)
     errors = json.loads(output.with_suffix(".json").read_text())["errors"]
     assert errors[0]["paper"]["MACE-D3"] == 1.42
+    job = Path(study) / "NS33_pmmcs_d3torch_s1"
+    told = (job / "manifest.json", job / "results.json", output, output.with_suffix(".json"))
+    for file in told:
+        record = read_record(str(file))
+        assert record["version"] == __version__
+        assert Settings.from_dict(record) == Settings(xc="pbe", cutoff=7.0, cn_cutoff=7.0)
+    assert f"<td>version</td><td>{__version__}</td>" in page
     expected = abs(plain["density"]["value"] / 2.494 - 1) * 100
     assert errors[0]["ours"]["pmmcs"][0] == pytest.approx(expected)
 

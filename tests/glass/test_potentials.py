@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import hosts
 import mace_models as models

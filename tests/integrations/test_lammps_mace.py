@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import mace_models
 import torch

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import mace_models as models
 from mace.calculators import MACECalculator
@@ -243,6 +244,35 @@ def test_learnable_damping_learns_from_forces_and_stress() -> None:
     h = 1e-4
     slope = (loss(0.4289 + h)[1] - loss(0.4289 - h)[1]).item() / (2 * h)
     assert fused.dispersion.d3.a1.grad.item() == pytest.approx(slope, rel=1e-5)
+
+
+class Sweeps(TorchDispatchMode):
+    """The ops that sweep over pairs, in the order of their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, op: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call an op, and remember it."""
+        name = op.name().partition("::")[2]
+        if name in ("dispersion", "dispersion_shares", "dispersion_evaluate", "dispersion_tangent"):
+            self.seen.append(name)
+        return op(*args, **(kwargs or {}))
+
+
+def test_training_sweeps_once_forward_and_once_back() -> None:
+    """And gives the energies of atoms that a model without graph gives, to the last bit."""
+    structures = some("crystal", "molecule")
+    fused = MACED3(models.build(), "pbe", learnable=True, **RANGE)
+    batch = models.batch(fused, structures)
+    numbers = fused(dict(batch), compute_virials=True)["node_energy"].detach()
+    with Sweeps() as sweeps:
+        out = fused(dict(batch), training=True, compute_virials=True)
+        assert sweeps.seen == ["dispersion_evaluate"]
+        (out["forces"] ** 2).sum().backward()
+    assert sweeps.seen == ["dispersion_evaluate", "dispersion_tangent"]
+    assert torch.equal(out["node_energy"], numbers)
 
 
 # ---- refusals ----

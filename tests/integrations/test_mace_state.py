@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("mace", reason="needs mace-torch: pip install d3torch[mace]")
+pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import mace_models as models
 from mace_models import EVERYTHING, RANGE, some

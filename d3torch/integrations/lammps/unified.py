@@ -11,9 +11,10 @@ from torch import Tensor
 
 from d3torch.files import written_aside
 from d3torch.integrations.lammps.mpi import end_all_ranks
+from d3torch.integrations.ready import Which, module_of
 from d3torch.model import D3BJ
 from d3torch.ops import energy_by_centre
-from d3torch.reference import SYMBOLS, atomic_numbers
+from d3torch.reference import SYMBOLS
 from d3torch.settings import Settings
 
 PAIRS_AT_ONCE = 1 << 22
@@ -220,12 +221,13 @@ class D3MLIAP(Unified):
 
     Args:
         elements: symbols or atomic numbers, those of ``pair_coeff``.
-        settings: which D3, or its functional; default PBE.
-        dtype: torch.float64 or torch.float32, of the arithmetic.
+        settings: which D3, or its functional, default PBE; or a ready D3BJ of these elements, in
+            this order, which is taken as it is.
+        dtype: of the arithmetic, torch.float64, which is the default, or torch.float32.
         **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
     Raises:
-        TypeError, ValueError: see :class:`d3torch.D3BJ`.
+        TypeError, ValueError: see :class:`d3torch.D3BJ`; for a D3BJ and keywords or a dtype.
 
     Source: :class:`d3torch.D3BJ`; ML-IAP: https://docs.lammps.org/pair_mliap.html.
     """
@@ -233,10 +235,10 @@ class D3MLIAP(Unified):
     def __init__(
         self,
         elements: Sequence[int | str],
-        settings: Settings | str | None = None,
+        settings: Which = None,
         *,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype | None = None,
         **keywords: Any,
     ) -> None:
-        wanted = Settings.of(settings, **keywords).without_tail("ML-IAP")
-        super().__init__(wanted.module(elements, dtype=dtype), atomic_numbers(elements))
+        model = module_of("ML-IAP", settings, keywords, elements, {"dtype": dtype})
+        super().__init__(model, model.elements)

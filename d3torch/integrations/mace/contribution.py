@@ -95,10 +95,9 @@ class DispersionTerm(nn.Module):
         strain = 0.5 * (strain + strain.transpose(1, 2))
         moved = x + product(x.unsqueeze(1), strain[batch]).squeeze(1)
         cell = systems.cell + product(systems.cell, strain)
-        energy = self.d3.lattice(
+        energy, shares = self.d3.lattice_shares(
             Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
         )
-        shares = self.d3.evaluate(systems, False).energies
         if not forced:
             return Contribution(energy, shares, None, None)
         slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)

@@ -3,28 +3,26 @@
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from d3torch.extras import not_installed
+
 try:
     import mace.modules  # before e3nn: it lets torch >= 2.6 read e3nn's own files
     from e3nn.util import jit
-    from mace import calculators
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"expected {error.name} to be installed: run `pip install d3torch[mace]`", name=error.name
-    ) from None
+    raise not_installed(error, "mace") from None
 
-from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.mace.contribution import (
     DispersionTerm,
     add_contribution,
     choose_heads,
     scaled,
 )
+from d3torch.integrations.ready import Which, module_of
 from d3torch.model import D3BJ
 from d3torch.ops import Systems
 from d3torch.settings import Settings
@@ -32,9 +30,6 @@ from d3torch.state import CheckedState
 
 NAMED = ("atomic_numbers", "r_max", "num_interactions")
 """Buffers of MACE that hosts read, also from TorchScript."""
-
-TORCH_DFTD = {"abc": False, "old": False, "cutoff_smoothing": "none", "bidirectional": True}
-"""Arguments that ``mace_mp`` hands on to torch-dftd; others than these have no equal here."""
 
 
 def has_dispersion(model: nn.Module) -> bool:
@@ -77,8 +72,9 @@ class MACED3(CheckedState):
 
     Args:
         model: MACE or ScaleShiftMACE; its dtype and device are taken.
-        settings: which D3, or its functional; default PBE.
-        learnable: make s6, s8, a1, a2 parameters.
+        settings: which D3, or its functional, default PBE; or a ready D3BJ of the elements of the
+            model, in its order, of its dtype and on its device, which is taken as it is.
+        learnable: make s6, s8, a1, a2 parameters; a ready D3BJ says so itself.
         d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
         **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
@@ -107,7 +103,7 @@ class MACED3(CheckedState):
     def __init__(
         self,
         model: nn.Module,
-        settings: Settings | str | None = None,
+        settings: Which = None,
         *,
         learnable: bool = False,
         d3_heads: Sequence[str] | None = None,
@@ -115,12 +111,11 @@ class MACED3(CheckedState):
     ) -> None:
         super().__init__()
         self._adopt(check_model(model), d3_heads)
-        wanted = Settings.of(settings, **keywords).without_tail("a MACE model")
-        weight = next(model.parameters())
-        elements = self.atomic_numbers.tolist()
-        with torch.device(weight.device):
-            d3 = wanted.module(elements, learnable=learnable, dtype=weight.dtype)
-        self.dispersion = DispersionTerm(d3)
+        made = {"learnable": None if learnable is False else learnable}
+        elements, weight = self.atomic_numbers.tolist(), next(model.parameters())
+        self.dispersion = DispersionTerm(
+            module_of("a MACE model", settings, keywords, elements, made, like=weight)
+        )
         self.model = model
 
     @property
@@ -251,60 +246,3 @@ def torchscript(model: nn.Module) -> torch.jit.ScriptModule:
     """A TorchScript copy, for ``torch.jit.save``; whoever loads it imports d3torch before."""
     scripted: torch.jit.ScriptModule = jit.compile(copy.deepcopy(model).eval())
     return scripted
-
-
-MACE_MP = Settings(preset="mace_mp", reference="2010")
-"""What ``mace_mp(dispersion=True)`` computes by default."""
-
-
-def mace_mp_d3(
-    model: str | Path | None = None,
-    device: str = "",
-    default_dtype: str = "float32",
-    dispersion: bool = True,
-    damping: str = "bj",
-    dispersion_xc: str | None = MACE_MP.xc,
-    dispersion_cutoff: float | str = MACE_MP.cutoff,
-    return_raw_model: bool = False,
-    **kwargs: Any,
-) -> Any:
-    """What ``mace_mp(dispersion=True)`` is, with D3 inside the model.
-
-    Args:
-        model: as of ``mace_mp``: path of a trusted file (it is a pickle), or a name.
-        device: as of ``mace_mp``.
-        default_dtype: ``"float32"`` or ``"float64"``.
-        dispersion: False gives ``mace_mp`` itself.
-        damping: ``"bj"``.
-        dispersion_xc: functional.
-        dispersion_cutoff: two-body cutoff, A.
-        return_raw_model: give the model instead of a calculator.
-        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; the rest goes to MACECalculator.
-
-    Returns:
-        MACECalculator, or MACED3.
-
-    Raises:
-        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool.
-    """
-    require_bool("dispersion", dispersion)
-    raw_only = require_bool("return_raw_model", return_raw_model)
-    if not dispersion:
-        return calculators.mace_mp(
-            model, device, default_dtype, return_raw_model=raw_only, **kwargs
-        )
-    require_choice("damping", damping, ("bj",))
-    require_choice("default_dtype", default_dtype, ("float32", "float64"))
-    for name, value in TORCH_DFTD.items():
-        if kwargs.pop(name, value) != value:
-            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
-    raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
-    reach = {"cutoff": dispersion_cutoff, "cn_cutoff": kwargs.pop("cnthr", MACE_MP.cn_cutoff)}
-    settings = MACE_MP.replace(xc=dispersion_xc, **reach)
-    fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
-    if raw_only:
-        return fused
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return calculators.MACECalculator(
-        models=fused, device=device, default_dtype=default_dtype, **kwargs
-    )

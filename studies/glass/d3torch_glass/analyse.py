@@ -13,7 +13,7 @@ from .averages import Mean, block_mean
 from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
 from .facts import composition, isotropic_moduli, mass_density
 from .files import write_json
-from .jobs import initial, read_job
+from .jobs import initial, read_job, read_manifest
 from .lammps_results import collect
 from .levels import SHARE, levels
 from .protocol import AXES, chains
@@ -132,20 +132,22 @@ def analyse_job(folder: Path) -> dict[str, Any]:
         folder: of the job.
 
     Returns:
-        ``settings``, ``ended`` and ``missing`` chains, ``density``, ``structure``, ``stiffness``,
-        ``vibrations``, ``timing``; the last four where the chains ended.
+        ``settings`` and ``versions`` of the manifest, ``ended`` and ``missing`` chains,
+        ``density``, ``structure``, ``stiffness``, ``vibrations``, ``timing``; the last four where
+        the chains ended.
 
     Raises:
         ValueError: for a folder of no job, or before the quench has ended.
     """
-    job, runs = read_job(folder), ended_chains(folder)
+    job, runs, begun = read_job(folder), ended_chains(folder), read_manifest(folder)
     planned = chains(job.protocol)
     if "quench" not in runs:
         raise ValueError(f"expected the end of the quench in {folder.name}, got {sorted(runs)}")
     atoms, quench = initial(job, folder), runs["quench"]
     found: dict[str, Any] = {
         "name": job.name,
-        "settings": job.settings(),
+        "settings": begun["settings"],
+        "versions": begun.get("versions", {}),
         "na2o": composition(job.composition).na2o,
         "atoms": len(atoms),
         "ended": sorted(runs),

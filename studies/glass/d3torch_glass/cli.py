@@ -1,7 +1,7 @@
 """The command ``d3torch glass``: runs, analyses and reports of the silicate glass study.
 
-This file and ``potentials.py`` join the study with d3torch; the rest of it knows no dispersion.
-What draws and analyses is imported by the commands that need it.
+This file, ``dispersion.py`` and ``potentials.py`` join the study with d3torch; the rest of it knows
+no dispersion. What draws and analyses is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,17 @@ import torch
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
-from d3torch.cli.records import IN_REPORTS, read_record
-from d3torch.settings import FUNCTIONAL, Settings
-from d3torch.units import BOHR
 
 from . import lammps_route as route
+from .dispersion import add_dispersion, recorded, settle_dispersion
 from .facts import ELEMENTS, composition, compositions
 from .files import write_json, write_text
 from .jobs import Job, initial, run_job, steps_done_all, write_manifest
 from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
 from .protocol import PRESETS, Protocol, chains
+from .slurm import slurm_script, without_slurm
 
 D3 = ("none", "d3torch", "torch-dftd", "lammps")
-STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -77,49 +73,12 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("folder", type=Path, help="of the study; what is there is continued")
     add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
-    _add_dispersion(add)
+    add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
     _add_protocol(add)
-
-
-def _add_dispersion(add: argparse.ArgumentParser) -> None:
-    add.add_argument("--xc", metavar="NAME", help=f"functional of D3 (default: {FUNCTIONAL})")
-    add.add_argument("--d3-cutoff", type=float, metavar="A", help="(default: 40 bohr)")
-    add.add_argument("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
-
-
-def settle_dispersion(args: argparse.Namespace) -> None:
-    """Put which D3 into the arguments: ``xc``, ``d3_cutoff`` and, of d3torch, ``settings``.
-
-    Raises:
-        TypeError, ValueError, OSError: for what is no D3; for a file with another one than the
-            arguments ask for, or one that not all backends of the study can compute.
-    """
-    xc = FUNCTIONAL if args.xc is None else args.xc
-    cutoff: Any = STUDY_CUTOFF if args.d3_cutoff is None else args.d3_cutoff
-    if args.settings_of is not None:
-        found = Settings.from_dict(read_record(args.settings_of))
-        xc, cutoff = args.xc or found.xc, args.d3_cutoff or found.cutoff
-        if found != Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff):
-            raise ValueError(
-                "expected a functional, one hard cutoff for pairs and CN and reference 2024, those "
-                f"of the options if there are any, got {found.as_dict()} in {args.settings_of}"
-            )
-    args.xc, args.d3_cutoff, args.settings = xc, cutoff, None
-    if "d3torch" in args.d3:
-        args.settings = Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff)
-
-
-def _recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Settings for the manifest, but for a study that an older version began without them."""
-    path = args.folder / job.name / "manifest.json"
-    begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
-    told = job.d3 == "d3torch" and (begun is None or IN_REPORTS in begun)
-    own = {IN_REPORTS: args.settings.as_dict()} if told else {}
-    return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
 
 
 def _add_results(commands: Any) -> None:
@@ -140,7 +99,7 @@ def _add_timing(commands: Any) -> None:
     add.add_argument("structure", help="a file of ASE")
     add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
     add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first is 1")
-    _add_dispersion(add)
+    add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME")
     add.add_argument("--steps", type=int, default=20, metavar="N")
     add.add_argument("--dt", type=float, default=1.0, metavar="FS")
@@ -178,32 +137,10 @@ def planned_jobs(args: argparse.Namespace) -> list[Any]:
     ]
 
 
-def slurm_script(arguments: list[str], count: int) -> str:
-    """A job array of Slurm that runs every job; send it again to continue what was cut off."""
-    command = shlex.join(["d3torch", "glass", "run", *arguments])
-    return (
-        "#!/bin/bash\n"
-        "#SBATCH --job-name=glass\n"
-        f"#SBATCH --array=0-{count - 1}\n"
-        "#SBATCH --ntasks=1\n#SBATCH --cpus-per-task=4\n#SBATCH --time=24:00:00\n"
-        "#SBATCH --requeue\n#SBATCH --output=glass_%A_%a.out\n"
-        "# For a GPU add: #SBATCH --gres=gpu:1, and --device cuda below.\n"
-        "export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK\n"
-        f'{command} --job "$SLURM_ARRAY_TASK_ID"\n'
-    )
-
-
-def _without_slurm(args: argparse.Namespace) -> list[str]:
-    """The arguments of this process but for --slurm and its file."""
-    words: list[str] = args.words[2:]  # after "glass run"
-    at = words.index("--slurm")
-    return words[:at] + words[at + 2 :]
-
-
 def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
     failed = 0
     for job in jobs:
-        extra = {**_recorded(job, args), "device": args.device}
+        extra = {**recorded(job, args), "device": args.device}
         planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
         total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)
@@ -237,7 +174,7 @@ def run_run(args: argparse.Namespace) -> int:
         complain(error)
         return 2
     if args.slurm is not None:
-        write_text(args.slurm, slurm_script(_without_slurm(args), len(jobs)))
+        write_text(args.slurm, slurm_script(without_slurm(args.words[2:]), len(jobs)))
         return 0
     if args.list:
         print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
@@ -259,7 +196,7 @@ def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
     potential = route.style(model, job.d3, args.xc, args.d3_cutoff)
     folder: Path = args.folder / job.name
     folder.mkdir(parents=True, exist_ok=True)
-    extra = {**_recorded(job, args), "engine": "LAMMPS"}
+    extra = {**recorded(job, args), "engine": "LAMMPS"}
     write_manifest(job, folder, extra)
     atoms = initial(job, folder)
     planned = chains(job.protocol)

@@ -223,16 +223,26 @@ def run_job(
     return folder
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the folder of a job was begun with: settings, versions and more.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ValueError(f"expected manifest.json in {folder}, got none")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def read_job(folder: Path) -> Job:
     """The job of a folder, from its manifest.
 
     Raises:
         ValueError: if it has none.
     """
-    path = folder / "manifest.json"
-    if not path.exists():
-        raise ValueError(f"expected manifest.json in {folder}, got none")
-    settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    settings = read_manifest(folder)["settings"]
     given = settings["protocol"]
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     names = ("composition", "seed", "model", "d3", "units")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import torch
 from ase.calculators.mixing import SumCalculator
 
+from d3torch.cli.records import read_record
 from d3torch.extras import import_extra
 from d3torch.integrations.ase import D3Calculator
+from d3torch.settings import Settings
 
 from .potential import PMMCS, d3_style
 
@@ -61,6 +64,17 @@ def dispersion_in_file(path: str) -> str | None:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"expected a file of torch.save, got {path}: {error}") from None
     return next((name for name in names if name.startswith("d3torch.")), None)
+
+
+def settings_in_file(model: str) -> Settings | None:
+    """Settings of the D3 in a file of ``torch.save``; None without one, and for no such file.
+
+    Raises:
+        ValueError: for a file that has it and cannot be read here.
+    """
+    if not zipfile.is_zipfile(model) or dispersion_in_file(model) is None:
+        return None
+    return Settings.from_dict(read_record(model))
 
 
 def refuse_second_dispersion(inside: str | None, model: str, d3: str) -> None:

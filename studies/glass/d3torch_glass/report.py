@@ -22,6 +22,10 @@ th{font-weight:600;background:#f5f5f5}p.note{color:#555;max-width:60rem}h2{margi
 """
 
 
+DISPERSION = "d3_settings"
+"""Key of the settings of d3torch among those of a job; d3torch reads them from reports as well."""
+
+
 def number(value: float | None, error: float | None = None) -> str:
     """A value with its error, both to the digits that matter."""
     if value is None:
@@ -139,6 +143,37 @@ def _run_part(results: Sequence[Result]) -> str:
     return _table(head, rows)
 
 
+def _dispersion_part(results: Sequence[Result]) -> str:
+    """Settings of the D3 of d3torch, each once, and for ``d3torch inspect`` those of every job."""
+    told = [
+        {
+            "name": r["name"],
+            "version": r.get("versions", {}).get("d3torch", "unknown"),
+            "settings": {DISPERSION: r["settings"][DISPERSION]},
+        }
+        for r in results
+        if DISPERSION in r["settings"]
+    ]
+    if not told:
+        return ""
+    jobs: dict[str, list[str]] = {}
+    for job in told:
+        record = {"version": job["version"], **job["settings"][DISPERSION]}
+        jobs.setdefault(json.dumps(record), []).append(job["name"])
+    records = [json.loads(record) for record in jobs]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    head = ["setting", *(", ".join(those) for those in jobs.values())]
+    rows = [[name, *(str(record.get(name, "-")) for record in records)] for name in names]
+    block = json.dumps({"results": told}).replace("<", "\\u003c")
+    return (
+        f"<h2>Which D3</h2><p class=note>{html.escape(LENGTHS)}</p>{_table(head, rows)}"
+        f'<script type="application/json" id="d3torch">{block}</script>'
+    )
+
+
+LENGTHS = "Lengths in A, a2 in bohr, as d3torch inspect reads them from this page."
+
+
 def _timing_part(timing: dict[str, Any] | None) -> str:
     if timing is None:
         return ""
@@ -174,7 +209,8 @@ def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any
         f"{_effect_part(results)}"
         f"<h2>Errors against experiment, beside the paper's</h2>{_error_part(results)}"
         f"<p class=note>{html.escape(CAUTION)}</p>"
-        f"<h2>What was run, what is missing</h2>{_run_part(results)}{_timing_part(timing)}"
+        f"<h2>What was run, what is missing</h2>{_run_part(results)}{_dispersion_part(results)}"
+        f"{_timing_part(timing)}"
         f"<h2>Figures</h2>{drawn}"
         f"<h2>Every value beside its reference</h2>{_row_part(rows)}"
         f"<h2>Stiffness, GPa</h2>{_stiffness_part(results)}"

@@ -1,0 +1,72 @@
+"""Options that say which D3, the same for every command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..reference import REFERENCES
+from ..settings import AUTO, FUNCTIONAL, KEYWORDS, PRESETS, Settings
+
+
+def add_settings(parser: Any, *, structures: bool = False) -> None:
+    """Add the options that :func:`settings_asked` reads.
+
+    Args:
+        parser: of argparse.
+        structures: whether the command evaluates structures: then there may be a tail, and a
+            cutoff for each of them.
+    """
+    add = parser.add_argument
+    add("--xc", metavar="NAME", help=f"functional (default: {FUNCTIONAL})")
+    kind, auto = (length_or_auto, ", or 'auto'") if structures else (float, "")
+    add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
+    add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
+    tail = ", with --tail 2" if structures else ""
+    add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
+    add("--reference", choices=REFERENCES, help="(default: 2024)")
+    add("--preset", choices=PRESETS, help="(default: s-dftd3)")
+    add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
+    if structures:
+        add("--tail", action="store_true", default=None, help="add what is beyond the cutoff")
+        add("--tolerance", type=float, metavar="EV", help="per atom, of --cutoff auto")
+
+
+def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Settings:
+    """Settings of the options of a command.
+
+    Args:
+        args: what the parser found.
+        of: settings of the file that ``--settings-of`` names.
+
+    Raises:
+        TypeError, ValueError: for a wrong value; for an option that says another D3 than the
+            file.
+    """
+    given = asked(args)
+    if of is None:
+        return Settings(**given)
+    wanted = of.replace(**given)
+    for name, value in of.as_dict().items():
+        other = wanted.as_dict().get(name)
+        if other != value:
+            raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
+    return of
+
+
+def length_or_auto(text: str) -> float | str:
+    """A length, or the word auto.
+
+    Raises:
+        argparse.ArgumentTypeError: for another word.
+    """
+    try:
+        return text if text == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a length or auto, got {text!r}") from None
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Those options of settings that were given, by keyword."""
+    found = {name: getattr(args, name, None) for name in KEYWORDS}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,73 @@
+"""The published models of MACE with D3(BJ) inside, called as ``mace_mp(dispersion=True)`` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d3torch.checks import require_bool, require_choice
+from d3torch.integrations.mace.model import MACED3, check_model
+from d3torch.settings import Settings
+
+from mace import calculators  # isort: skip  after ours: it names what is missing
+
+TORCH_DFTD = {"abc": False, "old": False, "cutoff_smoothing": "none", "bidirectional": True}
+"""Arguments that ``mace_mp`` hands on to torch-dftd; others than these have no equal here."""
+
+MACE_MP = Settings(preset="mace_mp", reference="2010")
+"""What ``mace_mp(dispersion=True)`` computes by default."""
+
+
+def mace_mp_d3(
+    model: str | Path | None = None,
+    device: str = "",
+    default_dtype: str = "float32",
+    dispersion: bool = True,
+    damping: str = "bj",
+    dispersion_xc: str | None = MACE_MP.xc,
+    dispersion_cutoff: float | str = MACE_MP.cutoff,
+    return_raw_model: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """What ``mace_mp(dispersion=True)`` is, with D3 inside the model.
+
+    Args:
+        model: as of ``mace_mp``: path of a trusted file (it is a pickle), or a name.
+        device: as of ``mace_mp``.
+        default_dtype: ``"float32"`` or ``"float64"``.
+        dispersion: False gives ``mace_mp`` itself.
+        damping: ``"bj"``.
+        dispersion_xc: functional.
+        dispersion_cutoff: two-body cutoff, A.
+        return_raw_model: give the model instead of a calculator.
+        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; the rest goes to MACECalculator.
+
+    Returns:
+        MACECalculator, or MACED3.
+
+    Raises:
+        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool.
+    """
+    require_bool("dispersion", dispersion)
+    raw_only = require_bool("return_raw_model", return_raw_model)
+    if not dispersion:
+        return calculators.mace_mp(
+            model, device, default_dtype, return_raw_model=raw_only, **kwargs
+        )
+    require_choice("damping", damping, ("bj",))
+    require_choice("default_dtype", default_dtype, ("float32", "float64"))
+    for name, value in TORCH_DFTD.items():
+        if kwargs.pop(name, value) != value:
+            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
+    raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
+    reach = {"cutoff": dispersion_cutoff, "cn_cutoff": kwargs.pop("cnthr", MACE_MP.cn_cutoff)}
+    settings = MACE_MP.replace(xc=dispersion_xc, **reach)
+    fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
+    if raw_only:
+        return fused
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return calculators.MACECalculator(
+        models=fused, device=device, default_dtype=default_dtype, **kwargs
+    )

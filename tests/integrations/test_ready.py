@@ -1,0 +1,255 @@
+"""Every host takes settings, their keywords or a ready module: one meaning, one refusal."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ase.build
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from mliap_ranks import World
+
+from d3torch import D3BJ, D3Calculator, Settings
+from d3torch.evaluate import evaluate
+from d3torch.integrations.lammps import D3MLIAP
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+REACH: dict[str, Any] = {"cutoff": 9.0, "cn_cutoff": 8.0}
+ASKED = Settings(xc="b3lyp", **REACH)
+NUMBERS = [1, 6, 8, 11, 14]
+"""Elements of the models of ``mace_models``, in their order."""
+
+
+def _ethanol() -> Atoms:
+    atoms = ase.build.molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+def _mace(*given: Any, **keywords: Any) -> Any:
+    pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
+    import mace_models
+
+    from d3torch.integrations.mace import MACED3
+
+    return MACED3(mace_models.build(), *given, **keywords)
+
+
+def _by_mace(host: Any) -> float:
+    import mace_models
+
+    return float(host(mace_models.batch(host, [_ethanol()]))["dispersion_energy"])
+
+
+def _mliap(*given: Any, **keywords: Any) -> Any:
+    return D3MLIAP(NUMBERS, *given, **keywords)
+
+
+def _by_mliap(host: D3MLIAP) -> float:
+    atoms = _ethanol()
+    elems = np.array([NUMBERS.index(z) for z in atoms.numbers])
+    return World(atoms, elems, 9.0, 1).run(lambda: host).energy
+
+
+def _torchsim(*given: Any, **keywords: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("torch_sim", reason="needs torch-sim: pip install torch-sim-atomistic")
+        from d3torch.integrations.torchsim import D3Model
+    return D3Model(*given, **keywords)
+
+
+def _by_torchsim(host: Any) -> float:
+    import torch_sim
+
+    state = torch_sim.io.atoms_to_state([_ethanol()], torch.device("cpu"), host.dtype)
+    return float(host(state)["energy"])
+
+
+def _ase(settings: Any = None, **keywords: Any) -> Any:
+    return D3Calculator(settings=settings, **keywords)
+
+
+def _by_ase(host: D3Calculator) -> float:
+    return host.get_potential_energy(_ethanol())
+
+
+class Host(NamedTuple):
+    """How a host is made of settings, and the D3 energy of ethanol by it."""
+
+    make: Callable[..., Any]
+    energy: Callable[[Any], float]
+
+
+HOSTS = {
+    "ase": Host(_ase, _by_ase),
+    "mace": Host(_mace, _by_mace),
+    "ml-iap": Host(_mliap, _by_mliap),
+    "torch-sim": Host(_torchsim, _by_torchsim),
+}
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest) -> Host:
+    return HOSTS[request.param]
+
+
+def _learned() -> D3BJ:
+    model = ASKED.module(NUMBERS, learnable=True)
+    with torch.no_grad():
+        model.s8 += 0.25
+        model.a2 *= 1.1
+    return model
+
+
+def _energy(model: D3BJ) -> float:
+    atoms = _ethanol()
+    return evaluate(model, atoms.positions, None, False, atoms.numbers).energy.item()
+
+
+def test_settings_keywords_and_a_module_give_one_result(host: Host) -> None:
+    expected = _energy(ASKED.module(NUMBERS))
+    for given in ((ASKED,), (ASKED.module(NUMBERS),)):
+        made = host.make(*given)
+        assert made.settings == ASKED
+        assert host.energy(made) == pytest.approx(expected, rel=1e-12)
+    by_name = host.make(xc="b3lyp", **REACH)
+    assert host.energy(by_name) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_a_module_has_learned_is_kept(host: Host) -> None:
+    model = _learned()
+    expected = _energy(model)
+    assert abs(expected / _energy(ASKED.module(NUMBERS)) - 1.0) > 0.05
+    made = host.make(model)
+    assert host.energy(made) == pytest.approx(expected, rel=1e-12)
+    assert made.settings == model.settings
+    assert made.settings.xc is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_module_says_its_dtype(dtype: torch.dtype) -> None:
+    for name in ("ase", "ml-iap", "torch-sim"):
+        host = HOSTS[name]
+        found = host.energy(host.make(ASKED.module(NUMBERS, dtype=dtype)))
+        same = host.energy(host.make(ASKED, dtype=dtype))
+        assert found == same
+        assert (abs(found / _energy(ASKED.module(NUMBERS)) - 1.0) < 1e-9) == (dtype.itemsize == 8)
+
+
+ONE = "expected Settings, a D3BJ or keywords, got "
+
+
+def test_two_of_them_are_refused(host: Host) -> None:
+    for settings, kind in ((ASKED, "Settings"), (ASKED.module(NUMBERS), "a D3BJ")):
+        for name, value in (("cutoff", 9.0), ("xc", "pbe"), ("tail", False)):
+            with pytest.raises(TypeError) as caught:
+                host.make(settings, **{name: value})
+            assert str(caught.value) == f"{ONE}{kind} and {name}"
+
+
+@pytest.mark.parametrize("given", [7, ["pbe"], torch.nn.Linear(1, 1), {"xc": "pbe"}])
+def test_something_else_is_refused(host: Host, given: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        host.make(given)
+    assert str(caught.value) == f"{ONE}{type(given).__name__}"
+
+
+def test_other_units_are_refused(host: Host) -> None:
+    with pytest.raises(ValueError, match=r"^expected a D3BJ with units='eV/A', got 'hartree/bohr'"):
+        host.make(ASKED.module(NUMBERS, units="hartree/bohr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"),
+    [
+        ("ase", {"dtype": "float64"}),
+        ("ase", {"device": "cpu"}),
+        ("ase", {"backend": "kernel"}),
+        ("mace", {"learnable": True}),
+        ("ml-iap", {"dtype": torch.float64}),
+        ("torch-sim", {"dtype": torch.float64}),
+        ("torch-sim", {"device": "cpu"}),
+    ],
+)
+def test_what_a_module_says_itself_is_not_said_again(name: str, keywords: dict[str, Any]) -> None:
+    with pytest.raises(TypeError) as caught:
+        HOSTS[name].make(ASKED.module(NUMBERS), **keywords)
+    assert str(caught.value) == f"{ONE}a D3BJ and {next(iter(keywords))}"
+
+
+# ---- what single hosts ask of a module ----
+
+
+@pytest.mark.parametrize(("name", "words"), [("mace", "a MACE model"), ("ml-iap", "ML-IAP")])
+def test_columns_of_a_host_are_the_elements_of_its_module(name: str, words: str) -> None:
+    for numbers, got in ((NUMBERS[::-1], "Si Na O C H"), ([*NUMBERS, 79], "H C O Na Si Au")):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            HOSTS[name].make(ASKED.module(numbers))
+        expected = f"expected a D3BJ of H C O Na Si, in this order, for {words}, got {got}"
+        assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["mace", "ml-iap"])
+def test_a_tail_is_refused_where_there_is_none(name: str) -> None:
+    for given in (ASKED.replace(tail=True), ASKED.replace(tail=True).module(NUMBERS)):
+        with pytest.raises(ValueError, match=r"^expected no tail for .*, got tail=True$"):
+            HOSTS[name].make(given)
+
+
+@pytest.mark.parametrize("name", ["mace", "ml-iap", "torch-sim"])
+def test_hosts_of_the_kernel_refuse_the_eager_backend_and_auto(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected a D3BJ with backend='kernel', got 'eager'$"):
+        HOSTS[name].make(ASKED.module(NUMBERS, backend="eager"))
+    with pytest.raises(ValueError, match=r"^expected a cutoff in A for .*, got 'auto', which is"):
+        HOSTS[name].make(Settings(cutoff="auto"))
+
+
+def test_mace_asks_for_its_dtype_and_trains_the_module_itself() -> None:
+    words = (
+        r"^expected a D3BJ of torch.float64 on cpu, as is a MACE model, got torch.float32 on cpu"
+    )
+    with pytest.raises(ValueError, match=words):
+        _mace(ASKED.module(NUMBERS, dtype=torch.float32))
+    model = _learned()
+    assert _mace(model).dispersion.d3 is model
+    with pytest.raises(TypeError, match="expected learnable to be True or False, got 0"):
+        _mace(ASKED, learnable=0)
+
+
+def test_torchsim_knows_all_elements_unless_told() -> None:
+    assert _torchsim().d3.elements == [*range(1, 104)]
+    assert _torchsim(reference="2010").d3.elements == [*range(1, 95)]
+    assert _torchsim(ASKED, ["H", "O"]).d3.elements == [1, 8]
+    assert _torchsim(ASKED.module(NUMBERS), NUMBERS).d3.elements == NUMBERS
+    with pytest.raises(ValueError, match=r"^expected a D3BJ of H O, in this order, for torch-sim"):
+        _torchsim(ASKED.module(NUMBERS), ["H", "O"])
+
+
+def test_the_calculator_keeps_a_module_until_something_is_set() -> None:
+    model = _learned()
+    calculator = D3Calculator(settings=model)
+    calculator.get_potential_energy(_ethanol())
+    assert calculator.model([1]) is model
+    again = D3Calculator(**calculator.todict())
+    assert again.get_potential_energy(_ethanol()) == pytest.approx(_energy(model), rel=1e-12)
+    calculator.set(cutoff=7.0)
+    assert calculator.settings == model.settings.replace(cutoff=7.0)
+    found = calculator.get_potential_energy(_ethanol())
+    assert found == pytest.approx(_energy(calculator.settings.module(NUMBERS)), rel=1e-12)
+    gold = ase.build.bulk("Au")
+    with pytest.raises(ValueError, match=r"expected atomic numbers among .*, got 79"):
+        D3Calculator(settings=model).get_potential_energy(gold)
+
+
+def test_the_calculator_takes_an_eager_module_in_float32() -> None:
+    model = ASKED.module(NUMBERS, dtype=torch.float32, backend="eager")
+    calculator = D3Calculator(settings=model)
+    told = {name: calculator.parameters[name] for name in ("dtype", "device", "backend")}
+    assert told == {"dtype": "float32", "device": "cpu", "backend": "eager"}
+    assert calculator.get_potential_energy(_ethanol()) == _energy(model)
