@@ -5,8 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#include "engine/formulas/d3_math.h"
-#include "engine/formulas/dual.h"
+#include "engine/formulas/pair_sums.h"
 #include "engine/pairs/kernels.h"
 #include "engine/tuning.h"
 
@@ -159,10 +158,6 @@ template <class T> struct Shell {
   T cutoff2;
   T same2;
 };
-
-// How much the energy sweep sums up; each mode adds to the one before: energies; CN slopes,
-// gradient and virial; derivatives by the damping parameters.
-enum class EnergyMode { energy, gradient, learn };
 
 // The kernels of the three sweeps. Each handles one central atom and all its neighbours, n groups
 // of one species each, and overwrites its sums:

@@ -223,17 +223,15 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
     const RationalDamping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
     const Damped<X> g = switched(constants, r2, cutoff);
     const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
-    if (energy) energy[i] += output(X(T(-0.5)) * c6 * g.value);
+    if (energy) add_to(energy[i], PairTerm<X>{X(T(-0.5)) * c6, g}.energy());
     if (!task.grad_vectors) continue;
     const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
-    store(half * c6 * g.slope_over_r, r, task.grad_vectors + 3 * p);
-    grad_cn[i] += output(half * g.value * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs));
+    const PairTerm<X> pair{half * c6, g};
+    store(pair.slope_over_r(), r, task.grad_vectors + 3 * p);
+    add_to(grad_cn[i], pair.by_c6(half * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs)));
     if (!grad_damping) continue;
-    grad_cn[j] += output(half * g.value * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs));
-    grad_damping[0] += output(half * c6 * g.by_s6);
-    grad_damping[1] += output(half * c6 * g.by_s8);
-    grad_damping[2] += output(half * c6 * g.by_r0 * constants.root);
-    grad_damping[3] += output(half * c6 * g.by_r0);
+    add_to(grad_cn[j], pair.by_c6(half * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs)));
+    pair.add_damping(constants.root, grad_damping);
   }
   return bad;
 }

@@ -67,7 +67,8 @@ template <class T> struct DualRegisters {
 // Vectors r_ij from the central atom to one register of neighbours, with the mask of the neighbours
 // in the shell. Lanes outside are put at distance 1, where every formula is finite.
 template <class K, class T> struct Meeting {
-  typename K::X x, y, z, r2;
+  Vector3<typename K::X> r;
+  typename K::X r2;
   decltype(Vec<T>() > Vec<T>()) inside;
 
   D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const Centre<typename K::S>& centre,
@@ -75,10 +76,10 @@ template <class K, class T> struct Meeting {
     const auto to_tile = [&](int k) D3_LAMBDA {
       return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k]));
     };
-    x = K::load(rows, at + row_x * lanes<T>) + to_tile(0);
-    y = K::load(rows, at + row_y * lanes<T>) + to_tile(1);
-    z = K::load(rows, at + row_z * lanes<T>) + to_tile(2);
-    r2 = x * x + y * y + z * z;
+    r.x = K::load(rows, at + row_x * lanes<T>) + to_tile(0);
+    r.y = K::load(rows, at + row_y * lanes<T>) + to_tile(1);
+    r.z = K::load(rows, at + row_z * lanes<T>) + to_tile(2);
+    r2 = r.norm2();
     inside = value(r2) <= Vec<T>(shell.cutoff2);
     if (near) inside = inside & (value(r2) > Vec<T>(shell.same2));
     r2 = select(inside, r2, typename K::X(T(1)));
@@ -86,8 +87,8 @@ template <class K, class T> struct Meeting {
 
   // Lanes that are on the spot of the atom itself.
   D3_INLINE auto same(Shell<T> shell) const {
-    const Vec<T> a = value(x), b = value(y), c = value(z);
-    return a * a + b * b + c * c <= Vec<T>(shell.same2);
+    const Vector3<Vec<T>> values{value(r.x), value(r.y), value(r.z)};
+    return values.norm2() <= Vec<T>(shell.same2);
   }
 };
 
