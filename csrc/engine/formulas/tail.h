@@ -37,12 +37,4 @@ inline TailIntegrals tail_integrals(double cutoff, double width) {
   return {tail_integral(cutoff, width, 6), tail_integral(cutoff, width, 8)};
 }
 
-// The volume of a cell, positive whatever its handedness.
-template <class A> D3_HD inline A volume_of(const A (&c)[3][3]) {
-  const A det = c[0][0] * (c[1][1] * c[2][2] - c[1][2] * c[2][1]) +
-                c[0][1] * (c[1][2] * c[2][0] - c[1][0] * c[2][2]) +
-                c[0][2] * (c[1][0] * c[2][1] - c[1][1] * c[2][0]);
-  return value(det) < 0 ? -det : det;
-}
-
 }  // namespace d3

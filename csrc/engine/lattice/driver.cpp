@@ -60,10 +60,8 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     const double reach = 2 * in_.range.farthest();
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
-      const Cell& r = this->reciprocal_;
-      const double height =
-          1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
-      neighbours *= this->periodic_[k] ? reach / height : std::min(reach / height, 1.0);
+      const double cells = reach / this->frame_.height[k];
+      neighbours *= this->frame_.periodic[k] ? cells : std::min(cells, 1.0);
     }
     return neighbours;
   }
@@ -151,7 +149,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
         rest[k / 3][k % 3] +=
             -(this->input(in_.systems.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
               gradient_[3 * i + k % 3]);
-    gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
+    gradient_by_cell(this->frame_.inverse, this->cell_, this->frame_.periodic, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
 
@@ -225,7 +223,7 @@ template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e)
     atoms.push_back({{double(x[0]), double(x[1]), double(x[2])}, int(i - first), 0, {0, 0, 0}});
   }
   Cell cell{};
-  std::array<bool, 3> periodic;
+  Periodic periodic;
   for (int k = 0; k < 3; ++k) {
     periodic[k] = in.systems.pbc[3 * e.system + k];
     for (int d = 0; d < 3 && periodic[k]; ++d)
