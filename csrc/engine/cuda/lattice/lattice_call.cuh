@@ -81,12 +81,6 @@ template <class X> struct Neighbour {
   SiteWeights<X> w;
 };
 
-// S as Wide<S>; the opposite of narrow.
-__device__ inline double widen(double x) { return x; }
-template <class T> __device__ inline Dual<double> widen(Dual<T> x) {
-  return {double(x.v), double(x.d)};
-}
-
 // Sums of a block, for its system: energy, virial, x (x) dE/dx, damping.
 enum Part {
   part_energy,
