@@ -32,48 +32,52 @@ struct Geometry {
   double volume;
 };
 
-// What n orthonormal vectors leave of a vector. The second pass removes what rounding leaves of
-// the first.
-D3_HD inline Vec3 residual(Vec3 v, const Cell& basis, int n) {
-  for (int pass = 0; pass < 2; ++pass)
-    for (int b = 0; b < n; ++b) {
-      const double overlap = inner(v, basis[b]);
-      for (int k = 0; k < 3; ++k) v[k] -= overlap * basis[b][k];
-    }
-  return v;
-}
-
-D3_HD inline Vec3 normalised(Vec3 v) {
+D3_HD inline Vec3 normalised(const Vec3& v) {
   const double length = norm(v);
-  for (int k = 0; k < 3; ++k) v[k] /= length;
-  return v;
+  return {v[0] / length, v[1] / length, v[2] / length};
 }
 
-// The Cartesian unit vector of which n orthonormal vectors leave most: that rest.
-D3_HD inline Vec3 largest_residual(const Cell& basis, int n) {
-  Vec3 most{};
-  for (int k = 0; k < 3; ++k) {
-    Vec3 unit{};
-    unit[k] = 1;
-    const Vec3 left = residual(unit, basis, n);
-    if (k == 0 || norm(most) < norm(left)) most = left;
+// Up to two orthonormal vectors; 0 where there is none yet. Named, not numbered: an array that is
+// indexed at run time would be in slow memory on a GPU.
+struct Basis {
+  Vec3 first{};
+  Vec3 second{};
+  int n = 0;
+
+  D3_HD inline void add(const Vec3& v) {
+    if (n == 0) first = v;
+    if (n == 1) second = v;
+    ++n;
   }
-  return most;
-}
+
+  // What they leave of a vector. The second pass removes what rounding leaves of the first.
+  D3_HD inline Vec3 residual(Vec3 v) const {
+    for (int pass = 0; pass < 2; ++pass) {
+      const double a = inner(v, first);
+      v = {v[0] - a * first[0], v[1] - a * first[1], v[2] - a * first[2]};
+      const double b = inner(v, second);
+      v = {v[0] - b * second[0], v[1] - b * second[1], v[2] - b * second[2]};
+    }
+    return v;
+  }
+
+  // What they leave of the Cartesian unit vector of which they leave most.
+  D3_HD inline Vec3 largest_residual() const {
+    const Vec3 x = residual({1, 0, 0}), y = residual({0, 1, 0}), z = residual({0, 0, 1});
+    const Vec3 most = norm(x) < norm(y) ? y : x;
+    return norm(most) < norm(z) ? z : most;
+  }
+};
 
 // Puts unit vectors orthogonal to the periodic ones along the axes that are not periodic.
 D3_HD inline void complete(Cell& cell, const Periodic& periodic) {
-  Cell basis{};  // orthonormal, n of them
-  int n = 0;
-  for (int axis = 0; axis < 3; ++axis) {
-    if (!periodic[axis]) continue;
-    basis[n] = normalised(residual(cell[axis], basis, n));
-    ++n;
-  }
+  Basis basis;
+  for (int axis = 0; axis < 3; ++axis)
+    if (periodic[axis]) basis.add(normalised(basis.residual(cell[axis])));
   for (int axis = 0; axis < 3; ++axis) {
     if (periodic[axis]) continue;
-    cell[axis] = basis[n] = normalised(largest_residual(basis, n));
-    ++n;
+    cell[axis] = normalised(basis.largest_residual());
+    basis.add(cell[axis]);
   }
 }
 

@@ -69,16 +69,16 @@ __device__ void set_search(const ClusterBox& box, const ClusterInfo& info, const
                            T cutoff, const Site<S>& site) {
   const S xyz[3] = {site.x, site.y, site.z};
   BlockSearch search;
-  Vec3 middle;
+  double middle[3] = {0, 0, 0};  // fractional, of the box
   for (int d = 0; d < 3; ++d) {
     float low = float(value(xyz[d])), high = low;
     block_span(low, high);
     search.centre[d] = info.centre[d];
     search.half[d] = 0.5f * (high - low) * block_box_growth;
     search.box_centre[d] = box.centre[d] + 0.5f * (low + high);
-    middle[d] = info.centre[d] + 0.5 * (low + high);
+    for (int k = 0; k < 3; ++k)
+      middle[k] += (info.centre[d] + 0.5 * (low + high)) * f.inverse[d][k];
   }
-  middle = fractional(f, middle);
   for (int k = 0; k < 3; ++k) {
     const double far = extent(f, k, search.half) + double(cutoff) / f.height[k] + image_slack;
     search.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0;
