@@ -47,20 +47,9 @@ template <class T, class Types> class System {
   // Reads and checks a system, wraps its atoms, makes clusters and bins. Results are summed up for
   // the first n_centres atoms, by default for all; all atoms are neighbours in any case.
   LatticeError prepare(int64_t system, int n_centres = -1) {
-    system_ = system;
-    first_ = in_.systems.offsets[system];
-    n_ = int(in_.systems.offsets[system + 1] - first_);
     Cell cell;
     Periodic periodic;
-    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
-    for (int k = 0; k < 3; ++k) {
-      periodic[k] = in_.systems.pbc[3 * system + k];
-      for (int d = 0; d < 3; ++d) {
-        cell_[k][d] = input(in_.systems.cell, t_cell(), 9 * system + 3 * k + d);
-        cell[k][d] = periodic[k] ? value(cell_[k][d]) : 0.0;
-      }
-    }
-    read_atoms();
+    read(system, cell, periodic);
     for (const Point& p : atoms_)
       if (!std::isfinite(p.x[0] + p.x[1] + p.x[2]))
         return {LatticeError::not_finite, system, p.atom};
@@ -160,6 +149,22 @@ template <class T, class Types> class System {
       nullptr;  // the atoms themselves: the neighbours' clusters, unless those are more
 
  private:
+  // Reads the inputs of a system; `cell` is 0 along axes that are not periodic.
+  void read(int64_t system, Cell& cell, Periodic& periodic) {
+    system_ = system;
+    first_ = in_.systems.offsets[system];
+    n_ = int(in_.systems.offsets[system + 1] - first_);
+    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
+    for (int k = 0; k < 3; ++k) {
+      periodic[k] = in_.systems.pbc[3 * system + k];
+      for (int d = 0; d < 3; ++d) {
+        cell_[k][d] = input(in_.systems.cell, t_cell(), 9 * system + 3 * k + d);
+        cell[k][d] = periodic[k] ? value(cell_[k][d]) : 0.0;
+      }
+    }
+    read_atoms();
+  }
+
   // Fills atoms_ and numbers the species in the order in which they appear.
   void read_atoms() {
     slots_.assign(in_.tables.n_species, -1);

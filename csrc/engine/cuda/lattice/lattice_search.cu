@@ -116,6 +116,22 @@ template <class V> __device__ inline void warp_span(V& low, V& high) {
   }
 }
 
+// Writes the cluster that starts at a place, of which box and centre are known; by one lane.
+template <class T, class S>
+__device__ void write_cluster(const LatticeCall<T, S>& c, int64_t first, int count, ClusterBox box,
+                              ClusterInfo info) {
+  const int64_t group = c.atoms.keys[first] >> group_shift;
+  const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
+  const int id = c.atoms.clusters[first] - 1;
+  box.first = int(first);
+  box.count = count;
+  info.system = int(group >> species_bits);
+  info.species = int(group & ((1 << species_bits) - 1));
+  info.next = id + int(blocks_for(end - first, cluster_atoms));
+  c.boxes[id] = box;
+  c.infos[id] = info;
+}
+
 // Makes the cluster that starts at a place: its box, its atoms relative to the box. By a warp, a
 // lane for each atom; lanes beyond the last atom take part in the sums only.
 template <class T, class S>
@@ -124,7 +140,7 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
   const int64_t group = c.atoms.keys[first] >> group_shift, p = first + lane_index();
   const int64_t system = group >> species_bits;
   const bool member = p < c.n_atoms && c.atoms.keys[p] >> group_shift == group;
-  const int count = __popc(__ballot_sync(all_lanes, member)), id = c.atoms.clusters[first] - 1;
+  const int count = __popc(__ballot_sync(all_lanes, member));
   const SystemFrame& f = c.frames[system];
   const int64_t atom = member ? c.atoms.order[p] : 0;
   Vec3 x{0, 0, 0};
@@ -148,21 +164,12 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
       for (int k = 0; k < 3; ++k) relative[d].d += shift[k] * c.cell(system, k, d).d;
     }
   }
-  if (f.bad)  // lanes without a neighbour read what lies behind a cluster: zero times it must be
-              // zero
-    for (int d = 0; d < 3; ++d) relative[d] = A(0.0);
+  // lanes without a neighbour read what lies behind a cluster: zero times it must be zero
+  for (int d = 0; d < 3 && f.bad; ++d) relative[d] = A(0.0);
   if (member)
     c.neighbours[p].site = {narrow<S>(relative[0]), narrow<S>(relative[1]), narrow<S>(relative[2]),
                             S(T(0))};
-  if (lane_index() != 0) return;
-  const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
-  box.first = int(first);
-  box.count = count;
-  info.system = int(system);
-  info.species = int(group & ((1 << species_bits) - 1));
-  info.next = id + int(blocks_for(end - first, cluster_atoms));
-  c.boxes[id] = box;
-  c.infos[id] = info;
+  if (lane_index() == 0) write_cluster(c, first, count, box, info);
 }
 
 // Each warp makes the clusters that start among 32 places.
