@@ -56,6 +56,7 @@ template <class X> struct PairTerm {
 
   // The derivative of the energy where C6 has the derivative dc6.
   D3_HD inline X by_c6(X dc6) const { return dc6 * g.value; }
+  D3_HD inline X by_c6(X dc6, X weight) const { return weight * g.value * dc6; }
 
   // Adds the derivatives by s6 s8 a1 a2; `root` is dR0/da1.
   template <class A> D3_HD inline void add_damping(X root, A* sums) const {

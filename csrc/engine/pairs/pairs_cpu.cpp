@@ -160,9 +160,9 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
     const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
     const PairTerm<X> pair{half * c6, g};
     store(pair.slope_over_r(), r, task.grad_vectors + 3 * p);
-    add_to(grad_cn[i], pair.by_c6(half * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs)));
+    add_to(grad_cn[i], pair.by_c6(dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs), half));
     if (!grad_damping) continue;
-    add_to(grad_cn[j], pair.by_c6(half * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs)));
+    add_to(grad_cn[j], pair.by_c6(dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs), half));
     pair.add_damping(constants.root, grad_damping);
   }
   return bad;
