@@ -12,6 +12,8 @@ from pair_ops import CUTOFF, NAMES, OPS, backends, counter, dtypes, energy_of, o
 from systems import Case, small_case
 from torch import Tensor
 
+from d3torch import ops
+
 COUNTING = ("vectors", "pairs", "species", "rcov", "cutoff")
 ENERGY = (
     *("vectors", "cn", "damping", "pairs", "species"),
@@ -258,3 +260,17 @@ def test_species_out_of_range_are_refused(index: int, backend: str) -> None:
             IndexError, match=rf"species indices in \[0, \d\), got {index} for atom 1"
         ):
             call()
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 1 << 40])
+def test_a_list_that_changes_behind_torch_is_refused_by_backward(wrong: int) -> None:
+    """Through numpy, which no version counter sees: every kernel looks before it reads."""
+    case = small_case(n_atoms=3)
+    x, cn = case.vectors.clone().requires_grad_(), case.cn.clone().requires_grad_()
+    pairs = case.pairs.clone()
+    counts = ops.coordination_number(x, pairs, case.species, case.tables.rcov, 9.0)
+    energy = ops.dispersion_energy(x, cn, case.damping, pairs, case.species, case.tables, 9.0)
+    pairs.numpy()[1, 4] = wrong
+    for value in (counts, energy):
+        with pytest.raises(IndexError, match=re.escape(f", {wrong}) for pair 4.")):
+            value.sum().backward()
