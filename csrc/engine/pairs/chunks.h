@@ -67,7 +67,7 @@ class ChunkSums {
 constexpr int64_t none = std::numeric_limits<int64_t>::max();  // "no pair" where the first counts
 
 // Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
-// work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
+// work; it returns the first wrong pair of the block, or `none`. Returns the first, or -1.
 template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
   int64_t bad = none;
 #pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)

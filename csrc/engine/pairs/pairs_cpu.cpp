@@ -11,10 +11,16 @@
 namespace d3 {
 namespace {
 
+// Whether a pair names an atom that is not there. Every kernel looks before it reads: a list may
+// change between two calls, and a pass of its own over the list takes longer than this does.
+template <class T> bool outside(const Pairs<T>& list, int64_t i, int64_t j) {
+  return std::max(uint64_t(i), uint64_t(j)) >= uint64_t(list.n_atoms);
+}
+
 // ---- coordination number ----
 
 // Adds the counts (when `cn`) and writes grad_vectors (when given) of a block of pairs; returns the
-// first of length 0, or `none`.
+// first that is wrong, or `none`.
 template <class V, class T>
 int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end,
                     double* cn, const T* grad_cn, T* grad_vectors) {
@@ -22,7 +28,11 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
   const Pairs<T>& list = in.list;
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
-    const int64_t i = list.centre[p];
+    const int64_t i = list.centre[p], j = list.neighbour[p];
+    if (outside(list, i, j)) {
+      bad = std::min(bad, p);
+      continue;
+    }
     const Vector3<X> r = vector_at(vectors, p);
     const X r2 = r.norm2();
     if (beyond(value(r2), in.cutoff)) {
@@ -30,7 +40,7 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
       continue;
     }
     if (value(r2) == T(0)) bad = std::min(bad, p);
-    const T rc = in.rcov[list.species[i]] + in.rcov[list.species[list.neighbour[p]]];
+    const T rc = in.rcov[list.species[i]] + in.rcov[list.species[j]];
     const Counted<X> f = counting(r2, rc);
     if (cn) cn[i] += output(f.value);
     if (grad_vectors) store(X(grad_cn[i]) * f.slope_over_r, r, grad_vectors + 3 * p);
@@ -134,7 +144,7 @@ template <class T, class V, class X> struct EnergyTask {
   T* grad_vectors;
 };
 
-// Adds and writes what is wanted of a block of pairs; returns the first of length 0, or `none`.
+// Adds and writes what is wanted of a block of pairs; returns the first that is wrong, or `none`.
 template <class T, class V, class X>
 int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
                      double* grad_cn, double* grad_damping) {
@@ -143,8 +153,12 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
   const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
-    const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i],
-                  s_j = list.species[j];
+    const int64_t i = list.centre[p], j = list.neighbour[p];
+    if (outside(list, i, j)) {
+      bad = std::min(bad, p);
+      continue;
+    }
+    const int64_t s_i = list.species[i], s_j = list.species[j];
     const Vector3<X> r = vector_at(task.vectors, p);
     const X r2 = r.norm2();
     if (beyond(value(r2), cutoff.cutoff)) {
@@ -209,17 +223,6 @@ int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T
 }
 
 }  // namespace
-
-int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
-                       int64_t n_atoms, int threads) {
-  int64_t bad = n_pairs;
-  threads = useful_threads(n_pairs, n_atoms, threads);
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
-  for (int64_t p = 0; p < n_pairs; ++p)
-    if (uint64_t(centre[p]) >= uint64_t(n_atoms) || uint64_t(neighbour[p]) >= uint64_t(n_atoms))
-      bad = std::min(bad, p);
-  return bad == n_pairs ? -1 : bad;
-}
 
 template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
   return count_all<PlainInput<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
