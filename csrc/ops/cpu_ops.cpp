@@ -41,15 +41,14 @@ template <class T> std::string pair_of(const Pairs<T>& list, int64_t p) {
   return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
 }
 
-template <class T> void check_indices(const Pairs<T>& list) {
-  const int64_t bad =
-      first_bad_pair(list.centre, list.neighbour, list.n_pairs, list.n_atoms, threads());
-  TORCH_CHECK_INDEX(bad < 0, "d3torch: expected atom indices in [0, ", list.n_atoms,
-                    ") in pairs, got ", pair_of(list, bad), " for pair ", bad, ".");
-}
-
-template <class T> void check_lengths(const Pairs<T>& list, int64_t bad) {
-  TORCH_CHECK_VALUE(bad < 0, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
+// Says what is wrong with the pair that a kernel found, if any.
+template <class T> void check_pair(const Pairs<T>& list, int64_t bad) {
+  if (bad < 0) return;
+  const auto inside = [&](int64_t atom) { return 0 <= atom && atom < list.n_atoms; };
+  TORCH_CHECK_INDEX(inside(list.centre[bad]) && inside(list.neighbour[bad]),
+                    "d3torch: expected atom indices in [0, ", list.n_atoms, ") in pairs, got ",
+                    pair_of(list, bad), " for pair ", bad, ".");
+  TORCH_CHECK_VALUE(false, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
                     pair_of(list, bad), " with a vector of length 0.");
 }
 
@@ -109,16 +108,15 @@ struct Cpu {
 
   template <class Args> static const Args& prepared(const Args& args) { return args; }
 
-  // The kernel returns the first pair of length 0, or -1.
+  // The kernel checks the indices of the pairs itself; it returns the first wrong pair, or -1.
   template <class T, class Args, class F> static void run(const Args& args, F&& kernel) {
     auto in = input_of<T>(args, threads());
     check_species(in.list.species, in.list.n_atoms, args.n_species());
-    check_indices(in.list);
     Signals signals;
     in.watch = signals.watch();
     const int64_t bad = kernel(in);
     signals.rethrow();
-    check_lengths(in.list, bad);
+    check_pair(in.list, bad);
   }
 
   static void check_how(const How& how) { parse_instruction_set(how.instruction_set); }

@@ -1,6 +1,6 @@
 // The gradient by the cell at fixed positions, from the virial and the gradient by the positions.
 #pragma once
-#include "engine/formulas/dual.h"
+#include "engine/formulas/cell.h"
 
 namespace d3 {
 
@@ -8,25 +8,23 @@ namespace d3 {
 // Virial = sum_i x_i (x) dE/dx_i + sum_k a_k (x) dE/da_k: `rest`, what the cell vectors a_k leave
 // of it, solved for dE/da_k with the reciprocal vectors (columns; the columns of axes that are not
 // periodic are not used).
-template <class P>
-D3_HD inline double solve_cell(const P& reciprocal, const double rest[3][3], int k, int d) {
+D3_HD inline double solve_cell(const Cell& reciprocal, const double rest[3][3], int k, int d) {
   return reciprocal[0][k] * rest[0][d] + reciprocal[1][k] * rest[1][d] +
          reciprocal[2][k] * rest[2][d];
 }
 
 // All entries, 0 along axes that are not periodic.
-template <class P, class B>
-D3_HD inline void gradient_by_cell(const P& reciprocal, const double[3][3], const B& periodic,
-                                   const double rest[3][3], double by_cell[3][3]) {
+D3_HD inline void gradient_by_cell(const Cell& reciprocal, const double[3][3],
+                                   const Periodic& periodic, const double rest[3][3],
+                                   double by_cell[3][3]) {
   for (int k = 0; k < 3; ++k)
     for (int d = 0; d < 3; ++d)
       by_cell[k][d] = periodic[k] ? solve_cell(reciprocal, rest, k, d) : 0.0;
 }
 
 // The same on dual numbers; the reciprocal vectors move with the cell.
-template <class P, class B>
-D3_HD inline void gradient_by_cell(const P& reciprocal, const Dual<double> cell[3][3],
-                                   const B& periodic, const Dual<double> rest[3][3],
+D3_HD inline void gradient_by_cell(const Cell& reciprocal, const Dual<double> cell[3][3],
+                                   const Periodic& periodic, const Dual<double> rest[3][3],
                                    Dual<double> by_cell[3][3]) {
   double values[3][3], tangents[3][3];
   for (int e = 0; e < 9; ++e) {

@@ -60,4 +60,25 @@ template <class M, class T> D3_HD inline Dual<T> select(M mask, Dual<T> a, Dual<
   return {select(mask, a.v, b.v), select(mask, a.d, b.d)};
 }
 
+// Wide<S> is S in double precision: double for T, Dual<double> for Dual<T>. Vectors are taken in it
+// before they are narrowed, so that small differences of large numbers keep their digits in float.
+template <class S> struct Widened {
+  using type = double;
+};
+template <class T> struct Widened<Dual<T>> {
+  using type = Dual<double>;
+};
+template <class S> using Wide = typename Widened<S>::type;
+
+// Rounds a Wide<S> to S.
+template <class S> D3_HD inline S narrow(double x) { return S(x); }
+template <class S> D3_HD inline S narrow(Dual<double> x) {
+  using T = typename value_type<S>::type;
+  return {T(x.v), T(x.d)};
+}
+
+// S as Wide<S>; the opposite of narrow.
+D3_HD inline double widen(double x) { return x; }
+template <class T> D3_HD inline Dual<double> widen(Dual<T> x) { return {double(x.v), double(x.d)}; }
+
 }  // namespace d3

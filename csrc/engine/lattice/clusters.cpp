@@ -11,57 +11,6 @@
 namespace d3 {
 namespace {
 
-Vec3 cross(const Vec3& a, const Vec3& b) {
-  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
-}
-double inner(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
-double norm(const Vec3& a) { return std::sqrt(inner(a, a)); }
-
-// Unit vectors orthogonal to the periodic ones, along the non-periodic axes.
-void complete(Cell& cell, const std::array<bool, 3>& periodic) {
-  Cell basis;  // orthonormal
-  int n = 0;
-  // Gram-Schmidt; the second pass removes what rounding leaves of the first.
-  auto residual = [&](Vec3 v) {
-    for (int pass = 0; pass < 2; ++pass)
-      for (int b = 0; b < n; ++b) {
-        const double overlap = inner(v, basis[b]);
-        for (int k = 0; k < 3; ++k) v[k] -= overlap * basis[b][k];
-      }
-    return v;
-  };
-  auto add = [&](Vec3 v) {
-    const double length = norm(v);
-    for (double& x : v) x /= length;
-    return basis[n++] = v;
-  };
-  for (int axis = 0; axis < 3; ++axis)
-    if (periodic[axis]) add(residual(cell[axis]));
-  for (int axis = 0; axis < 3; ++axis) {
-    if (periodic[axis]) continue;
-    Cell left;
-    for (int k = 0; k < 3; ++k) {
-      Vec3 e{};
-      e[k] = 1;
-      left[k] = residual(e);
-    }
-    cell[axis] = add(*std::max_element(left.begin(), left.end(),
-                                       [](auto& a, auto& b) { return norm(a) < norm(b); }));
-  }
-}
-
-// Fills inverse, heights and volume from the cell vectors.
-void invert(Frame& f) {
-  const Cell& c = f.cell;
-  const Cell normal{cross(c[1], c[2]), cross(c[2], c[0]), cross(c[0], c[1])};
-  const double det = inner(c[0], normal[0]);
-  f.volume = std::abs(det);
-  for (int k = 0; k < 3; ++k) {
-    f.height[k] = f.volume / norm(normal[k]);
-    for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
-  }
-}
-
 // Moves points[first, last) into clusters of at most `lanes`, halving at multiples of it along the
 // longest side.
 void halve(std::vector<Point>& points, int first, int last, int lanes, std::vector<Cluster>& out) {
@@ -95,27 +44,13 @@ void halve(std::vector<Point>& points, int first, int last, int lanes, std::vect
 
 }  // namespace
 
-Vec3 Frame::fractional(const Vec3& x) const {
-  Vec3 f;
-  for (int k = 0; k < 3; ++k)
-    f[k] = (x[0] - origin[0]) * inverse[0][k] + (x[1] - origin[1]) * inverse[1][k] +
-           (x[2] - origin[2]) * inverse[2][k];
-  return f;
-}
-
-bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
-                const std::vector<Point>& atoms, Frame& frame) {
+bool make_frame(const Cell& cell, const Periodic& periodic, const std::vector<Point>& atoms,
+                Frame& frame) {
   // the vectors of non-periodic axes are unit vectors first, and stretched around the atoms last
   frame = {};
   frame.cell = cell;
   frame.periodic = periodic;
-  double product = 1;
-  for (int axis = 0; axis < 3; ++axis)
-    if (periodic[axis]) product *= norm(cell[axis]);
-  if (!(product > 0) || !std::isfinite(product)) return false;
-  complete(frame.cell, periodic);
-  invert(frame);
-  if (!(frame.volume > least_relative_volume * product)) return false;
+  if (!complete_and_invert(frame)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (periodic[axis] || atoms.empty()) continue;
     const Vec3 unit = frame.cell[axis];
@@ -135,7 +70,7 @@ bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
 }
 
 Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
-                const std::array<bool, 3>& periodic) {
+                const Periodic& periodic) {
   Frame frame;
   make_frame(cell, periodic, {}, frame);
   Partner found{i, {0, 0, 0}};
@@ -212,13 +147,6 @@ void Neighbourhood::build(const Frame& frame, const std::vector<Point>& atoms, i
   sort_into_bins();
 }
 
-// Half extent of a box of half sides `half` along an axis, in fractional coordinates.
-double Neighbourhood::extent(int axis, const Vec3& half) const {
-  double e = 0;
-  for (int d = 0; d < 3; ++d) e += std::abs(frame_.inverse[d][axis]) * half[d];
-  return e;
-}
-
 // Makes bins of `clusters_of_bin` clusters or so; the clusters are put in the order of their bins.
 void Neighbourhood::sort_into_bins() {
   std::vector<Cluster>& clusters = set_.clusters;
@@ -228,7 +156,7 @@ void Neighbourhood::sort_into_bins() {
   for (int k = 0; k < 3; ++k) {
     bins_[k] = int(std::clamp(std::round(frame_.height[k] / side), 1.0,
                               double(std::min<size_t>(most_bins, clusters.size() + 1))));
-    for (const Cluster& c : clusters) widest_[k] = std::max(widest_[k], extent(k, c.half));
+    for (const Cluster& c : clusters) widest_[k] = std::max(widest_[k], extent(frame_, k, c.half));
   }
   bin_.resize(clusters.size());
   for (size_t n = 0; n < clusters.size(); ++n) {
@@ -274,7 +202,7 @@ void Neighbourhood::segments(int axis, const Cluster& box, double cutoff, bool b
   const int n = bins_[axis];
   const double middle = frame_.fractional(box.centre)[axis];
   // the clamp in sort_into_bins and rounding move a centre by less than this
-  const double reach = extent(axis, box.half) + widest_[axis] +
+  const double reach = extent(frame_, axis, box.half) + widest_[axis] +
                        (cutoff + slack_) / frame_.height[axis] + fractional_slack;
   int low = int(std::floor((middle - reach) * n)), high = int(std::floor((middle + reach) * n));
   if (!frame_.periodic[axis]) {

@@ -8,14 +8,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/formulas/cell.h"
 #include "engine/lattice/lattice.h"
 #include "engine/watch.h"
 
 namespace d3 {
-
-using Vec3 = std::array<double, 3>;
-using Cell = std::array<Vec3, 3>;
-using Shift = std::array<int, 3>;  // in lattice vectors of the cell
 
 // An atom, or an image of it at position(atom) + shift @ cell.
 struct Point {
@@ -34,23 +31,20 @@ struct Cluster {
   int count;
 };
 
-// The cell with vectors along the non-periodic axes that enclose all atoms.
-struct Frame {
-  Cell cell;     // rows
-  Cell inverse;  // fractional = (x - origin) @ inverse
+// A cell with vectors along the non-periodic axes that enclose all atoms.
+struct Frame : Geometry {
   Vec3 origin;
-  Vec3 height;  // distance of the faces across each vector
-  std::array<bool, 3> periodic;
-  double volume;
 
   // Coordinates in units of the cell vectors: [0, 1) inside the cell.
-  Vec3 fractional(const Vec3& x) const;
+  Vec3 fractional(const Vec3& x) const {
+    return d3::fractional(*this, {x[0] - origin[0], x[1] - origin[1], x[2] - origin[2]});
+  }
 };
 
 // Completes a cell to three vectors and inverts it. False if the vectors along the periodic axes do
 // not span a volume.
-bool make_frame(const Cell& cell, const std::array<bool, 3>& periodic,
-                const std::vector<Point>& atoms, Frame& frame);
+bool make_frame(const Cell& cell, const Periodic& periodic, const std::vector<Point>& atoms,
+                Frame& frame);
 
 // An atom at one of its images, counted in cells.
 struct Partner {
@@ -60,8 +54,7 @@ struct Partner {
 
 // The atom, or image of one, that comes closest to atom i, by looking at all: for messages alone.
 // Images count from the positions as they are given.
-Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell,
-                const std::array<bool, 3>& periodic);
+Partner closest(int i, const std::vector<Point>& atoms, const Cell& cell, const Periodic& periodic);
 
 // Atoms grouped into clusters.
 class ClusterSet {
@@ -109,7 +102,6 @@ class Neighbourhood {
   void fill_columns();
   void segments(int axis, const Cluster& box, double cutoff, bool by_bin,
                 std::vector<Segment>& out) const;
-  double extent(int axis, const Vec3& half) const;
 
   std::vector<Point> images_;    // atoms of the repeated cell
   std::vector<int> bin_;         // bin of each cluster, before they are sorted

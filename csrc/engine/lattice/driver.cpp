@@ -36,7 +36,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     const double around = neighbours_of_one();
     if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
     this->allocate(threads);
-    tail_energy_ = tail_damping_[0] = tail_damping_[1] = A(0.0);
+    for (A& sum : tail_) sum = A(0.0);
     const int same = this->sweep(in_.range.cn_cutoff, threads, &Driver::count);
     if (same >= 0) return {LatticeError::same_spot, system, same};
     if (this->stopping()) return {LatticeError::stopped, system};
@@ -60,10 +60,8 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     const double reach = 2 * in_.range.farthest();
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
-      const Cell& r = this->reciprocal_;
-      const double height =
-          1 / std::sqrt(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]);
-      neighbours *= this->periodic_[k] ? reach / height : std::min(reach / height, 1.0);
+      const double cells = reach / this->frame_.height[k];
+      neighbours *= this->frame_.periodic[k] ? cells : std::min(cells, 1.0);
     }
     return neighbours;
   }
@@ -74,30 +72,28 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     return error;
   }
 
-  // Adds the energy beyond the cutoff, see tail.h. It is linear in the number of atoms: each needs
-  // only the weights summed over the atoms of every species.
+  // Adds the energy beyond the cutoff, linear in the number of atoms: see tail.h.
   void add_tail() {
-    const int n_slots = int(present_.size()), n_refs = in_.tables.n_refs;
-    std::vector<A> sums(n_slots * n_refs, A(0.0));
+    const int n_refs = in_.tables.n_refs, n = int(present_.size()) * n_refs;
+    const T* r4r2 = in_.tables.r4r2;
+    std::vector<A> weights(n, A(0.0)), rows(n);
     for (const Point& p : centres_->points)
-      for (int a = 0; a < n_refs; ++a) sums[p.slot * n_refs + a] += w(p.atom)[a];
+      for (int a = 0; a < n_refs; ++a) weights[p.slot * n_refs + a] += w(p.atom)[a];
     const A scale = A(-0.5) / volume_of(this->cell_);
-    const auto [i6, i8] = tail_integrals(in_.range.cutoff, in_.range.width);
-    for (const Point& p : centres_->points)
-      for (int slot = 0; slot < n_slots; ++slot) {
-        A row[max_refs] = {}, slope[max_refs] = {};
-        contract(w(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, row);
-        contract(dw(p.atom), this->c6_ref(p.slot, slot), n_refs, n_refs, n_refs, slope);
-        const A c6 = scale * dot(row, &sums[slot * n_refs], n_refs),
-                dc6 = scale * dot(slope, &sums[slot * n_refs], n_refs);
-        const double q = 3.0 * in_.tables.r4r2[present_[p.slot]] * in_.tables.r4r2[present_[slot]];
-        const A kernel = this->damping_[0] * A(i6) + this->damping_[1] * A(q * i8);
-        energy_[p.atom] += c6 * kernel;
-        tail_energy_ += c6 * kernel;
-        dcn_[p.atom] += A(2.0) * dc6 * kernel;
-        tail_damping_[0] += c6 * A(i6);
-        tail_damping_[1] += c6 * A(q * i8);
-      }
+    const TailIntegrals integrals = tail_integrals(in_.range.cutoff, in_.range.width);
+    for (int k = 0; k < n; ++k) {
+      const int slot = k / n_refs, a = k % n_refs;
+      TailEntry<A> entry;
+      for (int other = 0; other < int(present_.size()); ++other)
+        entry.add(this->c6_ref(slot, other) + a * n_refs, &weights[other * n_refs], n_refs,
+                  3.0 * r4r2[present_[slot]] * r4r2[present_[other]], integrals);
+      rows[k] = entry.finish(scale, this->damping_[0], this->damping_[1], weights[k], tail_);
+    }
+    for (const Point& p : centres_->points) {
+      const TailOfAtom<A> tail(w(p.atom), dw(p.atom), &rows[p.slot * n_refs], n_refs);
+      energy_[p.atom] += tail.energy;
+      dcn_[p.atom] += tail.dcn;
+    }
   }
 
   // Writes the results of the system: values, or in a dual evaluation tangents.
@@ -117,7 +113,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     for (int k = 0; k < 9; ++k) out.virial[9 * b + k] = T(output(virial[k / 3][k % 3]));
     write_cell(virial, out.cell + 9 * b);
     for (int k = 0; k < 4; ++k) {
-      A sum = k < 2 && in_.learn ? tail_damping_[k] : A(0.0);
+      A sum = k < 2 && in_.learn ? tail_[tail_s6 + k] : A(0.0);
       for (size_t c = 0; c < centres_->clusters.size(); ++c) sum += by_damping_[4 * c + k];
       out.damping[4 * b + k] = T(output(sum));
     }
@@ -139,7 +135,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
       for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
     const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
     for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];
-    for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_energy_;
+    for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_[tail_energy];
   }
 
   // The gradient by the cell at fixed positions, from the virial: see cell_gradient.h.
@@ -151,12 +147,11 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
         rest[k / 3][k % 3] +=
             -(this->input(in_.systems.positions, this->t_positions(), 3 * (first_ + i) + k / 3) *
               gradient_[3 * i + k % 3]);
-    gradient_by_cell(this->reciprocal_, this->cell_, this->periodic_, rest, by_cell);
+    gradient_by_cell(this->frame_.inverse, this->cell_, this->frame_.periodic, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
 
-  A tail_energy_{};
-  A tail_damping_[2]{};  // derivatives of the tail's energy by s6 and s8
+  A tail_[n_tail_sums]{};  // see TailSum
 };
 
 // Pairs of a system, roughly: enough to decide how threads share the work.
@@ -225,7 +220,7 @@ template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e)
     atoms.push_back({{double(x[0]), double(x[1]), double(x[2])}, int(i - first), 0, {0, 0, 0}});
   }
   Cell cell{};
-  std::array<bool, 3> periodic;
+  Periodic periodic;
   for (int k = 0; k < 3; ++k) {
     periodic[k] = in.systems.pbc[3 * e.system + k];
     for (int d = 0; d < 3 && periodic[k]; ++d)

@@ -5,8 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#include "engine/formulas/d3_math.h"
-#include "engine/formulas/dual.h"
+#include "engine/formulas/pair_sums.h"
 #include "engine/pairs/kernels.h"
 #include "engine/tuning.h"
 
@@ -76,23 +75,6 @@ constexpr int box_lanes = lanes<float>;  // boxes are in single precision
 // max_refs weights, then dE/dCN.
 enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
 
-// Wide<S> is S in double precision: double for T, Dual<double> for Dual<T>. Vectors are taken in it
-// before they are narrowed, so that small differences of large numbers keep their digits in float.
-template <class S> struct Widened {
-  using type = double;
-};
-template <class T> struct Widened<Dual<T>> {
-  using type = Dual<double>;
-};
-template <class S> using Wide = typename Widened<S>::type;
-
-// Rounds a Wide<S> to S.
-template <class S> D3_HD inline S narrow(double x) { return S(x); }
-template <class S> D3_HD inline S narrow(Dual<double> x) {
-  using T = typename value_type<S>::type;
-  return {T(x.v), T(x.d)};
-}
-
 // A cluster of neighbours at one image.
 template <class S> struct Tile {
   int cluster;        // index into the rows of the neighbours
@@ -159,10 +141,6 @@ template <class T> struct Shell {
   T cutoff2;
   T same2;
 };
-
-// How much the energy sweep sums up; each mode adds to the one before: energies; CN slopes,
-// gradient and virial; derivatives by the damping parameters.
-enum class EnergyMode { energy, gradient, learn };
 
 // The kernels of the three sweeps. Each handles one central atom and all its neighbours, n groups
 // of one species each, and overwrites its sums:

@@ -47,34 +47,23 @@ template <class T, class Types> class System {
   // Reads and checks a system, wraps its atoms, makes clusters and bins. Results are summed up for
   // the first n_centres atoms, by default for all; all atoms are neighbours in any case.
   LatticeError prepare(int64_t system, int n_centres = -1) {
-    system_ = system;
-    first_ = in_.systems.offsets[system];
-    n_ = int(in_.systems.offsets[system + 1] - first_);
     Cell cell;
-    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
-    for (int k = 0; k < 3; ++k) {
-      periodic_[k] = in_.systems.pbc[3 * system + k];
-      for (int d = 0; d < 3; ++d) {
-        cell_[k][d] = input(in_.systems.cell, t_cell(), 9 * system + 3 * k + d);
-        cell[k][d] = periodic_[k] ? value(cell_[k][d]) : 0.0;
-      }
-    }
-    read_atoms();
+    Periodic periodic;
+    read(system, cell, periodic);
     for (const Point& p : atoms_)
       if (!std::isfinite(p.x[0] + p.x[1] + p.x[2]))
         return {LatticeError::not_finite, system, p.atom};
     for (const Point& p : atoms_)
       if (std::abs(p.x[0]) + std::abs(p.x[1]) + std::abs(p.x[2]) > farthest)
         return {LatticeError::too_far, system, p.atom};
-    if (in_.range.tail && !(periodic_[0] && periodic_[1] && periodic_[2]))
+    if (in_.range.tail && !(periodic[0] && periodic[1] && periodic[2]))
       return {LatticeError::tail_needs_volume, system, 0};
-    Frame frame;
-    if (!make_frame(cell, periodic_, atoms_, frame))
+    if (!make_frame(cell, periodic, atoms_, frame_))
       return {LatticeError::singular_cell, system, 0};
-    reciprocal_ = frame.inverse;
     for (Point& p : atoms_)
-      if (!wrap(frame, cell, p)) return {LatticeError::too_far, system, p.atom};
-    neighbours_.build(frame, atoms_, lanes<T>, in_.range.farthest(), least_clusters * lanes<T>);
+      if (!wrap(frame_, frame_.fractional(p.x), p.x, p.shift))
+        return {LatticeError::too_far, system, p.atom};
+    neighbours_.build(frame_, atoms_, lanes<T>, in_.range.farthest(), least_clusters * lanes<T>);
     const bool part = n_centres >= 0 && n_centres < n_,
                repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
@@ -153,14 +142,29 @@ template <class T, class Types> class System {
   std::vector<int> n_refs_;   // references of each slot
   A damping_[4];
   A cell_[3][3];
-  Cell reciprocal_;  // columns; the columns of non-periodic axes are not used
-  std::array<bool, 3> periodic_;
+  Frame frame_;
   Neighbourhood neighbours_;
   std::vector<Point> atoms_;  // wrapped into the cell
   const ClusterSet* centres_ =
       nullptr;  // the atoms themselves: the neighbours' clusters, unless those are more
 
  private:
+  // Reads the inputs of a system; `cell` is 0 along axes that are not periodic.
+  void read(int64_t system, Cell& cell, Periodic& periodic) {
+    system_ = system;
+    first_ = in_.systems.offsets[system];
+    n_ = int(in_.systems.offsets[system + 1] - first_);
+    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
+    for (int k = 0; k < 3; ++k) {
+      periodic[k] = in_.systems.pbc[3 * system + k];
+      for (int d = 0; d < 3; ++d) {
+        cell_[k][d] = input(in_.systems.cell, t_cell(), 9 * system + 3 * k + d);
+        cell[k][d] = periodic[k] ? value(cell_[k][d]) : 0.0;
+      }
+    }
+    read_atoms();
+  }
+
   // Fills atoms_ and numbers the species in the order in which they appear.
   void read_atoms() {
     slots_.assign(in_.tables.n_species, -1);
@@ -181,18 +185,6 @@ template <class T, class Types> class System {
     n_refs_.push_back(0);
     for (int a = 0; a < in_.tables.n_refs; ++a)
       if (cn_ref(slots_[species])[a] >= 0) n_refs_.back() = a + 1;
-  }
-
-  // Moves an atom into the cell along periodic axes. False if it is too many cells away.
-  static bool wrap(const Frame& frame, const Cell& cell, Point& p) {
-    const Vec3 f = frame.fractional(p.x);
-    for (int k = 0; k < 3; ++k) {
-      if (!frame.periodic[k]) continue;
-      if (!(std::abs(f[k]) < farthest)) return false;
-      p.shift[k] = -int(std::floor(f[k]));
-      for (int d = 0; d < 3; ++d) p.x[d] += p.shift[k] * cell[k][d];
-    }
-    return true;
   }
 
   // Lanes without an atom are put out of reach.

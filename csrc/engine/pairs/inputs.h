@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "engine/formulas/dual.h"
+#include "engine/formulas/pair_sums.h"
 
 namespace d3 {
 
@@ -20,12 +20,6 @@ template <class T> struct DualInput {
   const T* v;
   const T* d;
   D3_HD inline X operator[](int64_t k) const { return {v[k], d[k]}; }
-};
-
-// A vector in space.
-template <class X> struct Vector3 {
-  X x, y, z;
-  D3_HD inline X norm2() const { return x * x + y * y + z * z; }
 };
 
 // The vector of pair p.

@@ -46,15 +46,12 @@ template <class T> struct EnergyGradients {
   T* damping;
 };
 
-// Index of the first pair that names an atom outside [0, n_atoms), or -1.
-D3_API int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
-                              int64_t n_atoms, int threads);
-
 // Coordination numbers. backward gives the gradient of sum_i grad_cn_i CN_i by the vectors;
 // double_backward the derivatives of that gradient along the tangents, and of CN.
 //
-// The kernels return the index of the first pair whose vector has length 0, or -1. Then, and when
-// the watch stopped them, their results mean nothing.
+// The kernels return the index of the first pair that is wrong, or -1: it names an atom outside of
+// [0, n_atoms), or its vector has length 0. Then, and when the watch stopped them, their results
+// mean nothing. Species are taken as they are.
 template <class T> struct D3_API Counting {
   static int64_t forward(const CountingInput<T>& in, T* cn);
   static int64_t backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);

@@ -1,88 +1,26 @@
-// CPU traversal of a given pair list. Pairs are cut into chunks whose number depends on the sizes
-// alone; every chunk adds into its own copy of the per-atom sums, and the copies are added in
-// order: sorted or not, the result is the same to the last bit for any number of threads.
+// CPU traversal of a given pair list, in chunks: see chunks.h.
 #include <omp.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <limits>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "engine/pairs/chunks.h"
 #include "engine/pairs/inputs.h"
 #include "engine/pairs/kernels.h"
-#include "engine/tuning.h"
-#include "engine/watch.h"
 
 namespace d3 {
 namespace {
 
-// How a list is cut into pieces of nearly equal length.
-class Chunks {
- public:
-  Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
-    const int64_t wanted =
-        std::min(n_pairs / least_chunk_pairs, n_pairs / std::max<int64_t>(n_atoms, 1));
-    count_ = std::clamp<int64_t>(wanted, 1, most_chunks);
-  }
-  int64_t count() const { return count_; }
-  int64_t begin(int64_t chunk) const { return n_pairs_ * chunk / count_; }
-  int64_t end(int64_t chunk) const { return begin(chunk + 1); }
-
- private:
-  int64_t n_pairs_, count_;
-};
-
-// Waking threads costs more than a short list: such a list runs on one.
-int useful_threads(int64_t n_pairs, int64_t n_atoms, int threads) {
-  return n_pairs < least_threaded_pairs && n_atoms < least_threaded_atoms ? 1 : threads;
-}
-
-// One column of n doubles for each chunk, zeroed lazily by the operating system.
-class ChunkSums {
- public:
-  ChunkSums(int64_t chunks, int64_t n)
-      : chunks_(chunks),
-        n_(n),
-        data_(static_cast<double*>(std::calloc(std::max<int64_t>(chunks * n, 1), sizeof(double)))) {
-    if (!data_) throw std::bad_alloc();
-  }
-  double* chunk(int64_t c) { return data_.get() + c * n_; }
-  template <class T> void reduce(T* out, int threads) const {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < n_; ++i) {
-      double sum = 0;
-      for (int64_t c = 0; c < chunks_; ++c) sum += data_.get()[c * n_ + i];
-      out[i] = T(sum);
-    }
-  }
-
- private:
-  struct Free {
-    void operator()(double* p) const { std::free(p); }
-  };
-  int64_t chunks_, n_;
-  std::unique_ptr<double, Free> data_;
-};
-
-constexpr int64_t none = std::numeric_limits<int64_t>::max();  // "no pair" where the first counts
-
-// Calls body(chunk, begin, end) for the blocks of every chunk, between which the host may stop the
-// work; it returns the first pair of length 0 of the block, or `none`. Returns the first, or -1.
-template <class F> int64_t for_chunks(const Chunks& chunks, int threads, Watch* watch, F&& body) {
-  int64_t bad = none;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
-  for (int64_t c = 0; c < chunks.count(); ++c)
-    for (int64_t p = chunks.begin(c); p < chunks.end(c) && !stopped(watch); p += watched_pairs)
-      bad = std::min(bad, body(c, p, std::min(p + watched_pairs, chunks.end(c))));
-  return bad == none ? -1 : bad;
+// Whether a pair names an atom that is not there. Every kernel looks before it reads: a list may
+// change between two calls, and a pass of its own over the list takes longer than this does.
+template <class T> bool outside(const Pairs<T>& list, int64_t i, int64_t j) {
+  return std::max(uint64_t(i), uint64_t(j)) >= uint64_t(list.n_atoms);
 }
 
 // ---- coordination number ----
 
 // Adds the counts (when `cn`) and writes grad_vectors (when given) of a block of pairs; returns the
-// first of length 0, or `none`.
+// first that is wrong, or `none`.
 template <class V, class T>
 int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin, int64_t end,
                     double* cn, const T* grad_cn, T* grad_vectors) {
@@ -90,7 +28,11 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
   const Pairs<T>& list = in.list;
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
-    const int64_t i = list.centre[p];
+    const int64_t i = list.centre[p], j = list.neighbour[p];
+    if (outside(list, i, j)) {
+      bad = std::min(bad, p);
+      continue;
+    }
     const Vector3<X> r = vector_at(vectors, p);
     const X r2 = r.norm2();
     if (beyond(value(r2), in.cutoff)) {
@@ -98,7 +40,7 @@ int64_t count_block(const CountingInput<T>& in, const V& vectors, int64_t begin,
       continue;
     }
     if (value(r2) == T(0)) bad = std::min(bad, p);
-    const T rc = in.rcov[list.species[i]] + in.rcov[list.species[list.neighbour[p]]];
+    const T rc = in.rcov[list.species[i]] + in.rcov[list.species[j]];
     const Counted<X> f = counting(r2, rc);
     if (cn) cn[i] += output(f.value);
     if (grad_vectors) store(X(grad_cn[i]) * f.slope_over_r, r, grad_vectors + 3 * p);
@@ -202,7 +144,7 @@ template <class T, class V, class X> struct EnergyTask {
   T* grad_vectors;
 };
 
-// Adds and writes what is wanted of a block of pairs; returns the first of length 0, or `none`.
+// Adds and writes what is wanted of a block of pairs; returns the first that is wrong, or `none`.
 template <class T, class V, class X>
 int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
                      double* grad_cn, double* grad_damping) {
@@ -211,8 +153,12 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
   const Cutoff<T> cutoff{task.in.cutoff, task.in.width};
   int64_t bad = none;
   for (int64_t p = begin; p < end; ++p) {
-    const int64_t i = list.centre[p], j = list.neighbour[p], s_i = list.species[i],
-                  s_j = list.species[j];
+    const int64_t i = list.centre[p], j = list.neighbour[p];
+    if (outside(list, i, j)) {
+      bad = std::min(bad, p);
+      continue;
+    }
+    const int64_t s_i = list.species[i], s_j = list.species[j];
     const Vector3<X> r = vector_at(task.vectors, p);
     const X r2 = r.norm2();
     if (beyond(value(r2), cutoff.cutoff)) {
@@ -223,17 +169,15 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
     const RationalDamping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
     const Damped<X> g = switched(constants, r2, cutoff);
     const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
-    if (energy) energy[i] += output(X(T(-0.5)) * c6 * g.value);
+    if (energy) add_to(energy[i], PairTerm<X>{X(T(-0.5)) * c6, g}.energy());
     if (!task.grad_vectors) continue;
     const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
-    store(half * c6 * g.slope_over_r, r, task.grad_vectors + 3 * p);
-    grad_cn[i] += output(half * g.value * dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs));
+    const PairTerm<X> pair{half * c6, g};
+    store(pair.slope_over_r(), r, task.grad_vectors + 3 * p);
+    add_to(grad_cn[i], pair.by_c6(dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs), half));
     if (!grad_damping) continue;
-    grad_cn[j] += output(half * g.value * dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs));
-    grad_damping[0] += output(half * c6 * g.by_s6);
-    grad_damping[1] += output(half * c6 * g.by_s8);
-    grad_damping[2] += output(half * c6 * g.by_r0 * constants.root);
-    grad_damping[3] += output(half * c6 * g.by_r0);
+    add_to(grad_cn[j], pair.by_c6(dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs), half));
+    pair.add_damping(constants.root, grad_damping);
   }
   return bad;
 }
@@ -279,17 +223,6 @@ int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T
 }
 
 }  // namespace
-
-int64_t first_bad_pair(const int64_t* centre, const int64_t* neighbour, int64_t n_pairs,
-                       int64_t n_atoms, int threads) {
-  int64_t bad = n_pairs;
-  threads = useful_threads(n_pairs, n_atoms, threads);
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad)
-  for (int64_t p = 0; p < n_pairs; ++p)
-    if (uint64_t(centre[p]) >= uint64_t(n_atoms) || uint64_t(neighbour[p]) >= uint64_t(n_atoms))
-      bad = std::min(bad, p);
-  return bad == n_pairs ? -1 : bad;
-}
 
 template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
   return count_all<PlainInput<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);

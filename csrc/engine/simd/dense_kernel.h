@@ -13,14 +13,15 @@ using DoubleVec = Simd<double>;  // a register of atoms j
 // Vectors from atom i to a register of others, with the mask of the atoms within a cutoff. The rest
 // are put at distance 1, where every formula is finite.
 struct Separation {
-  DoubleVec x, y, z, r2;
+  Vector3<DoubleVec> r;
+  DoubleVec r2;
   Mask<double> inside, same;
 
   D3_INLINE Separation(const Dense& d, int i, int j, double cutoff) {
-    x = DoubleVec::load(d.position[0] + j) - DoubleVec(d.position[0][i]);
-    y = DoubleVec::load(d.position[1] + j) - DoubleVec(d.position[1][i]);
-    z = DoubleVec::load(d.position[2] + j) - DoubleVec(d.position[2][i]);
-    const DoubleVec distance2 = x * x + y * y + z * z, same2(same_spot_distance2 * cutoff * cutoff);
+    r.x = DoubleVec::load(d.position[0] + j) - DoubleVec(d.position[0][i]);
+    r.y = DoubleVec::load(d.position[1] + j) - DoubleVec(d.position[1][i]);
+    r.z = DoubleVec::load(d.position[2] + j) - DoubleVec(d.position[2][i]);
+    const DoubleVec distance2 = r.norm2(), same2(same_spot_distance2 * cutoff * cutoff);
     same = distance2 <= same2;
     inside = (distance2 <= DoubleVec(cutoff * cutoff)) & (distance2 > same2);
     r2 = select(inside, distance2, DoubleVec(1.0));
@@ -118,7 +119,8 @@ inline void dense_energy(const Dense& d) {
   DoubleVec by_damping[4] = {zero, zero, zero, zero};
   for (int i = 0; i < d.n; ++i) {
     const int slot = d.slot[i], first = d.first_ref[slot], n_refs = d.first_ref[slot + 1] - first;
-    DoubleVec energy = zero, dcn = zero, gradient[3] = {zero, zero, zero};
+    DoubleVec sums[n_columns];
+    for (DoubleVec& sum : sums) sum = zero;
     for (int j = 0; j < d.stride; j += DoubleVec::size) {
       const Separation s(d, i, j, d.cutoff);
       const RationalDamping<DoubleVec> damping = dense_damping(d, slot, j);
@@ -129,26 +131,17 @@ inline void dense_energy(const Dense& d) {
         c6 += DoubleVec(d.w[a * d.stride + i]) * by_ref;
         dc6 += DoubleVec(d.dw[a * d.stride + i]) * by_ref;
       }
-      c6 = select(s.inside, c6, zero);
-      dc6 = select(s.inside, dc6, zero);
-      energy += c6 * g.value;
-      dcn += dc6 * g.value;
-      const DoubleVec f = c6 * g.slope_over_r;
-      gradient[0] += f * s.x;
-      gradient[1] += f * s.y;
-      gradient[2] += f * s.z;
-      if (!d.learn) continue;
-      by_damping[0] += c6 * g.by_s6;
-      by_damping[1] += c6 * g.by_s8;
-      by_damping[2] += c6 * g.by_r0 * damping.root;
-      by_damping[3] += c6 * g.by_r0;
+      const PairTerm<DoubleVec> pair{select(s.inside, c6, zero), g};
+      add_columns<EnergyMode::gradient, false>(pair, select(s.inside, dc6, zero), damping.root, s.r,
+                                               s.r, sums);
+      if (d.learn) pair.add_damping(damping.root, by_damping);
     }
-    d.energy[i] = -0.5 * total(energy);
-    d.dcn[i] = -total(dcn);
+    d.energy[i] = -0.5 * total(sums[of_energy]);
+    d.dcn[i] = -total(sums[of_dcn]);
     d.c6[i] = 0;
     for (int a = 0; a < n_refs; ++a)
       d.c6[i] += d.w[a * d.stride + i] * d.c6_by_ref[(first + a) * d.stride + i];
-    for (int k = 0; k < 3; ++k) d.gradient[k][i] = total(gradient[k]);
+    for (int k = 0; k < 3; ++k) d.gradient[k][i] = total(sums[of_gradient + k]);
   }
   std::fill(d.dcn + d.n, d.dcn + d.stride, 0.0);
   for (int k = 0; k < 4 && d.n > 0; ++k) d.by_damping[k] = -0.5 * total(by_damping[k]);

@@ -55,30 +55,6 @@ void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S
 
 // ---- energy ----
 
-// Columns of the sums.
-enum Column {
-  of_energy,
-  of_dcn,
-  of_gradient,
-  of_virial = of_gradient + 3,
-  of_damping = of_virial + 6,
-  n_columns = of_damping + 4
-};
-
-// Adds f r, for f = dE/dr divided by r, to a gradient, and its outer product with r to a virial.
-template <class X> D3_INLINE void add_gradient(X f, X x, X y, X z, X* gradient, X* virial) {
-  const X fx = f * x, fy = f * y, fz = f * z;
-  gradient[0] += fx;
-  gradient[1] += fy;
-  gradient[2] += fz;
-  virial[0] += fx * x;
-  virial[1] += fx * y;
-  virial[2] += fx * z;
-  virial[3] += fy * y;
-  virial[4] += fy * z;
-  virial[5] += fz * z;
-}
-
 // Adds C6 g and its derivatives over a run of tiles, without the signs and halves that the driver
 // puts in. `sums` are n_columns registers, of which the mode uses the first.
 template <class K, class T, EnergyMode mode, int R, bool near, class S>
@@ -88,9 +64,7 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
                           Cutoff<T> cutoff, Shell<T> shell, typename K::X* sums) {
   using X = typename K::X;
   const X zero(T(0));
-  constexpr int columns = mode == EnergyMode::energy     ? 1
-                          : mode == EnergyMode::gradient ? of_damping
-                                                         : n_columns;
+  constexpr int columns = energy_columns<mode>;
   X sum[columns];
   for (int k = 0; k < columns; ++k) sum[k] = sums[k];
   for (int t = 0; t < run.n; ++t) {
@@ -105,18 +79,8 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
         c6 += c6_row[b] * w;
         if (mode != EnergyMode::energy) dc6 += dc6_row[b] * w;
       }
-      c6 = select(m.inside, c6, zero);
-      sum[of_energy] += c6 * g.value;
-      if constexpr (mode != EnergyMode::energy) {
-        sum[of_dcn] += select(m.inside, dc6, zero) * g.value;
-        add_gradient(c6 * g.slope_over_r, m.x, m.y, m.z, sum + of_gradient, sum + of_virial);
-      }
-      if constexpr (mode == EnergyMode::learn) {
-        sum[of_damping] += c6 * g.by_s6;
-        sum[of_damping + 1] += c6 * g.by_s8;
-        sum[of_damping + 2] += c6 * g.by_r0 * damping.root;
-        sum[of_damping + 3] += c6 * g.by_r0;
-      }
+      const PairTerm<X> pair{select(m.inside, c6, zero), g};
+      add_columns<mode, true>(pair, select(m.inside, dc6, zero), damping.root, m.r, m.r, sum);
     }
   }
   for (int k = 0; k < columns; ++k) sums[k] = sum[k];
@@ -196,12 +160,13 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
       Packed<K, T, 2> u;
       for_meetings<K, near.value>(
           run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t at) D3_LAMBDA {
-            b.add(m.inside, {m.x, m.y, m.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)}, size);
+            b.add(m.inside, {m.r.x, m.r.y, m.r.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)},
+                  size);
           });
       for (int c = 0; c < 4; ++c) b.store(c, size, X(T(c < 3)));
       for (int k = 0; k < size; k += Vec<T>::size) {
-        const X x = b.load(0, k), y = b.load(1, k), z = b.load(2, k);
-        const CountingExponent<X> e = counting_exponent(x * x + y * y + z * z, g->rc);
+        const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
+        const CountingExponent<X> e = counting_exponent(r.norm2(), g->rc);
         u.store(0, k, e.exponent);
         u.store(1, k, e.inverse_r);
       }
@@ -210,7 +175,8 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
       for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
       for (int k = 0; k < size; k += Vec<T>::size) {
         const X f = counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k);
-        add_gradient(f, b.load(0, k), b.load(1, k), b.load(2, k), sum, sum + 3);
+        const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
+        add_gradient<true>(f, r, r, sum, sum + 3);
       }
       for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
       sums.end_block();

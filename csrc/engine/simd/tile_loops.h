@@ -1,13 +1,13 @@
 // The common parts of the loops over tiles, for the instruction set of the including file: plain
 // and dual registers, vectors to a register of neighbours, the search for tiles, packing, sums.
 //
-//   name       shape                        meaning
-//   rows       (n_clusters, n_rows, lanes)  neighbours: x y z, weights, dE/dCN; see Row in
-//   lattice.h centre     one                          the central atom list       one its tiles of
-//   one species: near ones, far ones run        up to block_tiles tiles      what is worked on
-//   between two emptyings of the sums near       compile-time bool            whether the atom may
-//   meet itself in these tiles shell      one                          squared distances between
-//   which an atom is a neighbour
+//   name    shape                        meaning
+//   rows    (n_clusters, n_rows, lanes)  neighbours: x y z, weights, dE/dCN; Row in lattice.h
+//   centre  one                          the central atom
+//   list    one                          its tiles of one species: near ones, far ones
+//   run     up to block_tiles tiles      what is worked on between two emptyings of the sums
+//   near    compile-time bool            whether the atom may meet itself in these tiles
+//   shell   one                          squared distances between which an atom is a neighbour
 #pragma once
 #include "engine/lattice/lattice.h"
 #include "engine/simd/registers.h"
@@ -67,27 +67,33 @@ template <class T> struct DualRegisters {
 // Vectors r_ij from the central atom to one register of neighbours, with the mask of the neighbours
 // in the shell. Lanes outside are put at distance 1, where every formula is finite.
 template <class K, class T> struct Meeting {
-  typename K::X x, y, z, r2;
+  Vector3<typename K::X> r;
+  typename K::X r2;
   decltype(Vec<T>() > Vec<T>()) inside;
 
   D3_INLINE Meeting(ClusterRows<T> rows, int64_t at, const Centre<typename K::S>& centre,
-                    const Tile<typename K::S>& tile, Shell<T> shell, bool near) {
-    const auto to_tile = [&](int k) D3_LAMBDA {
-      return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k]));
-    };
-    x = K::load(rows, at + row_x * lanes<T>) + to_tile(0);
-    y = K::load(rows, at + row_y * lanes<T>) + to_tile(1);
-    z = K::load(rows, at + row_z * lanes<T>) + to_tile(2);
-    r2 = x * x + y * y + z * z;
+                    const Tile<typename K::S>& tile, Shell<T> shell, bool near)
+      : r(vector_to(rows, at, centre, tile)), r2(r.norm2()) {
     inside = value(r2) <= Vec<T>(shell.cutoff2);
     if (near) inside = inside & (value(r2) > Vec<T>(shell.same2));
     r2 = select(inside, r2, typename K::X(T(1)));
   }
 
+  D3_INLINE static Vector3<typename K::X> vector_to(ClusterRows<T> rows, int64_t at,
+                                                    const Centre<typename K::S>& centre,
+                                                    const Tile<typename K::S>& tile) {
+    const auto to_tile = [&](int k) D3_LAMBDA {
+      return K::broadcast(narrow<typename K::S>(tile.offset[k] - centre.position[k]));
+    };
+    return {K::load(rows, at + row_x * lanes<T>) + to_tile(0),
+            K::load(rows, at + row_y * lanes<T>) + to_tile(1),
+            K::load(rows, at + row_z * lanes<T>) + to_tile(2)};
+  }
+
   // Lanes that are on the spot of the atom itself.
   D3_INLINE auto same(Shell<T> shell) const {
-    const Vec<T> a = value(x), b = value(y), c = value(z);
-    return a * a + b * b + c * c <= Vec<T>(shell.same2);
+    const Vector3<Vec<T>> values{value(r.x), value(r.y), value(r.z)};
+    return values.norm2() <= Vec<T>(shell.same2);
   }
 };
 

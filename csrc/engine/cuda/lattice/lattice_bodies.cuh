@@ -4,7 +4,6 @@
 // A body is the sums of one lane, for the atom of its column over the neighbours of its row:
 //   species(s)   prepares for neighbours of species s
 //   add(...)     adds one pair: whether it counts, the vector r_ij and its square, the neighbour,
-//   and
 //                the offset of its cluster; with_virial: add to the virial at once
 //   end_tile(o)  adds the virial of a whole tile at offset o, for pairs added without
 //   empty()      empties the sums into double precision
@@ -52,51 +51,16 @@ template <class T, class S> struct CountBody : Sums<S, 1> {
       : call(c), rcov(c.in.tables.rcov[m.species]) {}
   __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool>
-  __device__ void add(bool inside, S, S, S, S r2, const Neighbour<S>&, const Site<S>&) {
+  __device__ void add(bool inside, const Vector3<S>&, S r2, const Neighbour<S>&,
+                      const Vector3<S>&) {
     this->now[0] += select(inside, counting(r2, rc).value, S(T(0)));
   }
-  __device__ void end_tile(const Site<S>&) {}
+  __device__ void end_tile(const Vector3<S>&) {}
 };
 
-// Columns of the sums.
-enum Column {
-  of_energy,
-  of_dcn,
-  of_gradient,
-  of_virial = of_gradient + 3,
-  of_damping = of_virial + 6,
-  n_columns = of_damping + 4
-};
-
-// Columns that a mode sums up.
-template <EnergyMode mode>
-constexpr int energy_columns = mode == EnergyMode::energy     ? 1
-                               : mode == EnergyMode::gradient ? int(of_damping)
-                                                              : int(n_columns);
-
-// Outer product of a gradient with an offset.
-template <class S>
-__device__ inline void add_virial(S x, S y, S z, const Site<S>& offset, S* virial) {
-  virial[0] += x * offset.x;
-  virial[1] += x * offset.y;
-  virial[2] += x * offset.z;
-  virial[3] += y * offset.y;
-  virial[4] += y * offset.z;
-  virial[5] += z * offset.z;
-}
-
-// dE/dr. With r = x_j - x_i + offset, from cluster to cluster, the virial is 1/2 sum dE/dr (x) r =
-// 1/2 sum dE/dr (x) offset - sum_i (sum_j dE/dr) (x) x_i, as every pair has its reverse: the offset
-// is the same for a tile, the rest is left to the end.
-template <bool with_virial, class S>
-__device__ inline void add_gradient(S f, S x, S y, S z, const Site<S>& offset, S* gradient,
-                                    S* virial) {
-  const S fx = f * x, fy = f * y, fz = f * z;
-  gradient[0] += fx;
-  gradient[1] += fy;
-  gradient[2] += fz;
-  if (with_virial) add_virial(fx, fy, fz, offset, virial);
-}
+// With r = x_j - x_i + offset, from cluster to cluster, the virial is 1/2 sum dE/dr (x) r =
+// 1/2 sum dE/dr (x) offset - sum_i (sum_j dE/dr) (x) x_i, as every pair has its reverse: the arm of
+// a pair is the offset, the same for a tile; the rest is left to the end.
 
 // Sums up the energy and what the mode adds, in the order of Column. The tables' rows are R long.
 // Without `smooth`, the width must be 0.
@@ -129,30 +93,21 @@ struct EnergyBody : Sums<S, energy_columns<mode>> {
   }
 
   template <bool with_virial>
-  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n,
-                      const Site<S>& offset) {
-    auto& sum = this->now;
+  __device__ void add(bool inside, const Vector3<S>& r, S r2, const Neighbour<S>& n,
+                      const Vector3<S>& offset) {
     const SiteWeights<S> w = n.w;
     const Damped<S> g = smooth ? switched(damping, r2, cutoff) : damping(r2);
-    const S zero(T(0)), c6 = select(inside, dot(c6_row, w.v, R), zero);
-    sum[of_energy] += c6 * g.value;
-    if constexpr (mode != EnergyMode::energy) {
-      sum[of_dcn] += select(inside, dot(dc6_row, w.v, R), zero) * g.value;
-      add_gradient<with_virial>(c6 * g.slope_over_r, x, y, z, offset, sum + of_gradient,
-                                sum + of_virial);
-    }
-    if constexpr (mode == EnergyMode::learn) {
-      sum[of_damping] += c6 * g.by_s6;
-      sum[of_damping + 1] += c6 * g.by_s8;
-      sum[of_damping + 2] += c6 * g.by_r0 * damping.root;
-      sum[of_damping + 3] += c6 * g.by_r0;
-    }
+    const S zero(T(0));
+    const PairTerm<S> pair{select(inside, dot(c6_row, w.v, R), zero), g};
+    S dc6 = zero;
+    if constexpr (mode != EnergyMode::energy) dc6 = select(inside, dot(dc6_row, w.v, R), zero);
+    add_columns<mode, with_virial>(pair, dc6, damping.root, r, offset, this->now);
   }
   // The virial of a tile, from its gradient.
-  __device__ void end_tile(const Site<S>& offset) {
-    S* g = this->now + of_gradient;
+  __device__ void end_tile(const Vector3<S>& offset) {
+    const S* g = this->now + of_gradient;
     if constexpr (mode != EnergyMode::energy)
-      add_virial(g[0], g[1], g[2], offset, this->now + of_virial);
+      add_virial(Vector3<S>{g[0], g[1], g[2]}, offset, this->now + of_virial);
   }
 };
 
@@ -169,13 +124,13 @@ template <class T, class S> struct CountGradientBody : Sums<S, 9> {
       : call(c), rcov(c.in.tables.rcov[m.species]), dcn(m.site.dcn) {}
   __device__ void species(int s) { rc = rcov + call.in.tables.rcov[s]; }
   template <bool with_virial>
-  __device__ void add(bool inside, S x, S y, S z, S r2, const Neighbour<S>& n,
-                      const Site<S>& offset) {
+  __device__ void add(bool inside, const Vector3<S>& r, S r2, const Neighbour<S>& n,
+                      const Vector3<S>& offset) {
     const S f = select(inside, counting(r2, rc).slope_over_r * (dcn + n.site.dcn), S(T(0)));
-    add_gradient<with_virial>(f, x, y, z, offset, this->now, this->now + 3);
+    add_gradient<with_virial>(f, r, offset, this->now, this->now + 3);
   }
-  __device__ void end_tile(const Site<S>& offset) {
-    add_virial(this->now[0], this->now[1], this->now[2], offset, this->now + 3);
+  __device__ void end_tile(const Vector3<S>& offset) {
+    add_virial(Vector3<S>{this->now[0], this->now[1], this->now[2]}, offset, this->now + 3);
   }
 };
 

@@ -30,13 +30,9 @@ struct LatticeState {
   unsigned bad;  // an index out of range
 };
 
-// The geometry of a system; see Frame in lattice/clusters.h.
-struct SystemFrame {
-  double cell[3][3];     // rows; unit vectors along axes that are not periodic
-  double inverse[3][3];  // fractional = x @ inverse
-  double height[3];      // distance of the faces across each vector
-  double origin[3];      // the first atom, wrapped; boxes are relative to it
-  int periodic[3];
+// The geometry of a system, with unit vectors along axes that are not periodic.
+struct SystemFrame : Geometry {
+  Vec3 origin;   // the first atom, wrapped; boxes are relative to it
   unsigned bad;  // NaN, a singular cell: its atoms are left out
   // Two atoms on one spot: found while other blocks still count, so that no sweep may skip the
   // system for it.
@@ -84,12 +80,6 @@ template <class X> struct Neighbour {
   Site<X> site;
   SiteWeights<X> w;
 };
-
-// S as Wide<S>; the opposite of narrow.
-__device__ inline double widen(double x) { return x; }
-template <class T> __device__ inline Dual<double> widen(Dual<T> x) {
-  return {double(x.v), double(x.d)};
-}
 
 // Sums of a block, for its system: energy, virial, x (x) dE/dx, damping.
 enum Part {
@@ -184,21 +174,6 @@ template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   c.tail_weights = arena.take<A>(tail);
   c.tail_rows = arena.take<A>(tail);
   return arena.used();
-}
-
-// Moves a position into the cell; says by how many lattice vectors. False if it is too many.
-__device__ inline bool wrap(const SystemFrame& f, double (&x)[3], int (&shift)[3]) {
-  for (int k = 0; k < 3; ++k) shift[k] = 0;
-  double fractional[3];
-  for (int k = 0; k < 3; ++k)
-    fractional[k] = x[0] * f.inverse[0][k] + x[1] * f.inverse[1][k] + x[2] * f.inverse[2][k];
-  for (int k = 0; k < 3; ++k) {
-    if (!f.periodic[k]) continue;
-    if (!(fabs(fractional[k]) < farthest)) return false;
-    shift[k] = -int(floor(fractional[k]));
-    for (int d = 0; d < 3; ++d) x[d] += shift[k] * f.cell[k][d];
-  }
-  return true;
 }
 
 // The first place in [0, n) whose key is not below `key`.

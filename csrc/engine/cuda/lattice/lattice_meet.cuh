@@ -69,20 +69,18 @@ __device__ void set_search(const ClusterBox& box, const ClusterInfo& info, const
                            T cutoff, const Site<S>& site) {
   const S xyz[3] = {site.x, site.y, site.z};
   BlockSearch search;
-  double extent[3] = {0, 0, 0}, middle[3] = {0, 0, 0};
+  double middle[3] = {0, 0, 0};  // fractional, of the box
   for (int d = 0; d < 3; ++d) {
     float low = float(value(xyz[d])), high = low;
     block_span(low, high);
     search.centre[d] = info.centre[d];
     search.half[d] = 0.5f * (high - low) * block_box_growth;
     search.box_centre[d] = box.centre[d] + 0.5f * (low + high);
-    for (int k = 0; k < 3; ++k) {
+    for (int k = 0; k < 3; ++k)
       middle[k] += (info.centre[d] + 0.5 * (low + high)) * f.inverse[d][k];
-      extent[k] += fabs(f.inverse[d][k]) * search.half[d];
-    }
   }
   for (int k = 0; k < 3; ++k) {
-    const double far = extent[k] + double(cutoff) / f.height[k] + image_slack;
+    const double far = extent(f, k, search.half) + double(cutoff) / f.height[k] + image_slack;
     search.low[k] = f.periodic[k] ? int(ceil(middle[k] - far - 1)) : 0;
     search.high[k] = f.periodic[k] ? int(floor(middle[k] + far)) : 0;
   }
@@ -143,8 +141,8 @@ __device__ inline Image image_at(const BlockSearch& r, const SystemFrame& f, int
 
 // Vector from the central cluster to another one's image, taken in double precision.
 template <class T, class S>
-__device__ inline Site<S> tile_offset(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
-                                      int cluster, const Image& image) {
+__device__ inline Vector3<S> tile_offset(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
+                                         int cluster, const Image& image) {
   S out[3];
   for (int d = 0; d < 3; ++d) {
     const double x = c.infos[cluster].centre[d] - search_of_block().centre[d] + image.vector[d];
@@ -156,7 +154,7 @@ __device__ inline Site<S> tile_offset(const LatticeCall<T, S>& c, const BlockCen
       out[d] = T(x);
     }
   }
-  return {out[0], out[1], out[2], S(T(0))};
+  return {out[0], out[1], out[2]};
 }
 
 // Whether a box comes within the cutoff of the block's box, in single precision with room for its
@@ -174,22 +172,22 @@ __device__ inline bool in_reach(const float (&shift)[3], const float* centre, co
   return gap2 <= cutoff * cutoff;
 }
 
+// Vector from b to an atom.
+template <class S> __device__ inline Vector3<S> difference(const Site<S>& a, const Vector3<S>& b) {
+  return {a.x - b.x, a.y - b.y, a.z - b.z};
+}
+
 // One register of neighbours: lanes that have none within the cutoff are masked, and nothing is
 // computed if none has.
 template <bool with_virial, class T, class S, class Body>
-__device__ inline void meet(const Site<S>& from, const Site<S>& offset, const Neighbour<S>& n,
+__device__ inline void meet(const Vector3<S>& from, const Vector3<S>& offset, const Neighbour<S>& n,
                             bool valid, T cutoff2, T same2, Body& body) {
-  const Site<S> site = n.site;
-  const S x = site.x - from.x, y = site.y - from.y, z = site.z - from.z, r2 = x * x + y * y + z * z;
+  const Vector3<S> r = difference(n.site, from);
+  const S r2 = r.norm2();
   const bool apart = value(r2) > same2, inside = valid && apart && value(r2) <= cutoff2;
   if (Body::counts_same) body.same += valid && !apart;
   if (!__any_sync(all_lanes, inside)) return;
-  body.template add<with_virial>(inside, x, y, z, select(inside, r2, S(T(1))), n, offset);
-}
-
-// a - b, with the dcn of a.
-template <class S> __device__ inline Site<S> difference(const Site<S>& a, const Site<S>& b) {
-  return {a.x - b.x, a.y - b.y, a.z - b.z, a.dcn};
+  body.template add<with_virial>(inside, r, select(inside, r2, S(T(1))), n, offset);
 }
 
 // A cluster at one image. Lanes without a neighbour read what lies behind the cluster, and are
@@ -199,7 +197,7 @@ __device__ inline void meet_tile(const LatticeCall<T, S>& c, const BlockCentre<S
                                  const Image& image, T cutoff2, T same2, Body& body) {
   const unsigned rows = m.rows;
   const int count = c.boxes[cluster].count, mine = m.active() ? count - m.row : 0;
-  const Site<S> offset = tile_offset(c, m, cluster, image), from = difference(m.site, offset);
+  const Vector3<S> offset = tile_offset(c, m, cluster, image), from = difference(m.site, offset);
   const Neighbour<S>* n = c.neighbours + c.boxes[cluster].first + m.row;
   for (int t = 0; t < count; t += int(rows), n += rows)
     meet<false>(from, offset, *n, t < mine, cutoff2, same2, body);
@@ -217,7 +215,7 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const BlockCentre
   for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
-    const Site<S> offset =
+    const Vector3<S> offset =
         tile_offset(c, m, cluster, image_at(search_of_block(), c.frames[m.system], int(q / count)));
     meet<true>(difference(m.site, offset), offset, c.neighbours[first + q % count],
                valid && m.active(), cutoff2, same2, body);

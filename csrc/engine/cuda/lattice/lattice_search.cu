@@ -12,62 +12,6 @@ constexpr float box_growth = 1.000001f;
 
 // ---- frames ----
 
-__device__ inline double inner(const double* a, const double* b) {
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-}
-__device__ inline void cross(const double* a, const double* b, double* out) {
-  out[0] = a[1] * b[2] - a[2] * b[1];
-  out[1] = a[2] * b[0] - a[0] * b[2];
-  out[2] = a[0] * b[1] - a[1] * b[0];
-}
-__device__ inline void normalise(double* a) {
-  const double scale = 1 / sqrt(inner(a, a));
-  for (int d = 0; d < 3; ++d) a[d] *= scale;
-}
-
-// Unit vectors orthogonal to the periodic ones, along the other axes.
-__device__ inline void complete(double (&cell)[3][3], const int (&periodic)[3]) {
-  const int n = periodic[0] + periodic[1] + periodic[2];
-  if (n == 0)
-    for (int k = 0; k < 9; ++k) cell[k / 3][k % 3] = k % 4 == 0;
-  if (n == 1)
-    for (int k = 0; k < 3; ++k) {
-      if (!periodic[k]) continue;
-      double unit[3] = {0, 0, 0};
-      const double* a = cell[k];
-      const double x = fabs(a[0]), y = fabs(a[1]), z = fabs(a[2]);
-      (x <= y && x <= z ? unit[0] : y <= z ? unit[1] : unit[2]) = 1;
-      double *b = cell[(k + 1) % 3], *c = cell[(k + 2) % 3];
-      cross(a, unit, b);
-      normalise(b);
-      cross(a, b, c);
-      normalise(c);
-    }
-  if (n == 2)
-    for (int k = 0; k < 3; ++k)
-      if (!periodic[k]) {
-        cross(cell[(k + 1) % 3], cell[(k + 2) % 3], cell[k]);
-        normalise(cell[k]);
-      }
-}
-
-// Completes the cell, fills inverse and heights. False if the periodic vectors do not span a
-// volume.
-__device__ inline bool invert(SystemFrame& f) {
-  double product = 1, normal[3][3];
-  for (int k = 0; k < 3; ++k)
-    if (f.periodic[k]) product *= sqrt(inner(f.cell[k], f.cell[k]));
-  complete(f.cell, f.periodic);
-  for (int k = 0; k < 3; ++k) cross(f.cell[(k + 1) % 3], f.cell[(k + 2) % 3], normal[k]);
-  const double det = inner(f.cell[0], normal[0]), volume = fabs(det);
-  for (int k = 0; k < 3; ++k) {
-    f.height[k] = volume / sqrt(inner(normal[k], normal[k]));
-    for (int d = 0; d < 3; ++d) f.inverse[d][k] = normal[k][d] / det;
-  }
-  return product > 0 && volume > least_relative_volume * product &&
-         volume < std::numeric_limits<double>::max();
-}
-
 // The frame of each system, by one thread; also checks that the offsets rise from 0 to n_atoms.
 template <class T>
 __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
@@ -82,16 +26,16 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
       f.cell[k][d] = f.periodic[k] ? double(in.systems.cell[9 * b + 3 * k + d]) : 0.0;
   }
   const bool bulk = f.periodic[0] && f.periodic[1] && f.periodic[2];
-  f.bad = !invert(f) || (in.range.tail && !bulk);
+  f.bad = !complete_and_invert(f) || (in.range.tail && !bulk);
   f.coincident = 0;
   const int64_t first = in.systems.offsets[b], last = in.systems.offsets[b + 1];
   const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) &&
                       (b + 1 < in.systems.n_systems || last == n_atoms);
   if (!rising) atomicOr(&state->bad, 1u);
   if (rising && first < last) {
-    int shift[3];
+    Shift shift;
     for (int d = 0; d < 3; ++d) f.origin[d] = in.systems.positions[3 * first + d];
-    f.bad = f.bad || !wrap(f, f.origin, shift);
+    f.bad = f.bad || !wrap(f, fractional(f, f.origin), f.origin, shift);
   }
   frames[b] = f;
 }
@@ -133,11 +77,11 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
   if (i >= n_atoms) return;
   const int64_t system = system_of(in.systems.offsets, in.systems.n_systems, i);
   SystemFrame& f = frames[system];
-  double x[3];
-  int shift[3];
+  Vec3 x;
+  Shift shift;
   for (int d = 0; d < 3; ++d) x[d] = in.systems.positions[3 * i + d];
   const bool near = fabs(x[0]) + fabs(x[1]) + fabs(x[2]) <= farthest;  // false for NaN
-  if (!near || !wrap(f, x, shift)) atomicOr(&f.bad, 1u);
+  if (!near || !wrap(f, fractional(f, x), x, shift)) atomicOr(&f.bad, 1u);
   int64_t species = in.systems.species[i];
   if (uint64_t(species) >= uint64_t(in.tables.n_species)) {
     atomicOr(&state->bad, 1u);
@@ -172,6 +116,22 @@ template <class V> __device__ inline void warp_span(V& low, V& high) {
   }
 }
 
+// Writes the cluster that starts at a place, of which box and centre are known; by one lane.
+template <class T, class S>
+__device__ void write_cluster(const LatticeCall<T, S>& c, int64_t first, int count, ClusterBox box,
+                              ClusterInfo info) {
+  const int64_t group = c.atoms.keys[first] >> group_shift;
+  const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
+  const int id = c.atoms.clusters[first] - 1;
+  box.first = int(first);
+  box.count = count;
+  info.system = int(group >> species_bits);
+  info.species = int(group & ((1 << species_bits) - 1));
+  info.next = id + int(blocks_for(end - first, cluster_atoms));
+  c.boxes[id] = box;
+  c.infos[id] = info;
+}
+
 // Makes the cluster that starts at a place: its box, its atoms relative to the box. By a warp, a
 // lane for each atom; lanes beyond the last atom take part in the sums only.
 template <class T, class S>
@@ -180,13 +140,13 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
   const int64_t group = c.atoms.keys[first] >> group_shift, p = first + lane_index();
   const int64_t system = group >> species_bits;
   const bool member = p < c.n_atoms && c.atoms.keys[p] >> group_shift == group;
-  const int count = __popc(__ballot_sync(all_lanes, member)), id = c.atoms.clusters[first] - 1;
+  const int count = __popc(__ballot_sync(all_lanes, member));
   const SystemFrame& f = c.frames[system];
   const int64_t atom = member ? c.atoms.order[p] : 0;
-  double x[3] = {0, 0, 0};
-  int shift[3] = {0, 0, 0};
+  Vec3 x{0, 0, 0};
+  Shift shift{0, 0, 0};
   for (int d = 0; d < 3 && member; ++d) x[d] = c.in.systems.positions[3 * atom + d];
-  if (member) wrap(f, x, shift);
+  if (member) wrap(f, fractional(f, x), x, shift);
   ClusterBox box;
   ClusterInfo info;
   A relative[3];
@@ -204,21 +164,12 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
       for (int k = 0; k < 3; ++k) relative[d].d += shift[k] * c.cell(system, k, d).d;
     }
   }
-  if (f.bad)  // lanes without a neighbour read what lies behind a cluster: zero times it must be
-              // zero
-    for (int d = 0; d < 3; ++d) relative[d] = A(0.0);
+  // lanes without a neighbour read what lies behind a cluster: zero times it must be zero
+  for (int d = 0; d < 3 && f.bad; ++d) relative[d] = A(0.0);
   if (member)
     c.neighbours[p].site = {narrow<S>(relative[0]), narrow<S>(relative[1]), narrow<S>(relative[2]),
                             S(T(0))};
-  if (lane_index() != 0) return;
-  const int64_t end = first_place(c.atoms.keys, c.n_atoms, (group + 1) << group_shift);
-  box.first = int(first);
-  box.count = count;
-  info.system = int(system);
-  info.species = int(group & ((1 << species_bits) - 1));
-  info.next = id + int(blocks_for(end - first, cluster_atoms));
-  c.boxes[id] = box;
-  c.infos[id] = info;
+  if (lane_index() == 0) write_cluster(c, first, count, box, info);
 }
 
 // Each warp makes the clusters that start among 32 places.

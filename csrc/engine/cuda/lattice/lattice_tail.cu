@@ -35,9 +35,6 @@ __device__ void sum_clusters(const LatticeCall<T, S>& c, int begin, int end) {
     }
 }
 
-// Sums of a system: energy, and its derivatives by s6 and s8.
-enum TailSum { tail_energy, tail_s6, tail_s8, n_tail_sums };
-
 // An entry of a species' row; adds what it comes to over the species' atoms to the sums.
 template <int R, class T, class S>
 __device__ void make_row(const LatticeCall<T, S>& c, int64_t b, int begin, int end, int first,
@@ -45,23 +42,14 @@ __device__ void make_row(const LatticeCall<T, S>& c, int64_t b, int begin, int e
   using A = Wide<S>;
   const Tables<T>& t = c.in.tables;
   const int64_t species = c.infos[first].species;
-  A by_s6(0.0), by_s8(0.0);
+  TailEntry<A> entry;
   for (int64_t other = begin; other < end; other = c.infos[other].next) {
     const int64_t s = c.infos[other].species;
-    const T* c6_ref = t.c6_ref + ((species * t.n_species + s) * R + a) * R;
-    A c6(0.0);
-    for (int k = 0; k < R; ++k) c6 += A(double(c6_ref[k])) * c.tail_weights[other * R + k];
-    by_s6 += c6 * A(integrals.i6);
-    by_s8 += c6 * A(3.0 * t.r4r2[species] * t.r4r2[s] * integrals.i8);
+    entry.add(t.c6_ref + ((species * t.n_species + s) * R + a) * R, c.tail_weights + other * R, R,
+              3.0 * t.r4r2[species] * t.r4r2[s], integrals);
   }
-  by_s6 = scale * by_s6;
-  by_s8 = scale * by_s8;
   const int64_t at = int64_t(first) * R + a;
-  const A weight = c.tail_weights[at], row = c.damping(b, 0) * by_s6 + c.damping(b, 1) * by_s8;
-  c.tail_rows[at] = row;
-  sums[tail_energy] += weight * row;
-  sums[tail_s6] += weight * by_s6;
-  sums[tail_s8] += weight * by_s8;
+  c.tail_rows[at] = entry.finish(scale, c.damping(b, 0), c.damping(b, 1), c.tail_weights[at], sums);
 }
 
 // Sums over the threads of a block; in its first thread.
@@ -117,13 +105,9 @@ template <int R, class T, class S> __global__ void add_tail_to_atoms(LatticeCall
       c.tail_rows +
       (c.atoms.clusters[first_place(c.atoms.keys, c.n_atoms, group << group_shift)] - int64_t(1)) *
           R;
-  A energy(0.0), slope(0.0);
-  for (int a = 0; a < R; ++a) {
-    energy += widen(c.neighbours[p].w.v[a]) * row[a];
-    slope += widen(c.dw[p].v[a]) * row[a];
-  }
-  c.energy[p] += energy;
-  if (c.in.gradients) c.neighbours[p].site.dcn += narrow<S>(A(2.0) * slope);
+  const TailOfAtom<A> tail(c.neighbours[p].w.v, c.dw[p].v, row, R);
+  c.energy[p] += tail.energy;
+  if (c.in.gradients) c.neighbours[p].site.dcn += narrow<S>(tail.dcn);
 }
 
 template <int R, class T, class S> void add_tail(const LatticeCall<T, S>& c, cudaStream_t stream) {

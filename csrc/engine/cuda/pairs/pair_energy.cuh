@@ -84,21 +84,19 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
   const Damped<X> g = switched(row.damping, r2, cutoff);
   const Weights<X> w = c.w[e.j];
   const X c6 = dot(row.c6, w.v, R);
-  if (c.energy) sum.energy += output(X(T(-0.5)) * c6 * g.value);
+  if (c.energy) add_to(sum.energy, PairTerm<X>{X(T(-0.5)) * c6, g}.energy());
   if constexpr (slopes) {
     const X half = X(c.own ? T(-0.5) : T(-0.5) * c.grad_energy[e.i]);
-    store(half * c6 * g.slope_over_r, r, c.grad_vectors + 3 * p);
+    const PairTerm<X> pair{half * c6, g};
+    store(pair.slope_over_r(), r, c.grad_vectors + 3 * p);
     const X both = symmetric && !c.own ? half + X(T(-0.5) * c.grad_energy[e.j]) : half;
-    sum.grad_cn += output(both * g.value * dot(row.dc6, w.v, R));
+    add_to(sum.grad_cn, pair.by_c6(both * dot(row.dc6, w.v, R)));
     if (c.own) return;
     if (!symmetric) {
       const Weights<X> dw = c.dw[e.j];
-      slope_j = output(half * g.value * dot(row.c6, dw.v, R));
+      add_to(slope_j, pair.by_c6(half * dot(row.c6, dw.v, R)));
     }
-    sum.damping[0] += output(half * c6 * g.by_s6);
-    sum.damping[1] += output(half * c6 * g.by_s8);
-    sum.damping[2] += output(half * c6 * g.by_r0 * row.damping.root);
-    sum.damping[3] += output(half * c6 * g.by_r0);
+    pair.add_damping(row.damping.root, sum.damping);
   }
 }
 
