@@ -12,7 +12,8 @@ char __libc_single_threaded = 0;
 // libraries have them, too.
 extern "C" void copy_exception_ptr(void* to, const void* from) __asm__(
     "_ZNSt15__exception_ptr13exception_ptrC1ERKS0_");
-extern "C" void destroy_exception_ptr(void* at) __asm__("_ZNSt15__exception_ptr13exception_ptrD1Ev");
+extern "C" void destroy_exception_ptr(void* at) __asm__(
+    "_ZNSt15__exception_ptr13exception_ptrD1Ev");
 
 namespace std {
 

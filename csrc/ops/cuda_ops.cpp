@@ -42,8 +42,8 @@ template <class T> struct CountingOnGpu {
   static void double_backward(const In& x, const T* grad_cn, const T* tangent, T* by_grad,
                               T* by_vectors) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(x.like), grad_cn, tangent, by_grad,
-                             by_vectors);
+    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(x.like), grad_cn, tangent,
+                             by_grad, by_vectors);
   }
 };
 

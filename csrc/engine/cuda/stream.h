@@ -1,4 +1,5 @@
-// The stream of CUDA, declared as CUDA declares it: callers of the kernels need none of its headers.
+// The stream of CUDA, declared as CUDA declares it: callers of the kernels need none of its
+// headers.
 #pragma once
 
 struct CUstream_st;
