@@ -170,12 +170,16 @@ def cuda_options(nvcc: str) -> list[str]:
 class Build(build_ext):
     """CMake, which writes ``d3torch/lib``: into the wheel, or beside the sources."""
 
+    built = False
+
     def run(self) -> None:
         """Configure and build.
 
         Raises:
             SystemExit: where this cannot be built, in one sentence.
         """
+        if self.built:  # setuptools asks twice for a wheel
+            return
         if platform.system() != "Linux":
             raise SystemExit(f"d3torch: expected Linux to build on, got {platform.system()}.")
         found = torches()
@@ -204,6 +208,7 @@ class Build(build_ext):
         self.cmake("--build", str(work), "--parallel", jobs)
         if not cuda:
             (package / "lib" / "libd3torch_cuda.so").unlink(missing_ok=True)
+        Build.built = True
 
     @staticmethod
     def cmake(*words: str) -> None:
