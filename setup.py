@@ -1,54 +1,111 @@
-"""Build of the C++ library: torch's cpp_extension, a plain library without Python symbols.
+"""Build of the C++ libraries by CMake (see CMakeLists.txt), for one torch or for several.
 
-With CUDA kernels where torch has CUDA and nvcc is there. ``D3TORCH_CUDA=0`` or ``1`` at build time
-overrides that, ``TORCH_CUDA_ARCH_LIST`` the architectures, which are those of torch itself and do
-not depend on the GPU of the machine that builds.
+Set at build time:
+
+* ``D3TORCH_TORCH``: folders of torch packages to build for, separated as in ``PATH``; the headers
+  and ``version.py`` are enough. By default the torch of this Python.
+* ``D3TORCH_CUDA``: ``0`` for no CUDA kernels, ``1`` to insist on them. By default they are built
+  where torch has CUDA and nvcc is there.
+* ``TORCH_CUDA_ARCH_LIST``: architectures, such as ``9.0`` or ``8.0;9.0+PTX``. By default all that
+  nvcc and we know; they do not depend on the GPU of the machine that builds.
+* ``CMAKE_ARGS``, ``CXX``, ``CUDACXX``, ``MAX_JOBS``: as everywhere.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
+"""CUDA architectures of a default build: those of the data centres and one for each desktop
+generation, whose code later cards of that major number run; the last with PTX for what comes."""
+
+
+class Torch(NamedTuple):
+    """A torch to build for.
+
+    Attributes:
+        folder: its package: headers, ``version.py``, and maybe libraries.
+        version: such as 2.13.0+cpu.
+        cuda: version of its CUDA, or None.
+        new_abi: whether its strings are those of C++11.
+    """
+
+    folder: Path
+    version: str
+    cuda: str | None
+    new_abi: bool
+
+    @property
+    def minor(self) -> tuple[int, int]:
+        """Its minor version, such as (2, 13): a library fits that one alone."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+
+def torch_at(folder: Path) -> Torch:
+    """The torch of a folder, which is not imported.
+
+    Raises:
+        SystemExit: if there is none.
+    """
+    if not (folder / "version.py").is_file() or not (folder / "include" / "torch").is_dir():
+        raise SystemExit(f"d3torch: expected a torch package with its headers, got {folder}.")
+    about = runpy.run_path(str(folder / "version.py"))
+    library = folder / "lib" / "libc10.so"
+    new_abi = not library.is_file() or b"__cxx11" in library.read_bytes()
+    return Torch(folder.resolve(), str(about["__version__"]), about.get("cuda"), new_abi)
+
+
+def torches() -> list[Torch]:
+    """Every torch to build for, from the oldest to the newest."""
+    named = os.environ.get("D3TORCH_TORCH", "")
+    if named:
+        found = [torch_at(Path(folder)) for folder in named.split(os.pathsep)]
+        return sorted(found, key=lambda torch: torch.minor)
+    spec = importlib.util.find_spec("torch")
+    return [torch_at(Path(spec.origin).parent)] if spec and spec.origin else []
+
+
+def requirement(found: list[Torch]) -> str:
+    """What the built package needs: a torch that there is a library for; without one, ours."""
+    if not found:
+        return "torch>=2.6"
+    first, last = found[0], found[-1]
+    if first.minor == last.minor:
+        return f"torch=={first.minor[0]}.{first.minor[1]}.*"
+    return f"torch>={first.minor[0]}.{first.minor[1]},<{last.minor[0]}.{last.minor[1] + 1}"
+
+
+# ---- CUDA ----
 
 
 def find_nvcc() -> str | None:
-    """Path of nvcc: of CUDA_HOME where that is set, or on the path."""
+    """Path of nvcc: of CUDACXX or CUDA_HOME where one is set, or on the path."""
     home = os.environ.get("CUDA_HOME")
-    return shutil.which("nvcc", path=f"{home}/bin" if home else None)
+    return os.environ.get("CUDACXX") or shutil.which("nvcc", path=f"{home}/bin" if home else None)
 
 
-def find_cuda() -> None:
-    """Set CUDA_HOME to where nvcc really is: torch takes a link or a wrapper for the place."""
-    nvcc = find_nvcc()
-    if nvcc and "CUDA_HOME" not in os.environ:
-        command = [nvcc, "--dryrun", "-x", "cu", os.devnull]
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
-        top = re.search(r"^#\$ TOP=(.*)$", said, re.M)
-        if top:
-            os.environ["CUDA_HOME"] = os.path.realpath(top[1])
+def asked(command: list[str]) -> str:
+    """What a program prints, or nothing if it fails."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-if torch.version.cuda:
-    find_cuda()
-from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
-
-WHAT_TORCH = """\"\"\"Written by setup.py: the torch of the build, whether it has CUDA.\"\"\"
-
-TORCH_VERSION = "{}"
-CUDA = {}
-"""
-# Approximate division and root cost float32 a bit or two of 24; float64 is not concerned.
-NVCC_FLAGS = ["-O3", "-ftz=true", "-prec-div=false", "-prec-sqrt=false", "--expt-relaxed-constexpr"]
-
-
-def with_cuda(setting: str, torch_cuda: str | None, nvcc: str | None) -> bool:
+def with_cuda(setting: str, found: list[Torch], nvcc: str | None) -> bool:
     """Whether to build CUDA kernels.
 
     Raises:
@@ -56,66 +113,133 @@ def with_cuda(setting: str, torch_cuda: str | None, nvcc: str | None) -> bool:
     """
     if setting not in ("", "0", "1"):
         raise SystemExit(f"d3torch: expected D3TORCH_CUDA to be 0 or 1, got {setting!r}.")
-    if setting == "1" and torch_cuda is None:
-        raise SystemExit("d3torch: expected a torch with CUDA for D3TORCH_CUDA=1, got one without.")
     if setting == "1" and nvcc is None:
         raise SystemExit("d3torch: expected nvcc for D3TORCH_CUDA=1, found none.")
-    return setting != "0" and torch_cuda is not None and nvcc is not None
+    wanted = setting == "1" or (setting != "0" and any(torch.cuda for torch in found))
+    return wanted and nvcc is not None
 
 
-def arch_list(flags: str) -> str:
-    """TORCH_CUDA_ARCH_LIST of the architectures that torch was compiled for.
+def architectures(known: str) -> str:
+    """TORCH_CUDA_ARCH_LIST of a default build, of what ``nvcc --list-gpu-arch`` prints.
 
-    ``"sm_80 sm_90 compute_90"`` gives ``"8.0;9.0+PTX"``.
+    ``"compute_75 compute_90"`` gives ``"7.5;9.0+PTX"``.
     """
-    found: dict[str, str] = {}
-    for kind, major, minor in re.findall(r"\b(sm|compute)_(\d+)(\d[af]?)\b", flags):
-        name = f"{major}.{minor}"
-        found[name] = "+PTX" if kind == "compute" else found.get(name, "")
-    return ";".join(name + ptx for name, ptx in found.items())
+    digits = re.findall(r"compute_(\d+)", known)
+    chosen = [name for name in ARCHITECTURES if name.replace(".", "") in digits]
+    return ";".join(chosen) + "+PTX" if chosen else "native"
 
 
-class Build(BuildExtension):
-    """BuildExtension that records the torch it built with."""
+def cmake_architectures(listed: str) -> str:
+    """CMAKE_CUDA_ARCHITECTURES of a TORCH_CUDA_ARCH_LIST.
+
+    ``"8.0;9.0a+PTX"`` gives ``"80-real;90a-real;90a-virtual"``.
+
+    Raises:
+        SystemExit: for another form.
+    """
+    if listed == "native":
+        return listed
+    out = []
+    for name in re.split(r"[;,\s]+", listed.strip()):
+        found = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", name)
+        if not found:
+            expected = "expected TORCH_CUDA_ARCH_LIST such as 8.0;9.0+PTX"
+            raise SystemExit(f"d3torch: {expected}, got {listed!r}.")
+        out.append(f"{found[1]}{found[2]}-real")
+        if found[3]:
+            out.append(f"{found[1]}{found[2]}-virtual")
+    return ";".join(out)
+
+
+def cuda_options(nvcc: str) -> list[str]:
+    """Options of CMake for the CUDA kernels; says what is built, since it takes time."""
+    listed = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
+    chosen = listed or architectures(asked([nvcc, "--list-gpu-arch"]))
+    print(
+        f"d3torch: building CUDA kernels for {chosen}, some two minutes of a core each"
+        + ("" if listed else ": TORCH_CUDA_ARCH_LIST=9.0, for example, builds for one"),
+        flush=True,
+    )
+    options = ["-DD3TORCH_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}"]
+    return [*options, f"-DCMAKE_CUDA_ARCHITECTURES={cmake_architectures(chosen)}"]
+
+
+# ---- the build ----
+
+
+class Build(build_ext):
+    """CMake, which writes ``d3torch/lib``: into the wheel, or beside the sources."""
+
+    built = False
 
     def run(self) -> None:
-        super().run()
-        library = Path(self.get_ext_fullpath("d3torch._C"))
-        text = WHAT_TORCH.format(torch.__version__, CUDA)
-        (library.parent / "_built_with.py").write_text(text)
+        """Configure and build.
+
+        Raises:
+            SystemExit: where this cannot be built, in one sentence.
+        """
+        if self.built:  # setuptools asks twice for a wheel
+            return
+        if platform.system() != "Linux":
+            raise SystemExit(f"d3torch: expected Linux to build on, got {platform.system()}.")
+        found = torches()
+        if not found:
+            raise SystemExit("d3torch: expected torch to build against, found none.")
+        package = HERE / "d3torch" if self.inplace else Path(self.build_lib).resolve() / "d3torch"
+        work = Path(self.build_temp).resolve() / "cmake"
+        nvcc = find_nvcc()
+        cuda = with_cuda(os.environ.get("D3TORCH_CUDA", ""), found, nvcc)
+        if not cuda:
+            why = f"torch {found[-1].version}, nvcc: {nvcc or 'none'}"
+            print(f"d3torch: building without CUDA kernels ({why})", flush=True)
+        folders = ";".join(str(torch.folder) for torch in found)
+        abis = ";".join(str(int(torch.new_abi)) for torch in found)
+        options = [
+            *(f"-DD3TORCH_TORCH={folders}", f"-DD3TORCH_CXX11_ABI={abis}"),
+            f"-DD3TORCH_OUTPUT={package / 'lib'}",
+            *(cuda_options(nvcc) if cuda and nvcc else ["-DD3TORCH_CUDA=OFF"]),
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+        ]
+        generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+        jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+        for other in package.glob("lib/torch-*"):  # for kernels that are no longer there
+            shutil.rmtree(other)
+        self.cmake("-S", str(HERE), "-B", str(work), *generator, *options)
+        self.cmake("--build", str(work), "--parallel", jobs)
+        if not cuda:
+            (package / "lib" / "libd3torch_cuda.so").unlink(missing_ok=True)
+        Build.built = True
+
+    @staticmethod
+    def cmake(*words: str) -> None:
+        """Run CMake, that of the environment first."""
+        here = Path(sys.executable).parent / "cmake"
+        program = str(here) if here.exists() else shutil.which("cmake")
+        if program is None:
+            raise SystemExit("d3torch: expected CMake of 3.24 or later (pip install cmake).")
+        if subprocess.run([program, *words], check=False).returncode:
+            raise SystemExit("d3torch: CMake failed to build the libraries, see above.")
+
+    def get_outputs(self) -> list[str]:
+        """Nothing that setuptools would have to find."""
+        return []
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Nothing that setuptools would have to copy."""
+        return {}
 
 
-def extension() -> CppExtension:
-    """The library ``d3torch/_C.so``; OpenMP always, without it kernels run serially in silence."""
-    rooms = [Path("csrc/engine"), Path("csrc/ops")]
-    files = [path for room in rooms for path in room.rglob("*.*")]
-    sources = {path for path in files if path.suffix in ((".cpp", ".cu") if CUDA else (".cpp",))}
-    sources -= {Path("csrc/ops/no_cuda_ops.cpp" if CUDA else "csrc/ops/cuda_ops.cpp")}
-    headers = {path for path in files if path.suffix in (".h", ".cuh")}
-    flags = ["-O3", "-fopenmp", "-fno-math-errno", "-Wall", "-Wno-psabi"]
-    return (CUDAExtension if CUDA else CppExtension)(
-        "d3torch._C",
-        sorted(map(str, sources)),
-        include_dirs=[str(Path("csrc").resolve())],
-        depends=sorted(map(str, headers)),
-        extra_compile_args={"cxx": flags, **({"nvcc": NVCC_FLAGS} if CUDA else {})},
-        extra_link_args=["-fopenmp", *(["-lmvec"] if platform.machine() == "x86_64" else [])],
-        py_limited_api=True,
-    )
+class Wheel(bdist_wheel):
+    """A wheel of one platform, for every Python: its libraries have no symbol of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Its tag."""
+        return "py3", "none", super().get_tag()[2]
 
 
 if __name__ == "__main__":
-    if platform.system() != "Linux":
-        raise SystemExit(f"d3torch: expected Linux to build on, got {platform.system()}.")
-    CUDA = with_cuda(os.environ.get("D3TORCH_CUDA", ""), torch.version.cuda, find_nvcc())
-    if CUDA:
-        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", arch_list(torch._C._cuda_getArchFlags()))
-        print(f"d3torch: building CUDA kernels for {os.environ['TORCH_CUDA_ARCH_LIST']}")
-    else:
-        why = f"torch {torch.__version__}, nvcc: {find_nvcc() or 'none'}"
-        print(f"d3torch: building without CUDA kernels ({why})")
     setup(
-        ext_modules=[extension()],
-        cmdclass={"build_ext": Build.with_options(no_python_abi_suffix=True)},
-        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+        ext_modules=[Extension("d3torch.lib", [])],  # compiled code, of one platform
+        cmdclass={"build_ext": Build, "bdist_wheel": Wheel},
+        install_requires=[requirement(torches()), "numpy"],
     )

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _library.load()
 
+from ._library import library_path  # noqa: E402
 from .model import D3BJ  # noqa: E402
 from .parameters import (  # noqa: E402
     DampingParameters,
@@ -34,6 +35,7 @@ __all__ = [
     "canonical_name",
     "damping_parameters",
     "functionals",
+    "library_path",
     "neighbor_pairs",
 ]
 

@@ -1,4 +1,8 @@
-"""Loads the C++ library, after a check that it fits the torch that runs."""
+"""Loads the C++ library that was built for the torch that runs.
+
+``lib/`` holds the kernels once, which know no torch, and the ops in a folder for each torch:
+``lib/torch-2.13/libd3torch.so``.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +13,62 @@ import torch
 _LIBRARIES: list[torch.library.Library] = []
 """Kept: torch takes back what is registered by a library that is collected."""
 
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
+_BUILD = "`pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps .`"
 
 
-def check_torch(built_with: str, running: str) -> None:
-    """Raise ImportError if the two torch versions differ in their minor version."""
-    if _minor(built_with) != _minor(running):
+def _folder() -> Path:
+    return Path(__file__).parent / "lib"
+
+
+def _build_of(version: str, new_abi: bool) -> str:
+    """Folder of the ops for a torch; its C++ ABI is that of C++11, or, up to 2.6, the older one."""
+    minor = ".".join(version.split(".")[:2])
+    return f"torch-{minor}" if new_abi else f"torch-{minor}-old-abi"
+
+
+def builds() -> list[str]:
+    """Names of the libraries, from the oldest torch: ``["torch-2.6-old-abi", "torch-2.7"]``."""
+    found = [path.parent.name for path in _folder().glob("torch-*/libd3torch.so")]
+    return sorted(found, key=lambda name: int(name.split("-")[1].split(".")[1]))
+
+
+def library_path(version: str = torch.__version__) -> Path:
+    """Library of the ops, which a C++ host loads with ``dlopen`` before a model that calls them.
+
+    Args:
+        version: of torch; by default that which runs.
+
+    Raises:
+        ImportError: if the library was not built, or not for this minor version of torch.
+    """
+    wanted = _build_of(version, torch.compiled_with_cxx11_abi())
+    found = builds()
+    if wanted in found:
+        return _folder() / wanted / "libd3torch.so"
+    if not found:
         raise ImportError(
-            f"d3torch was built with torch {built_with}, but torch {running} is imported: "
-            "reinstall d3torch with `pip install --no-build-isolation` against this torch"
+            f"the C++ library of d3torch is not built, expected it in {_folder()}: "
+            f"install with {_BUILD} where the sources are"
         )
+    there = ", ".join(name.removeprefix("torch-") for name in found)
+    raise ImportError(
+        f"d3torch was built for torch {there}, but torch {version} is imported: install such a "
+        f"torch, or build d3torch for this one with {_BUILD} where the sources are"
+    )
 
 
 def has_cuda() -> bool:
-    """Whether the library was built with CUDA kernels."""
-    from ._built_with import CUDA
-
-    return bool(CUDA)
+    """Whether there are CUDA kernels, which is not to say that there is a GPU."""
+    return (_folder() / "libd3torch_cuda.so").is_file()
 
 
 def load() -> None:
     """Register the ops ``torch.ops.d3torch.*``.
 
     Raises:
-        ImportError: if the library was not built, or with another minor version of torch.
+        ImportError: if the library was not built, or not for this minor version of torch.
     """
-    library = Path(__file__).parent / "_C.so"
-    try:
-        from ._built_with import TORCH_VERSION
-    except ImportError:
-        TORCH_VERSION = ""
-    if not TORCH_VERSION or not library.is_file():
-        raise ImportError(
-            f"the C++ library of d3torch is not built, expected {library}: "
-            "install with `pip install --no-build-isolation .`"
-        )
-    check_torch(TORCH_VERSION, torch.__version__)
-    torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    torch.ops.load_library(library_path())  # type: ignore[no-untyped-call]
     _hear_signals()
 
 

@@ -15,7 +15,7 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
   pip install torch==2.13.0
 fi
 echo "== installing build tools"
-pip install 'setuptools>=77' wheel ninja numpy
+pip install 'setuptools>=77' cmake ninja numpy
 core=$(echo ",$extras," | sed 's/,glass,/,/; s/^,*//; s/,*$//')
 houses=(-e ".${core:+[$core]}")
 if asks_for test lammps benchmark glass; then

@@ -1,19 +1,17 @@
-// Services of torch for the ops on CUDA tensors: the current stream, scratch memory, tables of a
-// width that there are kernels for.
+// Services of torch for the ops on CUDA tensors: scratch memory, tables of a width that there are
+// kernels for.
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include "engine/lattice/lattice.h"
 #include "ops/checks.h"
+#include "ops/cuda_stream.h"
 
 namespace d3 {
 
 using at::Tensor;
-
-inline cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
 // Arguments with tables of 5 or 7 references, for which there are kernels; others are padded.
 template <class Args> Args with_padded_tables(Args a) {

@@ -34,16 +34,16 @@ template <class T> struct CountingOnGpu {
 
   static void forward(const In& x, T* cn) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::forward(x.in, memory.mutable_data_ptr(), stream(), cn);
+    Kernels::forward(x.in, memory.mutable_data_ptr(), stream(x.like), cn);
   }
   static void backward(const In& x, const T* grad_cn, T* by_vectors) {
-    Kernels::backward(x.in, stream(), grad_cn, by_vectors);
+    Kernels::backward(x.in, stream(x.like), grad_cn, by_vectors);
   }
   static void double_backward(const In& x, const T* grad_cn, const T* tangent, T* by_grad,
                               T* by_vectors) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(), grad_cn, tangent, by_grad,
-                             by_vectors);
+    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(x.like), grad_cn, tangent,
+                             by_grad, by_vectors);
   }
 };
 
@@ -53,20 +53,20 @@ template <class T> struct EnergyOnGpu {
 
   static void forward(const In& x, T* energy) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::forward(x.in, memory.mutable_data_ptr(), stream(), energy);
+    Kernels::forward(x.in, memory.mutable_data_ptr(), stream(x.like), energy);
   }
   static void by_centre(const In& x, ByCentre<T> out) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::by_centre(x.in, memory.mutable_data_ptr(), stream(), out);
+    Kernels::by_centre(x.in, memory.mutable_data_ptr(), stream(x.like), out);
   }
   static void backward(const In& x, const T* grad_energy, EnergyGradients<T> out) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::backward(x.in, memory.mutable_data_ptr(), stream(), grad_energy, out);
+    Kernels::backward(x.in, memory.mutable_data_ptr(), stream(x.like), grad_energy, out);
   }
   static void double_backward(const In& x, const T* grad_energy, EnergyTangents<T> tangents,
                               T* by_grad, EnergyGradients<T> out) {
     const Tensor memory = scratch(Kernels::scratch(x.in), x.like);
-    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(), grad_energy, tangents,
+    Kernels::double_backward(x.in, memory.mutable_data_ptr(), stream(x.like), grad_energy, tangents,
                              by_grad, out);
   }
 };
@@ -128,15 +128,15 @@ struct Cuda {
     const Tensor memory = scratch(CudaLattice<T>::scratch(in, n, tangents), a.positions);
     const Tensor keys = empty_like_kind(a.positions, n, at::kLong);
     const Tensor starts = empty_like_kind(a.positions, n, at::kInt);
-    CudaLattice<T>::keys(in, n, memory.mutable_data_ptr(), stream(),
+    CudaLattice<T>::keys(in, n, memory.mutable_data_ptr(), stream(a.positions),
                          keys.mutable_data_ptr<int64_t>());
     const auto [sorted, order] = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-    CudaLattice<T>::starts(sorted.const_data_ptr<int64_t>(), n, stream(),
+    CudaLattice<T>::starts(sorted.const_data_ptr<int64_t>(), n, stream(a.positions),
                            starts.mutable_data_ptr<int>());
     const Tensor clusters = at::cumsum(starts, 0, at::kInt);
     const SortedAtoms atoms{sorted.const_data_ptr<int64_t>(), order.const_data_ptr<int64_t>(),
                             clusters.const_data_ptr<int>()};
-    CudaLattice<T>::evaluate(in, tangents, n, atoms, memory.mutable_data_ptr(), stream(),
+    CudaLattice<T>::evaluate(in, tangents, n, atoms, memory.mutable_data_ptr(), stream(a.positions),
                              output_of<T>(out));
   }
 
@@ -148,7 +148,7 @@ struct Cuda {
                                 std::get<1>(out).mutable_data_ptr<T>(),
                                 std::get<2>(out).mutable_data_ptr<T>()};
     CudaLattice<T>::scale(a.offsets.const_data_ptr<int64_t>(), a.n_systems(), a.n_atoms(),
-                          s.grad_energy.const_data_ptr<T>(), from, stream(), to);
+                          s.grad_energy.const_data_ptr<T>(), from, stream(a.positions), to);
   }
 };
 

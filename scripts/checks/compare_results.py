@@ -32,6 +32,7 @@ from corpus import Structure, random_structures  # noqa: E402
 from systems import pair_list  # noqa: E402
 
 COUNT = 220
+CANCELLED = 1e-3  # atomic units: the size of a dispersion energy
 SETS = ("avx512", "avx2", "baseline")
 SWITCH = 1.5
 """Width of the smooth cutoff, bohr, of every second structure."""
@@ -128,10 +129,13 @@ def all_results() -> Results:
 
 
 def deviation(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest difference relative to the largest value; infinite for another shape or for NaN."""
+    """Largest difference relative to the largest value; infinite for another shape or for NaN.
+
+    Values below CANCELLED are what cancellation has left of larger ones, with their rounding.
+    """
     if one.shape != other.shape or np.isnan(one).any() or np.isnan(other).any():
         return np.inf
-    largest = max(float(np.abs(other).max(initial=0.0)), 1e-300)
+    largest = max(float(np.abs(other).max(initial=0.0)), CANCELLED)
     return float(np.abs(one - other).max(initial=0.0)) / largest
 
 

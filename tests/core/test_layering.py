@@ -17,7 +17,7 @@ PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
     {"units", "parameters", "reference", "checks", "structure", "extras", "files", "examples"},
-    {"_library", "_built_with", "ops", "products", "results", "left_out", "state"}
+    {"_library", "ops", "products", "results", "left_out", "state"}
     | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},

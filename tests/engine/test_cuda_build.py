@@ -1,7 +1,9 @@
-"""What decides whether CUDA kernels are built, and that the build says so."""
+"""What decides which libraries are built, and that the build says so."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -19,56 +21,145 @@ def setup() -> ModuleType:
     return module_at(ROOT / "setup.py")
 
 
+def _torch(folder: Path, version: str, cuda: str | None = None, library: bytes = b"") -> Path:
+    """A torch package of which there is what a build looks at."""
+    (folder / "include" / "torch").mkdir(parents=True)
+    (folder / "version.py").write_text(f"__version__ = '{version}'\ncuda: str | None = {cuda!r}\n")
+    if library:
+        (folder / "lib").mkdir()
+        (folder / "lib" / "libc10.so").write_bytes(library)
+    return folder
+
+
+@pytest.fixture
+def two(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A newer torch with CUDA and an older one without, named in that order."""
+    new = _torch(tmp_path / "new", "2.15.0+cu132", "13.2")
+    old = _torch(tmp_path / "old", "2.6.0", library=b"...NSt7strings...")
+    monkeypatch.setenv("D3TORCH_TORCH", f"{new}{os.pathsep}{old}")
+    found: list[object] = setup.torches()
+    return found
+
+
+def test_torches_are_read_without_importing_them(two: list[object]) -> None:
+    old, new = two
+    assert (old.minor, old.cuda, old.new_abi) == ((2, 6), None, False)
+    assert (new.minor, new.cuda, new.new_abi) == ((2, 15), "13.2", True)
+
+
+def test_a_package_needs_a_torch_that_it_has_a_library_for(
+    setup: ModuleType, two: list[object]
+) -> None:
+    assert setup.requirement(two) == "torch>=2.6,<2.16"
+    assert setup.requirement(two[1:]) == "torch==2.15.*"
+    assert setup.requirement([]) == "torch>=2.6"
+
+
+def test_what_is_no_torch_is_refused(setup: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="expected a torch package with its headers, got /"):
+        setup.torch_at(tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("setting", "torch_cuda", "nvcc", "expected"),
+    ("setting", "which", "nvcc", "expected"),
     [
-        ("", "13.0", "/bin/nvcc", True),
-        ("", "13.0", None, False),
-        ("", None, "/bin/nvcc", False),
-        ("0", "13.0", "/bin/nvcc", False),
-        ("1", "13.0", "/bin/nvcc", True),
+        ("", slice(0, 2), "/bin/nvcc", True),
+        ("", slice(0, 2), None, False),
+        ("", slice(0, 1), "/bin/nvcc", False),
+        ("0", slice(0, 2), "/bin/nvcc", False),
+        ("1", slice(0, 1), "/bin/nvcc", True),
     ],
 )
 def test_cuda_is_built_where_torch_has_it_and_nvcc_is_there(
-    setting: str, torch_cuda: str | None, nvcc: str | None, expected: bool, setup: ModuleType
+    setting: str,
+    which: slice,
+    nvcc: str | None,
+    expected: bool,
+    setup: ModuleType,
+    two: list[object],
 ) -> None:
-    assert setup.with_cuda(setting, torch_cuda, nvcc) == expected
+    assert setup.with_cuda(setting, two[which], nvcc) == expected
 
 
 @pytest.mark.parametrize(
-    ("setting", "torch_cuda", "nvcc", "message"),
+    ("setting", "nvcc", "message"),
     [
-        ("1", None, "/bin/nvcc", "expected a torch with CUDA for D3TORCH_CUDA=1, got one without."),
-        ("1", "13.0", None, "expected nvcc for D3TORCH_CUDA=1, found none."),
-        ("yes", "13.0", "/bin/nvcc", "expected D3TORCH_CUDA to be 0 or 1, got 'yes'."),
+        ("1", None, "expected nvcc for D3TORCH_CUDA=1, found none."),
+        ("yes", "/bin/nvcc", "expected D3TORCH_CUDA to be 0 or 1, got 'yes'."),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(
-    setting: str, torch_cuda: str | None, nvcc: str | None, message: str, setup: ModuleType
+    setting: str, nvcc: str | None, message: str, setup: ModuleType, two: list[object]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        setup.with_cuda(setting, torch_cuda, nvcc)
+        setup.with_cuda(setting, two, nvcc)
     assert str(caught.value) == f"d3torch: {message}"
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("known", "expected"),
     [
-        ("sm_75 sm_80 sm_90 compute_90", "7.5;8.0;9.0+PTX"),
-        ("sm_90a sm_100 sm_120 compute_120", "9.0a;10.0;12.0+PTX"),
-        ("", ""),
+        ("compute_75\ncompute_80\ncompute_90\ncompute_103", "7.5;8.0;9.0+PTX"),
+        ("compute_50 compute_60", "native"),
     ],
 )
-def test_architectures_are_those_of_torch(flags: str, expected: str, setup: ModuleType) -> None:
-    assert setup.arch_list(flags) == expected
+def test_default_architectures_are_those_that_nvcc_knows(
+    known: str, expected: str, setup: ModuleType
+) -> None:
+    assert setup.architectures(known) == expected
+
+
+def test_architectures_are_written_as_for_torch(setup: ModuleType) -> None:
+    assert setup.cmake_architectures("9.0") == "90-real"
+    assert setup.cmake_architectures("8.0;9.0a+PTX 12.0") == "80-real;90a-real;90a-virtual;120-real"
+    assert setup.cmake_architectures("native") == "native"
+    with pytest.raises(SystemExit, match="expected TORCH_CUDA_ARCH_LIST such as "):
+        setup.cmake_architectures("Hopper")
 
 
 @pytest.mark.parametrize("built", [False, True])
 def test_calculator_asks_whether_the_build_has_cuda(
-    built: bool, monkeypatch: pytest.MonkeyPatch
+    built: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("d3torch._built_with.CUDA", built)
+    monkeypatch.setattr(_library, "__file__", str(tmp_path / "_library.py"))
+    (tmp_path / "lib").mkdir()
+    if built:
+        (tmp_path / "lib" / "libd3torch_cuda.so").touch()
     assert _library.has_cuda() == built
     assert integration._has_kernel("cuda") == built
     assert integration._has_kernel("cpu")
     assert not integration._has_kernel("mps")
+
+
+# ---- the backend of pip ----
+
+
+@pytest.fixture(scope="module")
+def backend() -> ModuleType:
+    return module_at(ROOT / "packaging" / "build_backend.py")
+
+
+def test_torch_is_asked_for_to_build_and_not_to_pack(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("D3TORCH_TORCH", raising=False)
+    assert "torch>=2.6" in backend.to_compile()
+    assert backend.get_requires_for_build_editable is backend.get_requires_for_build_wheel
+    assert backend.get_requires_for_build_sdist.__module__ == "setuptools.build_meta"
+    monkeypatch.setenv("D3TORCH_TORCH", "/somewhere")
+    assert not any(name.startswith("torch") for name in backend.to_compile())
+
+
+def test_programs_are_asked_for_where_there_are_none(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = {re.split("[<>=]", name)[0] for name in backend.to_compile()}
+    assert {"cmake", "ninja"} <= asked
+    for name, said in (("cmake", "cmake version 3.30.1"), ("ninja", "1.11")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {said}\n")
+        (tmp_path / name).chmod(0o755)
+    asked = {re.split("[<>=]", name)[0] for name in backend.to_compile()}
+    assert not {"cmake", "ninja"} & asked
+    (tmp_path / "cmake").write_text("#!/bin/sh\necho cmake version 3.18.4\n")
+    assert any(name.startswith("cmake") for name in backend.to_compile())

@@ -19,9 +19,9 @@ from pair_ops import first_and_second
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from d3torch import D3BJ, eager, ops
+from d3torch import D3BJ, eager, library_path, ops
 
-LIBRARY = Path(ops.__file__).parent / "_C.so"
+LIBRARY = library_path()
 ELEMENTS = ["H", "C", "O", "Na"]
 CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
 PERIODIC = {

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import d3torch
+
 TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
-LIBRARY = ROOT / "d3torch" / "_C.so"
+LIBRARY = d3torch.library_path()
 TORCH = Path(torch.__file__).parent
 
 

@@ -58,13 +58,13 @@ struct LatticeError {
 
 // The engine. Writes every field of `out`; without gradients, gradient, virial, cell and damping
 // are 0. With tangents, every result is its derivative along them.
-template <class T> struct Lattice {
+template <class T> struct D3_API Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                                const Evaluation<T>& out);
 };
 
 // Says whether this processor has an instruction set.
-bool supported(InstructionSet set);
+D3_API bool supported(InstructionSet set);
 
 // ---- between the driver and the kernels of one instruction set ----
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/api.h"
 #include "engine/types.h"
 
 namespace d3 {
@@ -51,7 +52,7 @@ template <class T> struct EnergyGradients {
 // The kernels return the index of the first pair that is wrong, or -1: it names an atom outside of
 // [0, n_atoms), or its vector has length 0. Then, and when the watch stopped them, their results
 // mean nothing. Species are taken as they are.
-template <class T> struct Counting {
+template <class T> struct D3_API Counting {
   static int64_t forward(const CountingInput<T>& in, T* cn);
   static int64_t backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors);
   static int64_t double_backward(const CountingInput<T>& in, const T* grad_cn,
@@ -60,7 +61,7 @@ template <class T> struct Counting {
 
 // Energies E_i = -1/2 sum_j C6_ij g(r_ij) of the atoms, with the coordination numbers as inputs.
 // backward and double_backward are as above, for sum_i grad_energy_i E_i.
-template <class T> struct Energy {
+template <class T> struct D3_API Energy {
   static int64_t forward(const EnergyInput<T>& in, T* energy);
   // E_i with dE_i/dCN_i, which leaves out the CN of the neighbours, and dE_i/dr_ij.
   static int64_t by_centre(const EnergyInput<T>& in, ByCentre<T> out);

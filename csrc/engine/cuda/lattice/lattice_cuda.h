@@ -9,8 +9,8 @@
 // system with NaN positions, atoms on one spot, a singular cell or a tail without three periodic
 // directions comes out as NaN, and everything does where a species or an offset is out of range.
 #pragma once
-#include <cuda_runtime_api.h>
-
+#include "engine/api.h"
+#include "engine/cuda/stream.h"
 #include "engine/lattice/lattice.h"
 
 namespace d3 {
@@ -35,7 +35,7 @@ template <class T> struct ScaledGradients {
 
 // The engine; results as in engine/lattice/lattice.h. `scratch` says how many bytes of memory a
 // call takes, which the caller keeps from `keys` to `evaluate`.
-template <class T> struct CudaLattice {
+template <class T> struct D3_API CudaLattice {
   static size_t scratch(const LatticeInput<T>& in, int64_t n_atoms, bool dual);
   static void keys(const LatticeInput<T>& in, int64_t n_atoms, void* scratch, cudaStream_t stream,
                    int64_t* keys);

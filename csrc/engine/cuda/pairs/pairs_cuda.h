@@ -6,8 +6,8 @@
 // last bits may differ from one run to the next. Values cannot be refused without waiting for the
 // GPU: an index out of range makes all sums NaN.
 #pragma once
-#include <cuda_runtime_api.h>
-
+#include "engine/api.h"
+#include "engine/cuda/stream.h"
 #include "engine/lattice/lattice.h"
 
 namespace d3 {
@@ -17,7 +17,7 @@ constexpr int cuda_species = 128;
 
 // The kernels of engine/pairs/kernels.h on the GPU; `scratch` says how many bytes of memory a call
 // takes.
-template <class T> struct CudaCounting {
+template <class T> struct D3_API CudaCounting {
   static size_t scratch(const CountingInput<T>& in);
   static void forward(const CountingInput<T>& in, void* scratch, cudaStream_t stream, T* cn);
   static void backward(const CountingInput<T>& in, cudaStream_t stream, const T* grad_cn,
@@ -27,7 +27,7 @@ template <class T> struct CudaCounting {
                               T* grad_vectors);
 };
 
-template <class T> struct CudaEnergy {
+template <class T> struct D3_API CudaEnergy {
   static size_t scratch(const EnergyInput<T>& in);
   static void forward(const EnergyInput<T>& in, void* scratch, cudaStream_t stream, T* energy);
   static void by_centre(const EnergyInput<T>& in, void* scratch, cudaStream_t stream,

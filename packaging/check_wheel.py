@@ -1,0 +1,113 @@
+"""Checks a wheel: what it holds, what its libraries ask for, and that torch has it.
+
+Usage: check_wheel.py WHEEL CACHE, the folder of torch_headers.py. Prints what it found; exit status
+1 if something is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+MOST = {True: 10.0, False: 6.0}
+"""MB of a wheel, with CUDA kernels and without."""
+
+SYSTEM = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libmvec.so.1"}
+SYSTEM |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+SYSTEM |= {"libdl.so.2", "libpthread.so.0", "librt.so.1"}  # of the CUDA runtime
+OF_OPENMP = re.compile(r"GOMP_|omp_")
+"""Taken from the OpenMP that torch has loaded."""
+
+
+def said(*command: str) -> str:
+    """What a program prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def needed(library: Path) -> set[str]:
+    """Libraries that a library links."""
+    return set(re.findall(r"\(NEEDED\).*\[(.*)\]", said("readelf", "-d", str(library))))
+
+
+def symbols(library: Path, kind: str) -> dict[str, str]:
+    """Dynamic symbols and their versions, "" where they have none."""
+    lines = said("nm", "--dynamic", f"--{kind}-only", "--format=posix", str(library)).splitlines()
+    found = [(line.split()[0] + "@").split("@", 1) for line in lines if line.split()[1] != "w"]
+    return {name: version.strip("@") for name, version in found}
+
+
+def versions_of_torch(cache: Path, minor: str) -> Path | None:
+    """The file of symbols of a torch of that minor version."""
+    found = [path for path in cache.glob(f"{minor}.*/torch/symbols.txt")]
+    return found[0] if found else None
+
+
+def faults_of(library: Path, kernels: set[str], cache: Path) -> list[str]:
+    """What is wrong with a library."""
+    allowed = SYSTEM | {"libd3torch_kernels.so", "libd3torch_cuda.so"}
+    undefined = symbols(library, "undefined")
+    open_names = {name for name, version in undefined.items() if not version}
+    open_names -= kernels | {name for name in open_names if OF_OPENMP.match(name)}
+    faults = []
+    if library.name == "libd3torch.so":
+        allowed |= {"libtorch_cpu.so", "libc10.so"}
+        minor = library.parent.name.split("-")[1]
+        known = versions_of_torch(cache, minor)
+        if known is None:
+            print(f"  {library.parent.name}: no symbols of this torch to compare with: NOT CHECKED")
+            open_names = set()
+        else:
+            open_names -= set(known.read_text().split())
+    faults += [f"links {name}" for name in sorted(needed(library) - allowed)]
+    faults += [f"asks for {name}, which nothing defines" for name in sorted(open_names)]
+    faults += [f"asks for {name} of Python" for name in undefined if re.match("_?Py[A-Z_]", name)]
+    if b".debug_info" in library.read_bytes():
+        faults.append("has debug information")
+    return [f"{library.parent.name}/{library.name} {fault}" for fault in faults]
+
+
+def architectures(library: Path) -> str:
+    """What a library has CUDA code for."""
+    tool = shutil.which("cuobjdump")
+    if tool is None:
+        return "no cuobjdump to ask"
+    codes = set(re.findall(r"sm_\w+", said(tool, "--list-elf", str(library))))
+    return " ".join(sorted(codes, key=lambda name: int(re.sub(r"\D", "", name))))
+
+
+def main(wheel: Path, cache: Path) -> int:
+    """Print what the wheel holds; the number of faults."""
+    with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(wheel) as archive:
+        archive.extractall(name)
+        libraries = sorted(Path(name).rglob("*.so*"))
+        cuda = [path for path in libraries if path.name == "libd3torch_cuda.so"]
+        size = wheel.stat().st_size / 1e6
+        print(f"{wheel.name}: {size:.1f} MB, {len(archive.namelist())} files")
+        for info in archive.infolist():
+            if info.filename.endswith(".so"):
+                print(f"  {info.filename}: {info.file_size} bytes, {info.compress_size} packed")
+        kernels = {
+            symbol
+            for path in libraries
+            if path.parent.name == "lib"
+            for symbol in symbols(path, "defined")
+        }
+        faults = [fault for path in libraries for fault in faults_of(path, kernels, cache)]
+        for path in cuda:
+            print(f"  CUDA code for {architectures(path)}")
+        roots = {entry.split("/")[0] for entry in archive.namelist()}
+        faults += [f"holds {root}" for root in roots if not re.match(r"d3torch(-.*)?$", root)]
+    if size > MOST[bool(cuda)]:
+        faults.append(f"expected at most {MOST[bool(cuda)]} MB, got {size:.1f}")
+    for fault in faults:
+        print(f"FAULT: {fault}")
+    return len(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(Path(sys.argv[1]), Path(sys.argv[2])), 1))

@@ -1,0 +1,16 @@
+// Included before every file of a wheel for manylinux_2_28 that is built where the C and C++
+// libraries are newer: functions that changed since are taken in their older version, which gives
+// the same bits. With packaging/glibc_2_28.cpp.
+#pragma once
+#include <cstddef>
+
+// Templates are compiled here, none is taken from what a newer libstdc++ has compiled.
+#undef _GLIBCXX_EXTERN_TEMPLATE
+#define _GLIBCXX_EXTERN_TEMPLATE 0
+
+#if defined(__x86_64__) && !defined(__CUDA_ARCH__)
+// glibc 2.29 dropped an error handling of old from these; the older name wraps the same code.
+__asm__(".symver exp, exp@GLIBC_2.2.5");
+__asm__(".symver pow, pow@GLIBC_2.2.5");
+__asm__(".symver log, log@GLIBC_2.2.5");
+#endif

@@ -1,0 +1,71 @@
+"""Headers of torches that are not installed, for a build, and the symbols of their libraries.
+
+Usage: torch_headers.py CACHE VERSION... downloads what is not yet in the folder CACHE, a wheel of
+0.2 to 0.9 GB each, keeps some 65 MB of it, and prints the folder of each, a line for each VERSION.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIBRARIES = ("torch/lib/libtorch_cpu.so", "torch/lib/libc10.so")
+
+
+def pythons() -> dict[str, str]:
+    """A Python for every version of torch, of torches.txt."""
+    lines = (HERE / "torches.txt").read_text(encoding="utf-8").splitlines()
+    words = [line.split() for line in lines if line and not line.startswith("#")]
+    return {version: python for version, python in words}
+
+
+def download(version: str, python: str, folder: Path) -> Path:
+    """A wheel of torch, without what it needs."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+    command += ["--only-binary=:all:", f"--python-version={python}", f"torch=={version}"]
+    # A cap on what may be installed does not concern headers.
+    subprocess.run(command, check=True, env={**os.environ, "PIP_CONSTRAINT": os.devnull})
+    (wheel,) = folder.glob("torch-*.whl")
+    return wheel
+
+
+def unpack(wheel: Path, folder: Path) -> None:
+    """What a build looks at, and ``symbols.txt``, what the libraries define."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.startswith("torch/include/") or name in ("torch/version.py", *LIBRARIES):
+                archive.extract(name, folder)
+    libraries = [str(folder / name) for name in LIBRARIES]
+    command = ["nm", "--dynamic", "--defined-only", "--no-demangle", "--format=posix", *libraries]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0].split("@")[0] for line in said.splitlines() if " " in line}
+    (folder / "torch" / "symbols.txt").write_text("\n".join(sorted(names)) + "\n")
+    Path(libraries[0]).unlink()  # half a GB; libc10.so tells the ABI
+
+
+def headers(cache: Path, version: str) -> Path:
+    """Folder of the torch package in the cache, complete or not there."""
+    folder = cache / version
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as name:
+            print(f"torch_headers: downloading torch {version}", file=sys.stderr)
+            wheel = download(version, pythons()[version], Path(name))
+            unpack(wheel, Path(name) / "unpacked")
+            (Path(name) / "unpacked").rename(folder)
+    return folder / "torch"
+
+
+if __name__ == "__main__":
+    known = pythons()
+    asked = sys.argv[2:] or list(known)
+    unknown = [version for version in asked if version not in known]
+    if unknown:
+        sys.exit(f"torch_headers: expected versions of {', '.join(known)}, got {unknown[0]}")
+    for version in asked:
+        print(headers(Path(sys.argv[1]), version))
