@@ -21,7 +21,7 @@ LAYERS = [
     | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
-    {"cli", "__main__"},
+    {"cli", "info", "__main__"},
 ]
 CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
