@@ -10,10 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
 import d3torch
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 HOUSES = {"glass": ROOT / "studies" / "glass", "lammps": ROOT / "plugins" / "lammps"}
 # What would be put into a wheel, but for compiled code: setuptools' own list.
 LISTED = """

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [

@@ -16,6 +16,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from checkout import checkout
 from glass_crystals import argon
 
 from d3torch import D3Calculator
@@ -30,7 +31,7 @@ from d3torch_glass.protocol import PRESETS, Protocol, chains
 from d3torch_glass.report import number
 from d3torch_glass.runner import follow, load, read_state, start_state
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 TOY = Protocol(**PRESETS["toy"])
 
 

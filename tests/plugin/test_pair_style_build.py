@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lammps_runs
 import pytest
+from checkout import checkout
 from lammps_runs import lammps
 
 import d3torch_lammps
@@ -18,7 +19,7 @@ from d3torch_lammps import build, shared
 if why := lammps_runs.missing():
     pytest.skip(why, allow_module_level=True)
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 
 GOOD = "pair_style d3torch bj pbe 9 7\n"
 
