@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .. import __version__
+from .. import __version__, _library
 from ..extras import import_extra
 from ..info import add_info
 from ..parameters import Functional, functionals, nearest
@@ -196,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         the help); 130 after an interrupt.
     """
     try:
+        _library.load()  # not yet there if a script named d3torch calls this
         words = list(sys.argv[1:] if argv is None else argv)
         parser = build_parser(words)
         if not words:

@@ -86,10 +86,15 @@ def test_importing_registers_the_ops_and_brings_the_names() -> None:
     assert {*d3torch.__all__} - {*out.split()} == {"D3Calculator", "neighbor_pairs"}
 
 
-def test_the_command_has_the_library(script: str) -> None:
-    code, out, err = _run(PACKAGE.parent, script, "functionals", "revpbe", "--json")
+@pytest.mark.parametrize("module", ["__main__", "cli"])
+def test_the_command_has_the_library(script: str, module: str, tmp_path: Path) -> None:
+    """Also where an older d3torch has written it, which called ``d3torch.cli``."""
+    Path(script).write_text(SCRIPT.replace("__main__", module))
+    (tmp_path / "h2.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
+    words = ["energy", str(tmp_path / "h2.xyz"), "--json"]
+    code, out, err = _run(PACKAGE.parent, script, *words)
     assert (code, err) == (0, [])
-    assert json.loads(out)[0]["name"] == "revpbe"
+    assert json.loads(out)["frames"][0]["energy"] < 0
 
 
 @pytest.mark.parametrize("words", [["functionals"], [], ["energy", "--help"]])

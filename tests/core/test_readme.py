@@ -16,7 +16,7 @@ from d3torch.cli import main
 
 ROOT = checkout()
 README = (ROOT / "README.md").read_text()
-ROOMS = ("csrc", "d3torch", "plugins", "scripts", "studies", "tests", "benchmarks")
+ROOMS = ("csrc", "d3torch", "packaging", "plugins", "scripts", "studies", "tests", "benchmarks")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
