@@ -177,6 +177,12 @@ def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> Non
     assert found == []
 
 
+def test_tests_know_where_the_checkout_is_in_one_place() -> None:
+    """All others run beside an installed package."""
+    paths = [path for path in (ROOT / "tests").rglob("*.py") if "parents[2]" in path.read_text()]
+    assert [path for path in paths if path != Path(__file__)] == []
+
+
 # ---- C++ ----
 
 ENGINE, OPS = CSRC / "engine", CSRC / "ops"
