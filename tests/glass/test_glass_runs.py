@@ -81,7 +81,7 @@ def test_ramps_reach_their_ends(tmp_path: Path) -> None:
 
 
 COMMAND = [
-    *("-m", "d3torch.cli", "glass", "run"),
+    *("-m", "d3torch", "glass", "run"),
     *("--model", "pmmcs", "--d3", "d3torch", "--d3-cutoff", "7", "--composition", "NS33"),
     *("--atoms", "96", "--preset", "toy", "--chains", "quench", "--melt-ps", "0"),
     *("--rate", "8000", "--final-ps", "0.1", "--initial-rate", "8000", "--checkpoint-ps", "0.1"),
