@@ -91,6 +91,12 @@ def requirement(found: list[Torch]) -> str:
     return f"torch>={first.minor[0]}.{first.minor[1]},<{last.minor[0]}.{last.minor[1] + 1}"
 
 
+def readme() -> str:
+    """The README for pages elsewhere: links to files beside it become plain words."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"!?\[([^\]]+)\]\((?!https?:)[^)\s]+\)", r"\1", text)
+
+
 # ---- CUDA ----
 
 
@@ -242,4 +248,6 @@ if __name__ == "__main__":
         ext_modules=[Extension("d3torch.lib", [])],  # compiled code, of one platform
         cmdclass={"build_ext": Build, "bdist_wheel": Wheel},
         install_requires=[requirement(torches()), "numpy"],
+        long_description=readme(),
+        long_description_content_type="text/markdown",
     )

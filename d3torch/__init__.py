@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _library
+from ._library import library_path
 
 __version__ = "0.1.0"
 
-_library.load()
-
-from ._library import library_path  # noqa: E402
-from .model import D3BJ  # noqa: E402
-from .parameters import (  # noqa: E402
-    DampingParameters,
-    DispersionWarning,
-    canonical_name,
-    damping_parameters,
-    functionals,
-)
-from .settings import PRESETS, Settings  # noqa: E402
-
 if TYPE_CHECKING:
     from .integrations.ase import D3Calculator
+    from .model import D3BJ
     from .neighbors import neighbor_pairs
+    from .parameters import (
+        DampingParameters,
+        DispersionWarning,
+        canonical_name,
+        damping_parameters,
+        functionals,
+    )
+    from .settings import PRESETS, Settings
 
 __all__ = [
     "D3BJ",
@@ -39,15 +39,42 @@ __all__ = [
     "neighbor_pairs",
 ]
 
+_PLACES = {
+    "D3BJ": "model",
+    "DampingParameters": "parameters",
+    "DispersionWarning": "parameters",
+    "canonical_name": "parameters",
+    "damping_parameters": "parameters",
+    "functionals": "parameters",
+    "PRESETS": "settings",
+    "Settings": "settings",
+}
+_PLACES_OF_EXTRAS = {"D3Calculator": "integrations.ase", "neighbor_pairs": "neighbors"}
+"""Where names come from; those that need an extra are imported only when they are asked for."""
+
 
 def __getattr__(name: str) -> Any:
-    """Import what needs an extra only when it is asked for."""
-    if name == "D3Calculator":
-        from .integrations.ase import D3Calculator
+    """A name of ``__all__`` that is not here yet."""
+    place = {**_PLACES, **_PLACES_OF_EXTRAS}.get(name)
+    if place is None:
+        raise AttributeError(f"module 'd3torch' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{place}", __name__), name)
 
-        return D3Calculator
-    if name == "neighbor_pairs":
-        from .neighbors import neighbor_pairs
 
-        return neighbor_pairs
-    raise AttributeError(f"module 'd3torch' has no attribute {name!r}")
+def _is_the_command() -> bool:
+    """Whether this process was started as ``d3torch`` or ``python -m d3torch``.
+
+    That loads the library itself, or says in a line why it cannot (``__main__.py``), and needs no
+    torch to tell its version. Told by the words that the process was started with, which a child
+    of it does not have.
+    """
+    before = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    started = before[-1] if before else ""
+    if sys.argv[:1] == ["-m"]:
+        return started in ("d3torch", "-md3torch")
+    return sys.argv[:1] == [started] and Path(started).name == "d3torch"
+
+
+if not _is_the_command():
+    _library.load()
+    globals().update({name: __getattr__(name) for name in _PLACES})

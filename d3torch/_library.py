@@ -7,13 +7,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _LIBRARIES: list[torch.library.Library] = []
 """Kept: torch takes back what is registered by a library that is collected."""
 
 _BUILD = "`pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps .`"
+
+
+def _torch() -> Any:
+    """torch, which ``d3torch --version`` does not wait for.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        expected = "expected torch to be installed: run `pip install torch`"
+        raise ImportError(expected, name="torch") from None
+    return torch
 
 
 def _folder() -> Path:
@@ -32,7 +50,7 @@ def builds() -> list[str]:
     return sorted(found, key=lambda name: int(name.split("-")[1].split(".")[1]))
 
 
-def library_path(version: str = torch.__version__) -> Path:
+def library_path(version: str | None = None) -> Path:
     """Library of the ops, which a C++ host loads with ``dlopen`` before a model that calls them.
 
     Args:
@@ -41,6 +59,8 @@ def library_path(version: str = torch.__version__) -> Path:
     Raises:
         ImportError: if the library was not built, or not for this minor version of torch.
     """
+    torch = _torch()
+    version = version or str(torch.__version__)
     wanted = _build_of(version, torch.compiled_with_cxx11_abi())
     found = builds()
     if wanted in found:
@@ -66,15 +86,16 @@ def load() -> None:
     """Register the ops ``torch.ops.d3torch.*``.
 
     Raises:
-        ImportError: if the library was not built, or not for this minor version of torch.
+        ImportError: if there is no torch, or no library for this minor version of it.
     """
-    torch.ops.load_library(library_path())  # type: ignore[no-untyped-call]
-    _hear_signals()
+    path = library_path()
+    if not _LIBRARIES:
+        _torch().ops.load_library(path)
+        _hear_signals()
 
 
 def _hear_signals() -> None:
     """Let long kernels notice Ctrl-C: they call this op, and the interpreter its handlers."""
-    library = torch.library.Library("d3torch", "IMPL")  # type: ignore[no-untyped-call]
-    kernel = ("check_signals", lambda: None, "CompositeExplicitAutograd")
-    library.impl(*kernel)  # type: ignore[no-untyped-call]
+    library = _torch().library.Library("d3torch", "IMPL")
+    library.impl("check_signals", lambda: None, "CompositeExplicitAutograd")
     _LIBRARIES.append(library)

@@ -25,6 +25,10 @@ from typing import NamedTuple  # without `from __future__ import annotations`: s
 import torch
 from torch import Tensor
 
+from . import _library
+
+_library.load()
+
 
 class Tables(NamedTuple):
     """Per-species data in the units of the vectors and energies, none of it differentiable.

@@ -131,6 +131,13 @@ def spelled_functionals() -> dict[str, Functional]:
     return dict(_index())
 
 
+def nearest(xc: str) -> str:
+    """The end of a sentence on an unknown name: `` (nearest: pbe, rpbe)``, or nothing."""
+    keys = difflib.get_close_matches(_key(xc), _names(), n=3, cutoff=0.5)
+    names = dict.fromkeys(_names()[key].name for key in keys)
+    return f" (nearest: {', '.join(names)})" if names else ""
+
+
 def find_functional(xc: str) -> Functional:
     """The functional of a name.
 
@@ -159,9 +166,7 @@ def find_functional(xc: str) -> Functional:
                 f"expected a functional with Becke-Johnson damping, got {xc!r}: "
                 f"{words} is not included"
             )
-    near = [_names()[k].name for k in difflib.get_close_matches(key, _names(), n=3, cutoff=0.5)]
-    hint = f" (nearest: {', '.join(dict.fromkeys(near))})" if near else ""
-    raise ValueError(f"expected a known functional, got {xc!r}{hint}")
+    raise ValueError(f"expected a known functional, got {xc!r}{nearest(xc)}")
 
 
 def damping_parameters(xc: str) -> DampingParameters:

@@ -1,4 +1,4 @@
-"""The command ``d3torch``: energies of files, training labels, and the table of functionals.
+"""The commands of ``d3torch``: energies of files, training labels, the table of functionals.
 
 Exit codes: 0 all is well, 1 an input failed (the others still ran), 2 wrong usage. Errors are one
 line on stderr.
@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .. import __version__
+from .. import __version__, _library
 from ..extras import import_extra
-from ..parameters import Functional, functionals
+from ..info import add_info
+from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .frames import Output, frame_summary
@@ -86,6 +87,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_energy(commands)
     _add_functionals(commands)
+    add_info(commands)
     add_labels(commands)
     add_models(commands)
     add_lammps(commands)
@@ -179,7 +181,8 @@ def run_functionals(args: argparse.Namespace) -> int:
         headers = ["functional", "s6", "s8", "a1", "a2 / bohr", "doi", "aliases"]
         print(_table(rows, headers, ("", *[".6g"] * 4, "", "")))
     if not found:
-        complain(f"expected part of the name of a functional, got {args.pattern!r}")
+        hint = nearest(args.pattern)
+        complain(f"expected part of the name of a functional, got {args.pattern!r}{hint}")
     return 0 if found else 1
 
 
@@ -190,11 +193,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 (an input failed) or 2 (wrong usage); 130 after an interrupt.
+        The exit code: 0, 1 (an input failed) or 2 (wrong usage, also of no arguments, which prints
+        the help); 130 after an interrupt.
     """
     try:
+        _library.load()  # not yet there if a script named d3torch calls this
         words = list(sys.argv[1:] if argv is None else argv)
-        args = build_parser(words).parse_args(words)
+        parser = build_parser(words)
+        if not words:
+            parser.print_help(sys.stderr)
+            return 2
+        args = parser.parse_args(words)
         args.words = words
         with warnings_as_lines():
             code: int = args.run(args)

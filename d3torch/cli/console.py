@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,7 +20,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with code 2."""
-        self.exit(2, f"d3torch: {one_line(message)}\n")
+        self.exit(2, f"d3torch: {one_line(message)}{_did_you_mean(message)}\n")
+
+
+def _did_you_mean(message: str) -> str:
+    """The nearest of the choices that a message lists, as a question; nothing if none is near."""
+    found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message, re.S)
+    words = re.findall(r"[\w./-]+", found[2]) if found else []
+    near = difflib.get_close_matches(found[1], words, n=1) if found else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 LONGEST = 400

@@ -370,7 +370,8 @@ def test_warnings_of_readers_are_one_line_each(folder, capsys):
         (["energy"], "the following arguments are required: FILE"),
         (["energy", "two.extxyz", "--cut", "5"], "unrecognized arguments: --cut"),
         (["energie"], "invalid choice: 'energie'"),
-        ([], "the following arguments are required: COMMAND"),
+        (["enrgy"], "; did you mean energy?"),
+        (["energy", "two.extxyz", "--dtype", "float46"], "; did you mean float64?"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(folder, capsys, args, words):
@@ -405,6 +406,8 @@ def test_a_pattern_without_match(capsys):
     code, out, err = run(capsys, "functionals", "zzz")
     assert (code, out) == (1, "")
     assert err == ["d3torch: expected part of the name of a functional, got 'zzz'"]
+    _, _, err = run(capsys, "functionals", "r2scam")
+    assert err[0].endswith("got 'r2scam' (nearest: r2scan, r2scanh, r2scan0)")
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["energy", "--help"]])
@@ -412,3 +415,10 @@ def test_help_and_version(capsys, args):
     code, out, err = run(capsys, *args)
     assert (code, err) == (0, [])
     assert out.startswith(f"d3torch {d3torch.__version__}" if "version" in args[0] else "usage:")
+
+
+def test_no_arguments_print_the_help(capsys):
+    code, out, err = run(capsys)
+    assert (code, out) == (2, "")
+    assert err[0].startswith("usage: d3torch")
+    assert any("energy" in line for line in err)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
 from d3torch.cli import main, others
 
@@ -62,5 +63,5 @@ def test_the_study_says_how_to_get_it_where_it_is_not_installed(
 
 def test_the_folders_that_it_names_are_there() -> None:
     for distribution, folder in others.HOUSES.values():
-        text = (Path(__file__).parents[2] / folder / "pyproject.toml").read_text()
+        text = (checkout() / folder / "pyproject.toml").read_text()
         assert f'name = "{distribution}"' in text

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import checkout
 
 from d3torch.extras import EXTRAS, import_extra
 
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PROJECT = checkout() / "pyproject.toml"
 HOSTS = {
     "d3torch.integrations.ase": ("ase", "ase", "'ase>=3.23'"),
     "d3torch.integrations.torchsim": ("torchsim", "torch_sim", "'torch-sim-atomistic>=0.3'"),

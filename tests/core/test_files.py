@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
 from d3torch.files import aside, check_output, written_aside
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -65,13 +64,13 @@ HOMES = {"d3torch/files.py", "studies/glass/d3torch_glass/files.py"}
 
 
 def test_writing_aside_is_written_once() -> None:
-    found = set()
+    root, found = checkout(), set()
     for folder in ("d3torch", "plugins", "studies", "benchmarks", "scripts"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (root / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             if re.search(
                 r"os\.replace\(|os\.rename\(|\b(partial|temporary)\.(replace|rename)\(", text
             ):
-                found.add(str(path.relative_to(ROOT)))
+                found.add(str(path.relative_to(root)))
     assert found == HOMES
     assert aside("a/b.pt").name.startswith(".b.pt.")

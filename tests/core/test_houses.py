@@ -6,20 +6,22 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
 import d3torch
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 HOUSES = {"glass": ROOT / "studies" / "glass", "lammps": ROOT / "plugins" / "lammps"}
 # What would be put into a wheel, but for compiled code: setuptools' own list.
 LISTED = """
 import warnings
 warnings.simplefilter("ignore")
 from setuptools import Distribution
-found = Distribution({"script_name": "setup.py"})
+found = Distribution({"script_name": "setup.py", "long_description": "of setup.py"})
 found.parse_config_files()
 build = found.get_command_obj("build_py")
 build.ensure_finalized()
@@ -56,6 +58,40 @@ def test_the_core_brings_nothing_of_the_study_and_of_the_plugin() -> None:
     assert {name.split("/")[0] for name in files} == {"d3torch"}
     assert not any("glass" in name or "plugin" in name for name in files)
     assert _written(ROOT, "d3torch") <= files
+
+
+HOST_OF_GIT = (".ci/", ".github/", ".git-blame-ignore-revs")
+"""What an sdist leaves out: it is of use where the repository is."""
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of an sdist of this checkout, and PKG-INFO, by their names."""
+    folder = str(tmp_path_factory.mktemp("sdist"))
+    words = ["egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
+    _python(ROOT, "-W", "ignore", "setup.py", "--quiet", *words)
+    with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
+        members = [member for member in archive.getmembers() if member.isfile()]
+        reads = {member.name: archive.extractfile(member) for member in members}
+        return {name.split("/", 1)[1]: file.read() for name, file in reads.items() if file}
+
+
+def test_an_sdist_brings_what_git_has_and_nothing_that_was_built(sdist: dict[str, bytes]) -> None:
+    wanted = {name for name in _written(ROOT, ".") if not name.startswith(HOST_OF_GIT)}
+    there = {name for name in wanted if (ROOT / name).exists()}
+    assert there <= set(sdist)
+    built = r"\.(so|o|pyc|whl)$|(^|/)(build|carried|\.venv|[^/]*\.egg-info)/"
+    assert [name for name in sdist if re.search(built, name)] == []
+
+
+def test_the_page_of_an_index_has_no_links_into_the_repository(sdist: dict[str, bytes]) -> None:
+    head, page = sdist["PKG-INFO"].decode().split("\n\n", 1)
+    assert "Description-Content-Type: text/markdown" in head
+    assert "Author: d3torch developers" in head
+    links = re.findall(r"\]\(([^)]*)\)", page)
+    assert len(links) >= 3
+    assert all(link.startswith("https://") for link in links)
+    assert "Using d3torch: settings, files, ops" in page
 
 
 def test_the_plugin_brings_all_of_itself() -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
@@ -21,7 +22,7 @@ LAYERS = [
     | {"settings", "module_settings"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
-    {"cli", "__main__"},
+    {"cli", "info", "__main__"},
 ]
 CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
@@ -174,6 +175,12 @@ def _multiplied(path: Path) -> Iterator[str]:
 def test_matrices_are_multiplied_where_autocast_does_not_reach(name: str) -> None:
     found = [place for path in MODULES[name] for place in _multiplied(path)]
     assert found == []
+
+
+def test_tests_know_where_the_checkout_is_in_one_place() -> None:
+    """All others run beside an installed package."""
+    paths = [path for path in (ROOT / "tests").rglob("*.py") if "parents[2]" in path.read_text()]
+    assert [path for path in paths if path != Path(__file__)] == []
 
 
 # ---- C++ ----

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,21 @@ from ase import Atoms
 from ase.build import bulk
 from ase.collections import dcdft, g2, s22
 from ase.io import read
+from checkout import TESTS
 from corpus import Structure, random_structures
 from dimers import CURIUM, MENDELEVIUM, dimers, dimers_of, dimers_of_the_oracle, slipped
 from oracle import Oracle, dispersion
 from systems import Result, deviations, evaluate, from_pairs
 
 from d3torch import D3BJ, damping_parameters, eager, ops
+from d3torch.examples import glass_path
 from d3torch.model import BACKENDS
 from d3torch.reference import SYMBOLS, reference_tables
 from d3torch.units import BOHR, HARTREE
 
 GLASSES = {
-    "NS33": Path(__file__).parents[2] / "d3torch" / "data" / "NS33_1500.extxyz",
-    "SiO2": Path(__file__).parents[1] / "data" / "SiO2_1500.extxyz",
+    "NS33": glass_path(),
+    "SiO2": TESTS / "data" / "SiO2_1500.extxyz",
 }
 # Of energy, forces and virial. In float32 the eager twin, which adds up in float32, loses a bit
 # more of forces in which a direct part and that of the coordination numbers nearly cancel.

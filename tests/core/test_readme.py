@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import ase.io
 import pytest
 from ase.build import molecule
+from checkout import checkout
 
 from d3torch.cli import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 README = (ROOT / "README.md").read_text()
-ROOMS = ("csrc", "d3torch", "plugins", "scripts", "studies", "tests", "benchmarks")
+ROOMS = ("csrc", "d3torch", "packaging", "plugins", "scripts", "studies", "tests", "benchmarks")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -74,3 +76,31 @@ def test_files_that_are_named_are_there(page: str) -> None:
     files += [f"/{path.name}" for path in ROOT.iterdir()]
     for name in names:
         assert "NAME" in name or any(file.endswith(f"/{name}") for file in files), name
+
+
+REFUSERS = ["setup.py", "d3torch/_library.py"]
+"""Files whose sentences on installing and loading are explained in docs/install.md."""
+
+
+def _first_words(node: ast.AST) -> str:
+    """What a string starts with, before anything is filled in, or is told in a bracket."""
+    first = node.values[0] if isinstance(node, ast.JoinedStr) else node
+    text = str(first.value) if isinstance(first, ast.Constant) else ""
+    return re.split(r" \(|:|, got|\.$", text.removeprefix("d3torch: "))[0].strip()
+
+
+def _sentences(path: Path) -> set[str]:
+    """First words of the sentences in a file that expect something, or tell of the build."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    inside = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = {_first_words(node) for node in nodes if id(node) not in inside}
+    started = r"(expected|building|CMake failed|d3torch was built|the C\+\+ library) "
+    return {text for text in found if re.match(started, text) and "\n" not in text}
+
+
+@pytest.mark.parametrize("name", REFUSERS)
+def test_what_each_error_of_installation_means_is_explained(name: str) -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    sentences = _sentences(ROOT / name)
+    assert len(sentences) >= 3
+    assert [text for text in sentences if text not in page] == []

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+import d3torch
 from d3torch.results import forces_of_pairs, mace_virials, stress, symmetric
 
-PACKAGE = Path(__file__).parents[2] / "d3torch"
+PACKAGE = Path(d3torch.__file__).parent
 
 
 def test_forces_of_pairs_are_the_slope_of_the_energy_in_positions() -> None:

@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "setup.sh"
+SCRIPT = checkout() / "scripts" / "setup.sh"
 PLUGIN, STUDY = "-e plugins/lammps", "-e studies/glass"
 
 

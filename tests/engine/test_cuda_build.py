@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from checkout import checkout
 from modules import module_at
 
 from d3torch import _library
 from d3torch.integrations import ase as integration
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 SUITES = ["test_cuda_pairs.py", "test_cuda_lattice.py"]
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
 
 from d3torch import D3Calculator, ops
+from d3torch.examples import glass_path
 from d3torch.units import BOHR
 
 pytestmark = on_gpu
-DATA = Path(__file__).parents[2] / "d3torch" / "data"
 
 # ---- pair ops ----
 
@@ -93,7 +92,7 @@ def test_the_pair_ops_wait_for_nothing() -> None:
 
 @pytest.mark.parametrize("tail", [False, True])
 def test_the_calculator_on_a_gpu_is_that_on_the_cpu(tail: bool) -> None:
-    atoms = read(DATA / "NS33_1500.extxyz")
+    atoms = read(glass_path())
     settings = {"preset": "mace_mp", "tail": tail}
     found, expected = (D3Calculator(device=device, **settings) for device in ("cuda", "cpu"))
     for name in ("energy", "forces", "stress"):
@@ -102,7 +101,7 @@ def test_the_calculator_on_a_gpu_is_that_on_the_cpu(tail: bool) -> None:
 
 
 def _glass(cutoff: float, dtype: torch.dtype, tail: bool = False) -> tuple[Any, ...]:
-    glass = structure_of(read(DATA / "NS33_1500.extxyz"), cutoff, 40 * BOHR)
+    glass = structure_of(read(glass_path()), cutoff, 40 * BOHR)
     return lattice_arguments([glass], dtype, tail=tail)
 
 
@@ -114,7 +113,7 @@ def test_glass(cutoff: float, dtype: torch.dtype) -> None:
 
 def test_a_million_atoms() -> None:
     """8 x 9 x 10 cells of the glass and their energy; float32, a short cutoff."""
-    atoms = read(DATA / "NS33_1500.extxyz")
+    atoms = read(glass_path())
     short = structure_of(atoms, 12.0, 12.0)
     one = run("dispersion_evaluate", *lattice_arguments([short], torch.float32))
     large = structure_of(atoms * (8, 9, 10), 12.0, 12.0)

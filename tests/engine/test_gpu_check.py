@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 # Stands in for Python: says what the machine is, then goes by lines "part of a call|command".
 PYTHON = """#!/usr/bin/env bash
 if [ "$1" = -c ]; then

@@ -14,17 +14,19 @@ from ase import Atoms
 from ase.build import bulk
 from ase.collections import dcdft, g2, s22
 from ase.io import read
+from checkout import TESTS
 from corpus import Structure, random_structures
 from dimers import dimers, dimers_of, dimers_of_the_oracle, slipped
 from oracle import dispersion
 from systems import Result, evaluate
 
 from d3torch import D3BJ, ops
+from d3torch.examples import glass_path
 from d3torch.units import BOHR
 
 GLASSES = {
-    "NS33": Path(__file__).parents[2] / "d3torch" / "data" / "NS33_1500.extxyz",
-    "SiO2": Path(__file__).parents[1] / "data" / "SiO2_1500.extxyz",
+    "NS33": glass_path(),
+    "SiO2": TESTS / "data" / "SiO2_1500.extxyz",
 }
 # Of energy, forces and virial: see _deviations. In float32 they hold at inputs rounded to float32.
 # Two of the 220 random structures have up to 1.3e-5, because their direct part and that of their

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import lammps_runs
 import pytest
+from checkout import checkout
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "checks" / "sanitize.sh"
+SCRIPT = checkout() / "scripts" / "checks" / "sanitize.sh"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkout import checkout
 from modules import module_at
 from oracle import dispersion
 
 from d3torch.units import BOHR
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 
 
 script = module_at(ROOT / "scripts" / "checks" / "stored_oracle.py")

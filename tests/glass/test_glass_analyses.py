@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from checkout import TESTS
 
+from d3torch.examples import glass_path
 from d3torch_glass import averages, facts, scattering, structure
 
-ROOT = Path(__file__).parents[2]
 GLASSES = {
-    "SiO2": ROOT / "tests" / "data" / "SiO2_1500.extxyz",
-    "NS33": ROOT / "d3torch" / "data" / "NS33_1500.extxyz",
+    "SiO2": TESTS / "data" / "SiO2_1500.extxyz",
+    "NS33": glass_path(),
 }
 glasses = pytest.mark.parametrize("name", GLASSES)
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.calculators.mixing import SumCalculator
+from checkout import TESTS
 
 from d3torch import D3Calculator
+from d3torch.examples import glass_path
 from d3torch_glass.facts import composition, facts
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.potential import PMMCS, d3_style
 from d3torch_glass.protocol import PRESETS, Protocol
 
-ROOT = Path(__file__).parents[2]
-NS33 = ROOT / "d3torch" / "data" / "NS33_1500.extxyz"
-SILICA = ROOT / "tests" / "data" / "SiO2_1500.extxyz"
+NS33 = glass_path()
+SILICA = TESTS / "data" / "SiO2_1500.extxyz"
 
 
 def _small() -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from checkout import checkout
 from glass_crystals import argon
 
 from d3torch import D3Calculator, Settings, __version__
@@ -31,7 +32,7 @@ from d3torch_glass.protocol import PRESETS, Protocol, chains
 from d3torch_glass.report import number
 from d3torch_glass.runner import follow, load, read_state, start_state
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 TOY = Protocol(**PRESETS["toy"])
 
 
@@ -81,7 +82,7 @@ def test_ramps_reach_their_ends(tmp_path: Path) -> None:
 
 
 COMMAND = [
-    *("-m", "d3torch.cli", "glass", "run"),
+    *("-m", "d3torch", "glass", "run"),
     *("--model", "pmmcs", "--d3", "d3torch", "--d3-cutoff", "7", "--composition", "NS33"),
     *("--atoms", "96", "--preset", "toy", "--chains", "quench", "--melt-ps", "0"),
     *("--rate", "8000", "--final-ps", "0.1", "--initial-rate", "8000", "--checkpoint-ps", "0.1"),

@@ -12,7 +12,6 @@ from torch import Tensor
 import d3torch
 
 TESTS = Path(__file__).parent
-ROOT = TESTS.parents[1]
 LIBRARY = d3torch.library_path()
 TORCH = Path(torch.__file__).parent
 

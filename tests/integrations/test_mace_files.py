@@ -234,7 +234,7 @@ def test_inspect_of_a_plain_model(
 
 def test_commands_print_nothing_else(files: dict[str, str], tmp_path: Path) -> None:
     """In a process of their own, where importing MACE says a lot."""
-    command = [sys.executable, "-m", "d3torch.cli"]
+    command = [sys.executable, "-m", "d3torch"]
     output = str(tmp_path / "out.pt")
     fuse = [*command, "fuse", files["plain"], "-o", output, "--torchscript"]
     show = [*command, "inspect", output, "--json"]

