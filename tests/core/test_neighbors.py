@@ -159,5 +159,5 @@ def test_pair_vectors_of_a_molecule_take_no_cell():
 
 def test_without_vesin_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "vesin", None)
-    with pytest.raises(ImportError, match=r"expected vesin .*`pip install d3torch\[neighbors\]`"):
+    with pytest.raises(ImportError, match=r"expected vesin .*run `pip install 'vesin>=0.6'`"):
         neighbor_pairs(np.zeros((1, 3)), None, False, 5.0)
