@@ -43,7 +43,7 @@ def symbols(library: Path, kind: str) -> dict[str, str]:
 
 def versions_of_torch(cache: Path, minor: str) -> Path | None:
     """The file of symbols of a torch of that minor version."""
-    found = [path for path in cache.glob(f"{minor}.*/torch/symbols.txt")]
+    found = list(cache.glob(f"{minor}.*/torch/symbols.txt"))
     return found[0] if found else None
 
 

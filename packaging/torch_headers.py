@@ -21,7 +21,7 @@ def pythons() -> dict[str, str]:
     """A Python for every version of torch, of torches.txt."""
     lines = (HERE / "torches.txt").read_text(encoding="utf-8").splitlines()
     words = [line.split() for line in lines if line and not line.startswith("#")]
-    return {version: python for version, python in words}
+    return dict(words)
 
 
 def download(version: str, python: str, folder: Path) -> Path:

@@ -36,6 +36,9 @@ SETS = ("avx512", "avx2", "baseline")
 SWITCH = 1.5
 """Width of the smooth cutoff, bohr, of every second structure."""
 
+FLOOR = 1e-4
+"""Atomic units: smaller results are taken for what is left of a cancellation."""
+
 op = torch.ops.d3torch
 Results = dict[str, np.ndarray]
 
@@ -128,10 +131,12 @@ def all_results() -> Results:
 
 
 def deviation(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest difference relative to the largest value; infinite for another shape or for NaN."""
+    """Largest difference relative to the largest value, or to FLOOR if that is larger; infinite for
+    another shape or for NaN.
+    """
     if one.shape != other.shape or np.isnan(one).any() or np.isnan(other).any():
         return np.inf
-    largest = max(float(np.abs(other).max(initial=0.0)), 1e-300)
+    largest = max(float(np.abs(other).max(initial=0.0)), FLOOR)
     return float(np.abs(one - other).max(initial=0.0)) / largest
 
 
