@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 [ $# -ge 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
 wheel=$(realpath "$1")
 shift
+unset PYTHONPATH LAMMPS_PLUGIN_PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat > "$work/in.salt" <<'LMP'
