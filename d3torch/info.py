@@ -121,9 +121,9 @@ def _plugin() -> dict[str, Any]:
         return found
     house = import_module("d3torch_lammps")
     found["d3torch-lammps"] = _version("d3torch-lammps") or "not installed, on the path"
-    if house.PLUGIN.exists():
-        found["file"] = str(house.PLUGIN)
-        found["built_for"] = getattr(house, "built_for", lambda: None)()
+    if house.plugin().exists():
+        found["file"] = str(house.plugin())
+        found["built_for"] = house.built_for()
     return found
 
 

@@ -8,9 +8,14 @@
 #undef _GLIBCXX_EXTERN_TEMPLATE
 #define _GLIBCXX_EXTERN_TEMPLATE 0
 
-#if defined(__x86_64__) && !defined(__CUDA_ARCH__)
 // glibc 2.29 dropped an error handling of old from these; the older name wraps the same code.
-__asm__(".symver exp, exp@GLIBC_2.2.5");
-__asm__(".symver pow, pow@GLIBC_2.2.5");
-__asm__(".symver log, log@GLIBC_2.2.5");
+#if defined(__x86_64__) && !defined(__CUDA_ARCH__)
+#define D3_OLDER(name) __asm__(".symver " name ", " name "@GLIBC_2.2.5")
+#elif defined(__aarch64__) && !defined(__CUDA_ARCH__)
+#define D3_OLDER(name) __asm__(".symver " name ", " name "@GLIBC_2.17")
+#endif
+#if defined(D3_OLDER)
+D3_OLDER("exp");
+D3_OLDER("pow");
+D3_OLDER("log");
 #endif

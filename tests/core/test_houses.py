@@ -133,3 +133,8 @@ def test_formatters_have_one_version() -> None:
     assert listed is not None
     assert {name.split("==")[0] for name in hooks} == {"ruff", "clang-format"}
     assert all(f'"{name}"' in listed[1] for name in hooks)
+
+
+def test_the_recipe_for_conda_has_the_version() -> None:
+    recipe = (ROOT / "packaging" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    assert f'version: "{d3torch.__version__}"' in recipe

@@ -181,7 +181,7 @@ def test_a_start_of_lmp_says_that_the_plugin_is_not_built(
     unbuilt: dict[str, str], tmp_path: Path
 ) -> None:
     said = _stderr([sys.executable, str(lammps_runs.BIN / "lmp"), "-h"], unbuilt, tmp_path)
-    assert "d3torch: pair_style d3torch is not built; build it with: " in said
+    assert "d3torch: pair_style d3torch is not built for this LAMMPS; build it with: " in said
     assert said.count("d3torch_lammps.build") == 1
 
 

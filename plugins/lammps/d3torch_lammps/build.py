@@ -166,12 +166,21 @@ def _complete_headers(headers: Path, folder: Path) -> None:
         (folder / "json_fwd.h").write_text("namespace LAMMPS_NS { class json; }\n", "utf-8")
 
 
+def _portable_flags() -> tuple[list[str], Path]:
+    """Flags and a file of a plugin for a wheel: no symbol of it is newer than glibc 2.28, and its
+    OpenMP is that of the LAMMPS that loads it.
+    """
+    folder = shared.root() / "packaging"
+    return ["-include", str(folder / "glibc_2_28.h")], folder / "glibc_2_28.cpp"
+
+
 def build(
     target: Target,
     output: Path = PLUGIN,
     compiler: str = "g++",
     jobs: int = 1,
     extra: tuple[str, ...] = (),
+    portable: bool = False,
 ) -> None:
     """Compile and link; the file is there as a whole or not at all.
 
@@ -181,6 +190,7 @@ def build(
         compiler: of C++17 with OpenMP.
         jobs: compilations at a time.
         extra: more flags, for compiler and linker.
+        portable: for a wheel, see :func:`_portable_flags`.
 
     Raises:
         FileNotFoundError: without the compiler, headers, sources or a folder to write to.
@@ -191,28 +201,39 @@ def build(
         raise FileNotFoundError(f"expected a C++17 compiler, got no {compiler}")
     from d3torch_lammps.tables import write_header  # which imports NumPy
 
+    files, flags = shared.sources(), [*FLAGS, *extra]
+    if portable:
+        more, file = _portable_flags()
+        files, flags = [*files, file], [*flags, *more]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_header(folder)
         _complete_headers(target.headers, folder)
-        includes = [
-            f"-I{path}" for path in (shared.root() / "csrc", folder, target.headers, *target.mpi)
-        ]
-        files = shared.sources()
-        defines = [f"-D{d}" for d in (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")]
-        objects = [str(folder / f"{path.stem}.o") for path in files]
-        commands = [
-            [compiler, *FLAGS, *extra, *includes, *defines, "-c", str(path), "-o", made]
-            for path, made in zip(files, objects, strict=True)
-        ]
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(_run, commands))
-        libraries = ["-lmvec"] if platform.machine() == "x86_64" else []
+        objects = _compile([compiler, *flags], target, folder, files, jobs)
         exports = folder / "exports.map"  # LAMMPS shows all symbols of a plugin to all libraries
         exports.write_text("{ global: lammpsplugin_init; local: *; };\n", encoding="utf-8")
-        link = [compiler, "-shared", "-fopenmp", f"-Wl,--version-script={exports}", *extra]
+        link = [compiler, "-shared", f"-Wl,--version-script={exports}", *extra]
+        link.append("-s" if portable else "-fopenmp")
+        libraries = ["-lmvec"] if platform.machine() == "x86_64" else []
         with shared.core("files").written_aside(output) as partial:
             _run([*link, *objects, "-o", str(partial), *libraries])
+
+
+def _compile(
+    command: list[str], target: Target, folder: Path, files: list[Path], jobs: int
+) -> list[str]:
+    """Compile files, some at a time, with the headers of a folder; the object files in it."""
+    includes = (shared.root() / "csrc", folder, target.headers, *target.mpi)
+    defines = (*target.defines, f"D3TORCH_LAMMPS_VERSION={target.version}")
+    options = [*(f"-I{path}" for path in includes), *(f"-D{name}" for name in defines), "-c"]
+    objects = [str(folder / f"{path.stem}.o") for path in files]
+    commands = [
+        [*command, *options, str(path), "-o", made]
+        for path, made in zip(files, objects, strict=True)
+    ]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(_run, commands))
+    return objects
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -225,6 +246,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--version", type=int, help="version of LAMMPS, such as 20250722; else that of the headers")
     add("--define", action="append", help="macro of the LAMMPS build, such as LAMMPS_BIGBIG")
     add("--output", type=Path, default=PLUGIN, help="the library (%(default)s)")
+    add("--portable", action="store_true", help="for a wheel: works with glibc 2.28")
     add("--if-needed", action="store_true", help="leave a library that is up to date")
     return parser.parse_args(argv)
 
@@ -256,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
         if given.if_needed and up_to_date(given.output, target.headers):
             return 0
         jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
-        build(target, given.output, given.compiler, jobs)
+        build(target, given.output, given.compiler, jobs, portable=given.portable)
     except (FileNotFoundError, RuntimeError) as error:
         print(f"d3torch: pair_style d3torch was not built: {error}", file=sys.stderr)
         return 1

@@ -51,6 +51,7 @@ def files() -> Iterator[Path]:
         for path in (root() / folder).rglob("*"):
             if path.suffix in (".cpp", ".h") and root() / ENGINE / "cuda" not in path.parents:
                 yield path
+    yield from (root() / "packaging").glob("glibc_2_28.*")
     yield from (root() / "d3torch" / f"{name}.py" for name in CORE)
     data = root() / "d3torch" / "data"
     yield from (path for path in data.iterdir() if path.suffix in (".csv", ".npz", ".md"))

@@ -209,7 +209,7 @@ d3::Surroundings PairD3Torch::surroundings() const {
   const double* inverse = domain->h_inv;
   const double reach = std::max(settings_.cutoff, settings_.cn_cutoff);
   const double steepness[3] = {std::hypot(inverse[0], inverse[5], inverse[4]),
-                               std::hypot(inverse[1], inverse[3]), std::abs(inverse[2])};
+                               std::hypot(inverse[1], inverse[3], 0.0), std::abs(inverse[2])};
   for (int k = 0; k < 3; ++k) s.reach[k] = reach * steepness[k] + 1e-9;
   return s;
 }
