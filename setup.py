@@ -35,6 +35,10 @@ ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
 generation, whose code later cards of that major number run; the last with PTX for what comes."""
 
 
+NEW_STRING = b"SourceLocationENSt7__cxx1112basic_string"
+"""In the name of a constructor of c10::Error, if strings are those of C++11."""
+
+
 class Torch(NamedTuple):
     """A torch to build for.
 
@@ -67,7 +71,7 @@ def torch_at(folder: Path) -> Torch:
         raise SystemExit(f"d3torch: expected a torch package with its headers, got {folder}.")
     about = runpy.run_path(str(folder / "version.py"))
     library = folder / "lib" / "libc10.so"
-    new_abi = not library.is_file() or b"__cxx11" in library.read_bytes()
+    new_abi = not library.is_file() or NEW_STRING in library.read_bytes()
     return Torch(folder.resolve(), str(about["__version__"]), about.get("cuda"), new_abi)
 
 
