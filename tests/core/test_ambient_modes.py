@@ -14,7 +14,6 @@ from torch import Tensor
 
 from d3torch import D3BJ, D3Calculator, neighbor_pairs
 from d3torch import eager as eager_ops
-from d3torch.integrations.mace.contribution import DispersionTerm
 from d3torch.neighbors import pair_vectors
 from d3torch.ops import Systems, energy_by_centre
 
@@ -98,6 +97,9 @@ def by_gradient(backend: str, dtype: torch.dtype) -> list[Tensor]:
 
 def by_term(backend: str, dtype: torch.dtype) -> list[Tensor]:
     """What a fused MACE model asks for, with and without a graph."""
+    pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
+    from d3torch.integrations.mace.contribution import DispersionTerm
+
     model = D3BJ(
         ["Na", "Cl"], "pbe", backend=backend, dtype=dtype, learnable=True, tail=True, **CUTOFFS
     )

@@ -36,7 +36,7 @@ def _torch(folder: Path, version: str, cuda: str | None = None, library: bytes =
 def two(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """A newer torch with CUDA and an older one without, named in that order."""
     new = _torch(tmp_path / "new", "2.15.0+cu132", "13.2")
-    old = _torch(tmp_path / "old", "2.6.0", library=b"...NSt7strings...")
+    old = _torch(tmp_path / "old", "2.6.0", library=b"..._ZN3c105Error, older strings...")
     monkeypatch.setenv("D3TORCH_TORCH", f"{new}{os.pathsep}{old}")
     found: list[object] = setup.torches()
     return found
