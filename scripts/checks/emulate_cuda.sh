@@ -11,7 +11,7 @@ python=${PYTHON:-.venv/bin/python}
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 abi=$("$python" -c 'import torch; print(int(torch.compiled_with_cxx11_abi()))')
 flags=(-std=c++17 -O1 -fPIC -fno-math-errno -Wall -Wno-psabi -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
-  -Icsrc -Itests/helpers/cuda_emulation -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
+  -Itests/helpers/cuda_emulation -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
 jobs=()
 for file in csrc/engine/cuda/*/*.cu csrc/ops/cuda_ops.cpp; do
   while (($(jobs -rp | wc -l) >= ${MAX_JOBS:-$(nproc)})); do wait -n; done
