@@ -20,8 +20,6 @@ MOST = {True: 10.0, False: 6.0}
 SYSTEM = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libmvec.so.1"}
 SYSTEM |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 SYSTEM |= {"libdl.so.2", "libpthread.so.0", "librt.so.1"}  # of the CUDA runtime
-OF_OPENMP = re.compile(r"GOMP_|omp_")
-"""Taken from the OpenMP that torch has loaded."""
 
 
 def said(*command: str) -> str:
@@ -41,30 +39,27 @@ def symbols(library: Path, kind: str) -> dict[str, str]:
     return {name: version.strip("@") for name, version in found}
 
 
-def versions_of_torch(cache: Path, minor: str) -> Path | None:
-    """The file of symbols of a torch of that minor version."""
+def of_torch(folder: str, cache: Path) -> set[str] | None:
+    """What the torch of a folder such as torch-2.13 defines, its OpenMP included."""
+    minor = folder.split("-")[1]
     found = list(cache.glob(f"{minor}.*/torch/symbols.txt"))
-    return found[0] if found else None
+    return set(found[0].read_text().split()) if found else None
 
 
-def faults_of(library: Path, kernels: set[str], cache: Path) -> list[str]:
-    """What is wrong with a library."""
+def faults_of(library: Path, kernels: set[str], torches: dict[str, set[str] | None]) -> list[str]:
+    """What is wrong with a library: the ops find things in their torch, the kernels in any."""
     allowed = SYSTEM | {"libd3torch_kernels.so", "libd3torch_cuda.so"}
     undefined = symbols(library, "undefined")
-    open_names = {name for name, version in undefined.items() if not version}
-    open_names -= kernels | {name for name in open_names if OF_OPENMP.match(name)}
-    faults = []
+    asked = {name for name, version in undefined.items() if not version}
+    serves = torches
     if library.name == "libd3torch.so":
         allowed |= {"libtorch_cpu.so", "libc10.so"}
-        minor = library.parent.name.split("-")[1]
-        known = versions_of_torch(cache, minor)
-        if known is None:
-            print(f"  {library.parent.name}: no symbols of this torch to compare with: NOT CHECKED")
-            open_names = set()
-        else:
-            open_names -= set(known.read_text().split())
-    faults += [f"links {name}" for name in sorted(needed(library) - allowed)]
-    faults += [f"asks for {name}, which nothing defines" for name in sorted(open_names)]
+        asked -= kernels
+        serves = {library.parent.name: torches[library.parent.name]}
+    faults = [f"links {name}" for name in sorted(needed(library) - allowed)]
+    for folder, known in serves.items():
+        missing = asked - known if known is not None else set()
+        faults += [f"asks for {name}, which {folder} has not" for name in sorted(missing)]
     faults += [f"asks for {name} of Python" for name in undefined if re.match("_?Py[A-Z_]", name)]
     if b".debug_info" in library.read_bytes():
         faults.append("has debug information")
@@ -102,7 +97,11 @@ def main(wheel: Path, cache: Path) -> int:
             if path.parent.name == "lib"
             for symbol in symbols(path, "defined")
         }
-        faults = [fault for path in libraries for fault in faults_of(path, kernels, cache)]
+        folders = [path.parent.name for path in libraries if path.name == "libd3torch.so"]
+        torches = {folder: of_torch(folder, cache) for folder in folders}
+        for folder in [folder for folder, known in torches.items() if known is None]:
+            print(f"  NOT CHECKED: {folder}, there are no symbols of this torch")
+        faults = [fault for path in libraries for fault in faults_of(path, kernels, torches)]
         for path in cuda:
             print(f"  CUDA code for {architectures(path)}")
         roots = {entry.split("/")[0] for entry in archive.namelist()}

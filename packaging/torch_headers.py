@@ -7,6 +7,7 @@ Usage: torch_headers.py CACHE VERSION... downloads what is not yet in the folder
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LIBRARIES = ("torch/lib/libtorch_cpu.so", "torch/lib/libc10.so")
+KEPT = re.compile(r"torch/(include/|version\.py$)|torch(/lib|\.libs)/lib(torch_cpu|c10|gomp)\b.*so")
+"""Headers; the libraries that ours asks for something, of which libc10 tells the ABI as well."""
 
 
 def pythons() -> dict[str, str]:
@@ -38,14 +40,14 @@ def unpack(wheel: Path, folder: Path) -> None:
     """What a build looks at, and ``symbols.txt``, what the libraries define."""
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            if name.startswith("torch/include/") or name in ("torch/version.py", *LIBRARIES):
+            if KEPT.match(name):
                 archive.extract(name, folder)
-    libraries = [str(folder / name) for name in LIBRARIES]
+    libraries = [str(path) for path in folder.rglob("*.so*")]
     command = ["nm", "--dynamic", "--defined-only", "--no-demangle", "--format=posix", *libraries]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     names = {line.split()[0].split("@")[0] for line in said.splitlines() if " " in line}
     (folder / "torch" / "symbols.txt").write_text("\n".join(sorted(names)) + "\n")
-    Path(libraries[0]).unlink()  # half a GB; libc10.so tells the ABI
+    (folder / "torch" / "lib" / "libtorch_cpu.so").unlink()  # half a GB
 
 
 def headers(cache: Path, version: str) -> Path:

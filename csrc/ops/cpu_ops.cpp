@@ -9,6 +9,9 @@
 #include "ops/register.h"
 #include "ops/signals.h"
 
+// Not in the OpenMP that torch 2.6 brings: weak, so that it may be absent.
+#pragma weak omp_pause_resource_all
+
 namespace {
 
 using namespace d3;
@@ -16,8 +19,11 @@ using namespace d3;
 // A process keeps its threads waiting for the next parallel loop; a forked one has none of them,
 // and would wait for them for ever. They are let go before a fork, and come back when they are
 // needed.
-[[maybe_unused]] const int without_threads =
-    pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
+[[maybe_unused]] const int without_threads = pthread_atfork(
+    [] {
+      if (omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
+    },
+    nullptr, nullptr);
 
 int threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
 
