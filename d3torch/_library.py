@@ -86,11 +86,18 @@ def load() -> None:
     """Register the ops ``torch.ops.d3torch.*``.
 
     Raises:
-        ImportError: if there is no torch, or no library for this minor version of it.
+        ImportError: if there is no torch, or no library for this minor version of it, or the loader
+            of the system refuses it.
     """
     path = library_path()
     if not _LIBRARIES:
-        _torch().ops.load_library(path)
+        try:
+            _torch().ops.load_library(path)
+        except OSError as error:  # of newer torches, which do not repeat what the loader said
+            raise ImportError(
+                f"{error.__cause__ or error}: the libraries of d3torch are damaged or of another "
+                "build or torch; install it again with --force-reinstall"
+            ) from None
         _hear_signals()
 
 
