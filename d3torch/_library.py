@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def _build_of(version: str, new_abi: bool) -> str:
 def builds() -> list[str]:
     """Names of the libraries, from the oldest torch: ``["torch-2.6-old-abi", "torch-2.7"]``."""
     found = [path.parent.name for path in _folder().glob("torch-*/libd3torch.so")]
-    return sorted(found, key=lambda name: int(name.split("-")[1].split(".")[1]))
+    return sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
 
 
 def library_path(version: str | None = None) -> Path:

@@ -43,8 +43,9 @@ def test_every_torch_of_a_minor_version_takes_its_library(running: str, installe
 
 
 def test_builds_are_listed_from_the_oldest_torch(installed: Path) -> None:
-    _built(installed, "torch-2.13", "torch-2.9", "torch-2.6-old-abi", "torch-2.10")
-    assert _library.builds() == ["torch-2.6-old-abi", "torch-2.9", "torch-2.10", "torch-2.13"]
+    _built(installed, "torch-2.13", "torch-3.0", "torch-2.9", "torch-2.6-old-abi", "torch-mine")
+    builds = ["torch-mine", "torch-2.6-old-abi", "torch-2.9", "torch-2.13", "torch-3.0"]
+    assert _library.builds() == builds
 
 
 def test_the_older_abi_of_cpp_has_a_library_of_its_own(
