@@ -30,9 +30,10 @@ def _torch() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        expected = "expected torch to be installed: run `pip install torch`"
-        raise ImportError(expected, name="torch") from None
-    return torch
+    else:
+        if hasattr(torch, "__version__"):  # not a folder that an older one has left behind
+            return torch
+    raise ImportError("expected torch to be installed: run `pip install torch`", name="torch")
 
 
 def _folder() -> Path:

@@ -138,6 +138,14 @@ def test_info_works_without_torch(broken: Path) -> None:
     assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
 
 
+def test_a_folder_called_torch_is_no_torch(broken: Path) -> None:
+    """As the removal of one may leave it behind."""
+    (broken / "torch").mkdir()
+    code, out, err = _run(broken, "-S", "-m", "d3torch", "energy", "x.xyz")
+    assert (code, out) == (1, "")
+    assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
+
+
 def test_info_tells_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
