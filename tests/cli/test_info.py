@@ -146,6 +146,11 @@ def test_a_folder_called_torch_is_no_torch(broken: Path) -> None:
     assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
 
 
+def test_a_program_with_python_in_it_need_not_set_the_words() -> None:
+    words = "import sys; del sys.argv; import d3torch, torch; print(torch.ops.d3torch.dispersion)"
+    assert _run(PACKAGE.parent, "-c", words) == (0, "d3torch.dispersion\n", [])
+
+
 def test_info_tells_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
