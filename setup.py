@@ -25,9 +25,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import setuptools
 from setuptools import Extension, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # it would fail with a page, or an odd error
+    raise SystemExit(
+        f"d3torch: expected setuptools 77 or later to build, got {setuptools.__version__}: "
+        "run `pip install 'setuptools>=77'`"
+    )
+from setuptools.command.bdist_wheel import bdist_wheel
 
 HERE = Path(__file__).resolve().parent
 ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")

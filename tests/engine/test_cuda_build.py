@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import setuptools
 from checkout import checkout
 from modules import module_at
 
@@ -40,6 +41,12 @@ def two(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     monkeypatch.setenv("D3TORCH_TORCH", f"{new}{os.pathsep}{old}")
     found: list[object] = setup.torches()
     return found
+
+
+def test_an_old_setuptools_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setuptools, "__version__", "65.5.0")
+    with pytest.raises(SystemExit, match=r"expected setuptools 77 or later to build, got 65\.5\.0"):
+        module_at(ROOT / "setup.py")
 
 
 def test_torches_are_read_without_importing_them(two: list[object]) -> None:
