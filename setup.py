@@ -83,11 +83,14 @@ def torch_at(folder: Path) -> Torch:
 
 
 def torches() -> list[Torch]:
-    """Every torch to build for, from the oldest to the newest."""
+    """Every torch to build for, from the oldest to the newest, one of a minor version and ABI."""
     named = os.environ.get("D3TORCH_TORCH", "")
     if named:
         found = [torch_at(Path(folder)) for folder in named.split(os.pathsep)]
-        return sorted(found, key=lambda torch: torch.minor)
+        return sorted(
+            {(torch.minor, torch.new_abi): torch for torch in found}.values(),
+            key=lambda torch: torch.minor,
+        )
     spec = importlib.util.find_spec("torch")
     return [torch_at(Path(spec.origin).parent)] if spec and spec.origin else []
 
@@ -96,10 +99,12 @@ def requirement(found: list[Torch]) -> str:
     """What the built package needs: a torch that there is a library for; without one, ours."""
     if not found:
         return "torch>=2.6"
-    first, last = found[0], found[-1]
-    if first.minor == last.minor:
-        return f"torch=={first.minor[0]}.{first.minor[1]}.*"
-    return f"torch>={first.minor[0]}.{first.minor[1]},<{last.minor[0]}.{last.minor[1] + 1}"
+    (major, first), last = found[0].minor, found[-1].minor[1]
+    if first == last:
+        return f"torch=={major}.{first}.*"
+    without = {*range(first, last)} - {torch.minor[1] for torch in found}
+    gaps = "".join(f",!={major}.{minor}.*" for minor in sorted(without))
+    return f"torch>={major}.{first},<{major}.{last + 1}{gaps}"
 
 
 def readme() -> str:

@@ -58,9 +58,21 @@ def test_torches_are_read_without_importing_them(two: list[object]) -> None:
 def test_a_package_needs_a_torch_that_it_has_a_library_for(
     setup: ModuleType, two: list[object]
 ) -> None:
-    assert setup.requirement(two) == "torch>=2.6,<2.16"
+    gaps = ",".join(f"!=2.{minor}.*" for minor in range(7, 15))
+    assert setup.requirement(two) == f"torch>=2.6,<2.16,{gaps}"
     assert setup.requirement(two[1:]) == "torch==2.15.*"
     assert setup.requirement([]) == "torch>=2.6"
+
+
+def test_two_torches_of_a_minor_version_need_one_library(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of two environments."""
+    folders = [_torch(tmp_path / version, version) for version in ("2.13.0", "2.13.1", "2.14.0")]
+    monkeypatch.setenv("D3TORCH_TORCH", os.pathsep.join(map(str, folders)))
+    found = setup.torches()
+    assert [torch.minor for torch in found] == [(2, 13), (2, 14)]
+    assert setup.requirement(found) == "torch>=2.13,<2.15"
 
 
 def test_what_is_no_torch_is_refused(setup: ModuleType, tmp_path: Path) -> None:
