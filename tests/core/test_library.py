@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import checkout
+from modules import module_at
 
 import d3torch
 from d3torch import _library
@@ -92,6 +94,23 @@ def test_the_library_finds_its_kernels_without_python() -> None:
         "libc10.so",
     }
     assert not any("python" in name or "cudart" in name for name in needed)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("==2.13.*", {"2.13"}),
+        ("<2.16,>=2.13", {"2.13", "2.14", "2.15"}),
+        ("!=2.14.*,<2.16,>=2.13", {"2.13", "2.15"}),
+        (">=2.6", set()),
+    ],
+)
+def test_the_check_of_a_wheel_reads_what_it_asks_for(words: str, expected: set[str]) -> None:
+    """In the order in which setuptools writes it."""
+    check = module_at(checkout() / "packaging" / "check_wheel.py")
+    assert (
+        check.minors(f"Name: d3torch\nRequires-Dist: torch{words}\nRequires-Dist: x\n") == expected
+    )
 
 
 def test_the_path_is_one_line_for_other_languages() -> None:
