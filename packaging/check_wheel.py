@@ -130,4 +130,6 @@ def main(wheel: Path, cache: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not Path(sys.argv[1]).is_file():
+        sys.exit(__doc__)
     sys.exit(min(main(Path(sys.argv[1]), Path(sys.argv[2])), 1))
