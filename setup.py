@@ -25,9 +25,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import setuptools
 from setuptools import Extension, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # it would fail with a page, or an odd error
+    raise SystemExit(
+        f"d3torch: expected setuptools 77 or later to build, got {setuptools.__version__}: "
+        "run `pip install 'setuptools>=77'`"
+    )
+from setuptools.command.bdist_wheel import bdist_wheel
 
 HERE = Path(__file__).resolve().parent
 ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
@@ -76,11 +83,14 @@ def torch_at(folder: Path) -> Torch:
 
 
 def torches() -> list[Torch]:
-    """Every torch to build for, from the oldest to the newest."""
+    """Every torch to build for, from the oldest to the newest, one of a minor version and ABI."""
     named = os.environ.get("D3TORCH_TORCH", "")
     if named:
         found = [torch_at(Path(folder)) for folder in named.split(os.pathsep)]
-        return sorted(found, key=lambda torch: torch.minor)
+        return sorted(
+            {(torch.minor, torch.new_abi): torch for torch in found}.values(),
+            key=lambda torch: torch.minor,
+        )
     spec = importlib.util.find_spec("torch")
     return [torch_at(Path(spec.origin).parent)] if spec and spec.origin else []
 
@@ -89,10 +99,12 @@ def requirement(found: list[Torch]) -> str:
     """What the built package needs: a torch that there is a library for; without one, ours."""
     if not found:
         return "torch>=2.6"
-    first, last = found[0], found[-1]
-    if first.minor == last.minor:
-        return f"torch=={first.minor[0]}.{first.minor[1]}.*"
-    return f"torch>={first.minor[0]}.{first.minor[1]},<{last.minor[0]}.{last.minor[1] + 1}"
+    (major, first), last = found[0].minor, found[-1].minor[1]
+    if first == last:
+        return f"torch=={major}.{first}.*"
+    without = {*range(first, last)} - {torch.minor[1] for torch in found}
+    gaps = "".join(f",!={major}.{minor}.*" for minor in sorted(without))
+    return f"torch>={major}.{first},<{major}.{last + 1}{gaps}"
 
 
 def readme() -> str:

@@ -68,11 +68,12 @@ def _is_the_command() -> bool:
     torch to tell its version. Told by the words that the process was started with, which a child
     of it does not have.
     """
-    before = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    words: list[str] = getattr(sys, "argv", [])  # a program with Python in it need not set it
+    before = sys.orig_argv[: len(sys.orig_argv) - len(words) + 1]
     started = before[-1] if before else ""
-    if sys.argv[:1] == ["-m"]:
+    if words[:1] == ["-m"]:
         return started in ("d3torch", "-md3torch")
-    return sys.argv[:1] == [started] and Path(started).name == "d3torch"
+    return words[:1] == [started] and Path(started).name == "d3torch"
 
 
 if not _is_the_command():

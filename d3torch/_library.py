@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ def _torch() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        expected = "expected torch to be installed: run `pip install torch`"
-        raise ImportError(expected, name="torch") from None
-    return torch
+    else:
+        if hasattr(torch, "__version__"):  # not a folder that an older one has left behind
+            return torch
+    raise ImportError("expected torch to be installed: run `pip install torch`", name="torch")
 
 
 def _folder() -> Path:
@@ -47,7 +49,7 @@ def _build_of(version: str, new_abi: bool) -> str:
 def builds() -> list[str]:
     """Names of the libraries, from the oldest torch: ``["torch-2.6-old-abi", "torch-2.7"]``."""
     found = [path.parent.name for path in _folder().glob("torch-*/libd3torch.so")]
-    return sorted(found, key=lambda name: int(name.split("-")[1].split(".")[1]))
+    return sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
 
 
 def library_path(version: str | None = None) -> Path:
@@ -86,11 +88,18 @@ def load() -> None:
     """Register the ops ``torch.ops.d3torch.*``.
 
     Raises:
-        ImportError: if there is no torch, or no library for this minor version of it.
+        ImportError: if there is no torch, or no library for this minor version of it, or the loader
+            of the system refuses it.
     """
     path = library_path()
     if not _LIBRARIES:
-        _torch().ops.load_library(path)
+        try:
+            _torch().ops.load_library(path)
+        except OSError as error:  # of newer torches, which do not repeat what the loader said
+            raise ImportError(
+                f"{error.__cause__ or error}: the libraries of d3torch are damaged or of another "
+                "build or torch; install it again with --force-reinstall"
+            ) from None
         _hear_signals()
 
 

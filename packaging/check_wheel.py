@@ -66,6 +66,17 @@ def faults_of(library: Path, kernels: set[str], torches: dict[str, set[str] | No
     return [f"{library.parent.name}/{library.name} {fault}" for fault in faults]
 
 
+def minors(metadata: str) -> set[str]:
+    """Minor versions of torch that a package asks for, as setup.py writes that."""
+    (words,) = re.findall(r"^Requires-Dist: torch([^;\n]*)$", metadata, re.MULTILINE) or [""]
+    one, first = re.search(r"==2\.(\d+)", words), re.search(r">=2\.(\d+)", words)
+    end, gaps = re.search(r"<2\.(\d+)", words), re.findall(r"!=2\.(\d+)", words)
+    if one:
+        return {f"2.{one[1]}"}
+    asked = range(int(first[1]), int(end[1])) if first and end else range(0)
+    return {f"2.{minor}" for minor in asked} - {f"2.{minor}" for minor in gaps}
+
+
 def architectures(library: Path) -> str:
     """What a library has CUDA code for."""
     of_pip = sorted(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/bin/cuobjdump"))
@@ -104,6 +115,11 @@ def main(wheel: Path, cache: Path) -> int:
         faults = [fault for path in libraries for fault in faults_of(path, kernels, torches)]
         for path in cuda:
             print(f"  CUDA code for {architectures(path)}")
+        (about,) = Path(name).glob("d3torch-*.dist-info/METADATA")
+        asked = minors(about.read_text(encoding="utf-8"))
+        built = {path.parent.name.split("-")[1] for path in libraries if path.parent.name != "lib"}
+        faults += [f"asks for torch {minor}, does not have it" for minor in sorted(asked - built)]
+        faults += [f"has torch {minor}, does not ask for it" for minor in built - asked]
         roots = {entry.split("/")[0] for entry in archive.namelist()}
         faults += [f"holds {root}" for root in roots if not re.match(r"d3torch(-.*)?$", root)]
     if size > MOST[bool(cuda)]:
@@ -114,4 +130,6 @@ def main(wheel: Path, cache: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not Path(sys.argv[1]).is_file():
+        sys.exit(__doc__)
     sys.exit(min(main(Path(sys.argv[1]), Path(sys.argv[2])), 1))

@@ -31,7 +31,9 @@ def download(version: str, python: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
     command += ["--only-binary=:all:", f"--python-version={python}", f"torch=={version}"]
     # A cap on what may be installed does not concern headers.
-    subprocess.run(command, check=True, env={**os.environ, "PIP_CONSTRAINT": os.devnull})
+    environment = {**os.environ, "PIP_CONSTRAINT": os.devnull}
+    if subprocess.run(command, check=False, env=environment).returncode:
+        sys.exit(f"torch_headers: pip failed to download torch {version}, see above")
     (wheel,) = folder.glob("torch-*.whl")
     return wheel
 
@@ -65,6 +67,8 @@ def headers(cache: Path, version: str) -> Path:
 
 if __name__ == "__main__":
     known = pythons()
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
     asked = sys.argv[2:] or list(known)
     unknown = [version for version in asked if version not in known]
     if unknown:

@@ -6,6 +6,7 @@
 # D3TORCH_CACHE: where the headers are kept (default: ~/.cache/d3torch/torch). D3TORCH_CUDA=0: without CUDA kernels.
 # TORCH_CUDA_ARCH_LIST: their architectures. PYTHON: the interpreter that builds (default: python3).
 set -euo pipefail
+case ${1:-} in -*) sed -n 2,7p "$0" >&2; exit 2 ;; esac
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} cache=${D3TORCH_CACHE:-$HOME/.cache/d3torch/torch}
 work=build/wheel tools=build/wheel/tools

@@ -4,6 +4,7 @@
 # EXTRAS: those of pyproject.toml; glass brings studies/glass, lammps and benchmark bring
 # plugins/lammps (pair_style d3torch), test brings both.
 set -euo pipefail
+case ${1:-} in -*) sed -n 2,5p "$0" >&2; exit 2 ;; esac
 cd "$(dirname "$0")/.."
 extras=${1:-}
 asks_for() { for name in "$@"; do case ",$extras," in *,"$name",*) return 0 ;; esac; done; return 1; }

@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
+[ -f "$1" ] || { echo "test_wheel: expected a wheel, got $1" >&2; exit 2; }
 wheel=$(realpath "$1")
 shift
 keep=${KEEP:-build/wheel/environments}
@@ -31,7 +32,7 @@ print("glass %.6f eV, import %.2f s beside %.2f s of torch" % (atoms.get_potenti
 for pair in "$@"; do
   python=${pair%%=*} torch=${pair#*=}
   here=$keep/$(basename "$python")-$(basename "$torch")
-  if [ ! -x "$here/bin/python" ]; then
+  if ! "$here/bin/python" -c 'import torch' 2> /dev/null; then # not there, or only half
     "$python" -m venv "$here"
     [[ $torch == *.whl ]] || torch=torch==$torch
     PIP_CONSTRAINT=/dev/null "$here/bin/python" -m pip --disable-pip-version-check --quiet install "$torch"

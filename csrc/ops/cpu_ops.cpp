@@ -18,14 +18,18 @@ using namespace d3;
 
 // A process keeps its threads waiting for the next parallel loop; a forked one has none of them,
 // and would wait for them for ever. They are let go before a fork, and come back when they are
-// needed.
-[[maybe_unused]] const int without_threads = pthread_atfork(
-    [] {
-      if (omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
-    },
-    nullptr, nullptr);
+// needed. Where they cannot be let go, a forked process uses one thread.
+bool alone = false;
 
-int threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
+void let_threads_go() {
+  if (omp_pause_resource_all) omp_pause_resource_all(omp_pause_soft);
+}
+
+void be_alone() { alone = !omp_pause_resource_all; }
+
+[[maybe_unused]] const int without_threads = pthread_atfork(let_threads_go, nullptr, be_alone);
+
+int threads() { return alone || at::in_parallel_region() ? 1 : at::get_num_threads(); }
 
 InstructionSet parse_instruction_set(c10::string_view name) {
   const InstructionSet sets[] = {InstructionSet::best, InstructionSet::avx512, InstructionSet::avx2,

@@ -17,7 +17,6 @@ from d3torch import _library
 from d3torch.__main__ import main
 
 PACKAGE = Path(d3torch.__file__).parent
-HERE = f"torch-{'.'.join(torch.__version__.split('.')[:2])}"
 SCRIPT = "import sys\nfrom d3torch.__main__ import main\nsys.exit(main())\n"
 """What pip writes for the command."""
 
@@ -107,11 +106,16 @@ def test_every_command_has_a_line_on_a_library_that_is_not_built(
 
 
 def test_a_damaged_library_is_a_line_too(broken: Path, script: str) -> None:
-    (broken / "d3torch" / "lib" / HERE).mkdir(parents=True)
-    (broken / "d3torch" / "lib" / HERE / "libd3torch.so").write_text("no library")
+    library = broken / "d3torch" / "lib" / d3torch.library_path().parent.name / "libd3torch.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("no library")
     code, out, err = _run(broken, script, "functionals")
     assert (code, out, len(err)) == (1, "", 1)
     assert "libd3torch.so" in err[0]
+    shutil.copy(d3torch.library_path(), library)
+    code, out, err = _run(broken, script, "functionals")
+    assert (code, out, len(err)) == (1, "", 1)
+    assert "libd3torch_kernels.so: cannot open shared object file" in err[0]
 
 
 def test_info_works_without_a_library_for_this_torch(broken: Path) -> None:
@@ -132,6 +136,19 @@ def test_info_works_without_torch(broken: Path) -> None:
     code, out, err = _run(broken, "-m", "d3torch", "energy", "x.xyz")
     assert (code, out) == (1, "")
     assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
+
+
+def test_a_folder_called_torch_is_no_torch(broken: Path) -> None:
+    """As the removal of one may leave it behind."""
+    (broken / "torch").mkdir()
+    code, out, err = _run(broken, "-S", "-m", "d3torch", "energy", "x.xyz")
+    assert (code, out) == (1, "")
+    assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
+
+
+def test_a_program_with_python_in_it_need_not_set_the_words() -> None:
+    words = "import sys; del sys.argv; import d3torch, torch; print(torch.ops.d3torch.dispersion)"
+    assert _run(PACKAGE.parent, "-c", words) == (0, "d3torch.dispersion\n", [])
 
 
 def test_info_tells_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:

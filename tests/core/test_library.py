@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import checkout
+from modules import module_at
 
 import d3torch
 from d3torch import _library
@@ -43,8 +45,9 @@ def test_every_torch_of_a_minor_version_takes_its_library(running: str, installe
 
 
 def test_builds_are_listed_from_the_oldest_torch(installed: Path) -> None:
-    _built(installed, "torch-2.13", "torch-2.9", "torch-2.6-old-abi", "torch-2.10")
-    assert _library.builds() == ["torch-2.6-old-abi", "torch-2.9", "torch-2.10", "torch-2.13"]
+    _built(installed, "torch-2.13", "torch-3.0", "torch-2.9", "torch-2.6-old-abi", "torch-mine")
+    builds = ["torch-mine", "torch-2.6-old-abi", "torch-2.9", "torch-2.13", "torch-3.0"]
+    assert _library.builds() == builds
 
 
 def test_the_older_abi_of_cpp_has_a_library_of_its_own(
@@ -91,6 +94,23 @@ def test_the_library_finds_its_kernels_without_python() -> None:
         "libc10.so",
     }
     assert not any("python" in name or "cudart" in name for name in needed)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("==2.13.*", {"2.13"}),
+        ("<2.16,>=2.13", {"2.13", "2.14", "2.15"}),
+        ("!=2.14.*,<2.16,>=2.13", {"2.13", "2.15"}),
+        (">=2.6", set()),
+    ],
+)
+def test_the_check_of_a_wheel_reads_what_it_asks_for(words: str, expected: set[str]) -> None:
+    """In the order in which setuptools writes it."""
+    check = module_at(checkout() / "packaging" / "check_wheel.py")
+    assert (
+        check.minors(f"Name: d3torch\nRequires-Dist: torch{words}\nRequires-Dist: x\n") == expected
+    )
 
 
 def test_the_path_is_one_line_for_other_languages() -> None:

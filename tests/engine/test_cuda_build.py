@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import setuptools
 from checkout import checkout
 from modules import module_at
 
@@ -42,6 +43,12 @@ def two(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return found
 
 
+def test_an_old_setuptools_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setuptools, "__version__", "65.5.0")
+    with pytest.raises(SystemExit, match=r"expected setuptools 77 or later to build, got 65\.5\.0"):
+        module_at(ROOT / "setup.py")
+
+
 def test_torches_are_read_without_importing_them(two: list[object]) -> None:
     old, new = two
     assert (old.minor, old.cuda, old.new_abi) == ((2, 6), None, False)
@@ -51,9 +58,21 @@ def test_torches_are_read_without_importing_them(two: list[object]) -> None:
 def test_a_package_needs_a_torch_that_it_has_a_library_for(
     setup: ModuleType, two: list[object]
 ) -> None:
-    assert setup.requirement(two) == "torch>=2.6,<2.16"
+    gaps = ",".join(f"!=2.{minor}.*" for minor in range(7, 15))
+    assert setup.requirement(two) == f"torch>=2.6,<2.16,{gaps}"
     assert setup.requirement(two[1:]) == "torch==2.15.*"
     assert setup.requirement([]) == "torch>=2.6"
+
+
+def test_two_torches_of_a_minor_version_need_one_library(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of two environments."""
+    folders = [_torch(tmp_path / version, version) for version in ("2.13.0", "2.13.1", "2.14.0")]
+    monkeypatch.setenv("D3TORCH_TORCH", os.pathsep.join(map(str, folders)))
+    found = setup.torches()
+    assert [torch.minor for torch in found] == [(2, 13), (2, 14)]
+    assert setup.requirement(found) == "torch>=2.13,<2.15"
 
 
 def test_what_is_no_torch_is_refused(setup: ModuleType, tmp_path: Path) -> None:
