@@ -273,6 +273,8 @@ def test_compile_with_inductor() -> None:
 @backends
 @dtypes
 def test_export_with_any_number_of_pairs_and_atoms(dtype: torch.dtype, backend: str) -> None:
+    if backend == "eager" and torch.__version__.startswith("2.6."):
+        pytest.skip("torch 2.6 cannot export the eager twin with any number of pairs")
     model = _model(dtype=dtype, backend=backend)
     n_pairs, n_atoms = torch.export.Dim("n_pairs"), torch.export.Dim("n_atoms")
     shapes = {"vectors": {0: n_pairs}, "pairs": {1: n_pairs}, "species": {0: n_atoms}}
