@@ -45,7 +45,8 @@ def _versions() -> dict[str, Any]:
         "python": f"{platform.python_version()}, {sys.executable}",
         "system": system,
         "numpy": _version("numpy"),
-        "torch": _version("torch"),
+        # that which is imported, with its build, such as 2.13.0+cpu; metadata may be another's
+        "torch": str(getattr(sys.modules.get("torch"), "__version__", "")) or _version("torch"),
     }
 
 
@@ -144,7 +145,7 @@ def facts() -> dict[str, Any]:
     library = _library_in_use()
     loaded = library["problem"] is None
     return {
-        **_versions(),
+        **_versions(),  # after the library, which imports torch
         **library,
         "processor": _processor() if loaded else None,
         "cuda": _cuda() if loaded else None,

@@ -138,6 +138,13 @@ def test_info_works_without_torch(broken: Path) -> None:
     assert err == ["d3torch: expected torch to be installed: run `pip install torch`"]
 
 
+def test_info_tells_the_torch_that_is_imported(broken: Path) -> None:
+    (broken / "torch.py").write_text("__version__ = '2.99.0+x'\ncompiled_with_cxx11_abi = bool\n")
+    code, out, _ = _run(broken, "-m", "d3torch", "info")
+    assert code == 1
+    assert "\ntorch       2.99.0+x\n" in out
+
+
 def test_a_folder_called_torch_is_no_torch(broken: Path) -> None:
     """As the removal of one may leave it behind."""
     (broken / "torch").mkdir()
