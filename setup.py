@@ -118,8 +118,10 @@ def readme() -> str:
 
 def find_nvcc() -> str | None:
     """Path of nvcc: of CUDACXX or CUDA_HOME where one is set, or on the path."""
-    home = os.environ.get("CUDA_HOME")
-    return os.environ.get("CUDACXX") or shutil.which("nvcc", path=f"{home}/bin" if home else None)
+    home, named = os.environ.get("CUDA_HOME"), os.environ.get("CUDACXX")
+    if named and not shutil.which(named):
+        raise SystemExit(f"d3torch: expected CUDACXX to be a compiler, got {named!r}.")
+    return named or shutil.which("nvcc", path=f"{home}/bin" if home else None)
 
 
 def asked(command: list[str]) -> str:

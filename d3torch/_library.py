@@ -46,6 +46,11 @@ def _build_of(version: str, new_abi: bool) -> str:
     return f"torch-{minor}" if new_abi else f"torch-{minor}-old-abi"
 
 
+def _in_words(build: str) -> str:
+    minor = build.removeprefix("torch-")
+    return minor.removesuffix("-old-abi") + " with the older C++ ABI" * minor.endswith("-old-abi")
+
+
 def builds() -> list[str]:
     """Names of the libraries, from the oldest torch: ``["torch-2.6-old-abi", "torch-2.7"]``."""
     found = [path.parent.name for path in _folder().glob("torch-*/libd3torch.so")]
@@ -72,10 +77,11 @@ def library_path(version: str | None = None) -> Path:
             f"the C++ library of d3torch is not built, expected it in {_folder()}: "
             f"install with {_BUILD} where the sources are"
         )
-    there = ", ".join(name.removeprefix("torch-") for name in found)
+    newer = " with the newer one" if f"{wanted}-old-abi" in found else ""
     raise ImportError(
-        f"d3torch was built for torch {there}, but torch {version} is imported: install such a "
-        f"torch, or build d3torch for this one with {_BUILD} where the sources are"
+        f"d3torch was built for torch {', '.join(map(_in_words, found))}, but torch {version}{newer} is "
+        "imported: install such a torch or a newer d3torch, or build d3torch for this one with "
+        f"{_BUILD} where the sources are"
     )
 
 

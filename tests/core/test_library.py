@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,13 @@ def test_another_torch_is_refused_in_one_sentence(running: str, installed: Path)
     )
     assert "--no-build-isolation --no-cache-dir --force-reinstall" in text
     assert "\n" not in text
+
+
+def test_a_torch_of_the_other_abi_is_refused_in_one_sentence(installed: Path) -> None:
+    _built(installed, "torch-2.6-old-abi", "torch-2.7")
+    expected = "was built for torch 2.6 with the older C++ ABI, 2.7, but torch 2.6.0 with the newer"
+    with pytest.raises(ImportError, match=re.escape(expected)):
+        _library.library_path("2.6.0")
 
 
 def test_a_missing_library_is_refused_in_one_sentence(installed: Path) -> None:
