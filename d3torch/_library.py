@@ -77,10 +77,11 @@ def library_path(version: str | None = None) -> Path:
             f"the C++ library of d3torch is not built, expected it in {_folder()}: "
             f"install with {_BUILD} where the sources are"
         )
+    there = ", ".join(map(_in_words, found))
     newer = " with the newer one" if f"{wanted}-old-abi" in found else ""
     raise ImportError(
-        f"d3torch was built for torch {', '.join(map(_in_words, found))}, but torch {version}{newer} is "
-        "imported: install such a torch or a newer d3torch, or build d3torch for this one with "
+        f"d3torch was built for torch {there}, but torch {version}{newer} is imported: "
+        " install such a torch or a newer d3torch, or build d3torch for this one with "
         f"{_BUILD} where the sources are"
     )
 
