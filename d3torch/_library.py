@@ -112,6 +112,8 @@ def load() -> None:
 
 def _hear_signals() -> None:
     """Let long kernels notice Ctrl-C: they call this op, and the interpreter its handlers."""
-    library = _torch().library.Library("d3torch", "IMPL")
-    library.impl("check_signals", lambda: None, "CompositeExplicitAutograd")
+    torch, kernel = _torch(), ("check_signals", "CompositeExplicitAutograd")
+    library = torch.library.Library("d3torch", "IMPL")
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"d3torch::{kernel[0]}", kernel[1]):
+        library.impl(kernel[0], lambda: None, kernel[1])  # else d3torch was imported before
     _LIBRARIES.append(library)

@@ -90,6 +90,22 @@ def test_a_missing_library_is_refused_in_one_sentence(installed: Path) -> None:
     assert "\n" not in text
 
 
+def test_a_second_import_from_anew_finds_the_ops() -> None:
+    """As after edits in a notebook."""
+    program = """
+import gc, sys, d3torch
+for name in [name for name in sys.modules if name.split(".")[0] == "d3torch"]:
+    del sys.modules[name]
+import d3torch, torch
+gc.collect()
+d3torch.D3BJ(["H"], "pbe")
+heard = ("d3torch::check_signals", "CompositeExplicitAutograd")
+print(torch._C._dispatch_has_kernel_for_dispatch_key(*heard))
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert out.stdout == "True\n", out.stderr
+
+
 def test_the_library_finds_its_kernels_without_python() -> None:
     """By relative paths, and it links torch_cpu and c10 of torch, nothing of Python or CUDA."""
     said = subprocess.run(
