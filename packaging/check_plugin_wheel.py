@@ -13,7 +13,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-from check_wheel import SYSTEM, needed, symbols
+from check_wheel import SYSTEM, faults_of_any, symbols
 
 MOST = 4.0
 """MB of a wheel."""
@@ -31,13 +31,10 @@ def faults_of(plugin: Path, lammps: Path) -> list[str]:
     """What is wrong with a plugin."""
     undefined = symbols(plugin, "undefined")
     missing = {name for name, version in undefined.items() if not version} - given_by(lammps)
-    faults = [f"links {name}" for name in sorted(needed(plugin) - SYSTEM)]
+    faults = faults_of_any(plugin, undefined, SYSTEM)
     faults += [f"asks for {name}, which LAMMPS does not have" for name in sorted(missing)]
-    faults += [f"asks for {name} of Python" for name in undefined if re.match("_?Py[A-Z_]", name)]
     if (shown := set(symbols(plugin, "defined"))) != {"lammpsplugin_init"}:
         faults.append(f"shows {sorted(shown)}")
-    if b".debug_info" in plugin.read_bytes():
-        faults.append("has debug information")
     return [f"{plugin.parent.name} {fault}" for fault in faults]
 
 

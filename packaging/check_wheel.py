@@ -39,6 +39,15 @@ def symbols(library: Path, kind: str) -> dict[str, str]:
     return {name: version.strip("@") for name, version in found}
 
 
+def faults_of_any(library: Path, undefined: dict[str, str], allowed: set[str]) -> list[str]:
+    """What is wrong with a library wherever it is loaded."""
+    faults = [f"links {name}" for name in sorted(needed(library) - allowed)]
+    faults += [f"asks for {name} of Python" for name in undefined if re.match("_?Py[A-Z_]", name)]
+    if b".debug_info" in library.read_bytes():
+        faults.append("has debug information")
+    return faults
+
+
 def of_torch(folder: str, cache: Path) -> set[str] | None:
     """What the torch of a folder such as torch-2.13 defines, its OpenMP included."""
     minor = folder.split("-")[1]
@@ -56,13 +65,10 @@ def faults_of(library: Path, kernels: set[str], torches: dict[str, set[str] | No
         allowed |= {"libtorch_cpu.so", "libc10.so"}
         asked -= kernels
         serves = {library.parent.name: torches[library.parent.name]}
-    faults = [f"links {name}" for name in sorted(needed(library) - allowed)]
+    faults = faults_of_any(library, undefined, allowed)
     for folder, known in serves.items():
         missing = asked - known if known is not None else set()
         faults += [f"asks for {name}, which {folder} has not" for name in sorted(missing)]
-    faults += [f"asks for {name} of Python" for name in undefined if re.match("_?Py[A-Z_]", name)]
-    if b".debug_info" in library.read_bytes():
-        faults.append("has debug information")
     return [f"{library.parent.name}/{library.name} {fault}" for fault in faults]
 
 
