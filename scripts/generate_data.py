@@ -31,6 +31,7 @@ import torch
 DATA = Path(__file__).resolve().parent.parent / "d3torch" / "data"
 UNIT = 1e-4  # hartree bohr^6: the tables are published with four decimals
 RADON = 86  # the two generations agree up to here
+BOHR = 0.5291772109044924  # angstrom, as of d3torch.units
 
 
 class Wheel(NamedTuple):
@@ -194,6 +195,21 @@ def write_references(folder: Path) -> None:
         np.savez_compressed(DATA / f"reference_{year}.npz", cn_ref=cn, c6_ref=packed(cn, c6))
 
 
+def write_radii(folder: Path) -> None:
+    """Write ``radii.npz``: pair radii, lower triangle by Z, as integers in units of 1e-4 angstrom.
+
+    Refuses radii that this form cannot hold to the last digit of a float64.
+    """
+    raw = member(folder, TAD_MCTC, "tad_mctc/data/vdw-pairwise.pt")
+    bohr = torch.load(io.BytesIO(raw), weights_only=True).numpy()[1:, 1:]
+    units = np.rint(bohr * BOHR / 1e-4).astype(np.uint16)
+    if not (np.allclose(units / 10000 / BOHR, bohr, rtol=1e-15, atol=0) and np.all(units > 0)):
+        raise SystemExit("expected radii above 0 with four decimals in angstrom, got others")
+    if not np.array_equal(units, units.T):
+        raise SystemExit("expected a radius for each pair of elements, got two")
+    np.savez_compressed(DATA / "radii.npz", radii=units[np.tril_indices(len(units))])
+
+
 def write_table(name: str, header: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
     """Write a CSV file with Unix line ends."""
     with open(DATA / name, "w", encoding="utf-8", newline="") as file:
@@ -259,6 +275,7 @@ def main() -> None:
         if wheels is None:
             download(folder)
         write_references(folder)
+        write_radii(folder)
         write_elements(folder)
         write_functionals(folder)
         write_readme()
