@@ -23,6 +23,9 @@ REFERENCES = ("2010", "2024")
 C6_UNIT = 10000.0
 """Integers in the stored table per hartree bohr^6."""
 
+RADII_UNIT = 10000.0
+"""Integers in the stored pair radii per angstrom."""
+
 
 class ReferenceTables(NamedTuple):
     """Tables for S elements with at most R references each, in atomic units.
@@ -33,12 +36,14 @@ class ReferenceTables(NamedTuple):
             none; ``c6_ref[s, t, a, b] == c6_ref[t, s, b, a]``.
         rcov: (S,) 4/3 of the covalent radius in bohr, the length in the counting function.
         r4r2: (S,) ``Q = sqrt(0.5 <r4>/<r2> sqrt(Z))`` in bohr, with ``C8 = 3 C6 Q Q'``.
+        radii: (S, S) pair radii r0 of zero damping and of the three-body term in bohr, symmetric.
     """
 
     cn_ref: Array
     c6_ref: Array
     rcov: Array
     r4r2: Array
+    radii: Array
 
 
 class _Stored(NamedTuple):
@@ -137,6 +142,22 @@ def _stored(reference: str) -> _Stored:
     return _Stored(cn_ref, c6, number)
 
 
+def stored_radii() -> NDArray[np.uint16]:
+    """Pair radii as stored: the lower triangle by Z, row by row, in units of 1e-4 angstrom."""
+    with np.load(DATA / "radii.npz") as data:
+        radii: NDArray[np.uint16] = data["radii"]
+    return radii
+
+
+@cache
+def _radii() -> Array:
+    """Pair radii in bohr, (LAST + 1, LAST + 1) by Z; those of the placeholder are 0."""
+    radii = np.zeros((LAST + 1, LAST + 1))
+    row, column = np.tril_indices(LAST)
+    radii[row + 1, column + 1] = stored_radii() / RADII_UNIT / BOHR
+    return np.maximum(radii, radii.T)
+
+
 def check_reference(reference: object) -> str:
     """The name of a generation.
 
@@ -183,7 +204,7 @@ def reference_tables(elements: Sequence[int | str], reference: str = "2024") -> 
         TypeError, ValueError: for wrong elements or an unknown generation, and for elements
             without references.
 
-    Sources: Grimme et al., J. Chem. Phys. 132, 154104 (2010); Wittmann et al., doi
+    Sources: Grimme et al., J. Chem. Phys. 132, 154104 (2010), pair radii too; Wittmann et al., doi
     10.1039/D4CP01514B (2024); covalent radii: Pyykkö, Atsumi, Chem. Eur. J. 15, 186 (2009).
     """
     numbers = atomic_numbers(elements)
@@ -200,4 +221,5 @@ def reference_tables(elements: Sequence[int | str], reference: str = "2024") -> 
         c6_ref=stored.c6[number[:, None, :, None], number[None, :, None, :]],
         rcov=4.0 / 3.0 * radius / BOHR,
         r4r2=np.sqrt(0.5 * r4_over_r2 * np.sqrt(np.array(numbers, dtype=np.float64))),
+        radii=_radii()[np.ix_(numbers, numbers)],
     )

@@ -33,7 +33,7 @@ def test_the_last_element_is_that_of_the_newest_table() -> None:
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_shapes_types_and_padding(reference: str) -> None:
     tables = reference_tables(["H", "C", "He"], reference)
-    assert [table.shape for table in tables] == [(3, 5), (3, 3, 5, 5), (3,), (3,)]
+    assert [table.shape for table in tables] == [(3, 5), (3, 3, 5, 5), (3,), (3,), (3, 3)]
     assert all(table.dtype == np.float64 for table in tables)
     assert np.all(tables.cn_ref[0, 2:] == -1.0)
     assert np.all(tables.cn_ref[2, 1:] == -1.0)
@@ -112,6 +112,25 @@ def test_changing_a_table_leaves_the_next_one_alone() -> None:
     for table in reference_tables(["H"]):
         table[:] = 0.0
     assert reference_tables(["H"]).c6_ref[0, 0, 0, 0] == 3.0267
+
+
+def test_pair_radii_are_those_of_the_oracle() -> None:
+    """Taken back from its energies of two atoms, r0 as far apart, with zero damping and without."""
+    interface = pytest.importorskip("dftd3.interface")
+    radii = reference_tables(range(1, 104)).radii
+    assert np.array_equal(radii, radii.T)
+    assert round(float(radii[5, 7]), 6) == 4.856029  # C-O
+    given = {"s6": 1.0, "s8": 0.0, "s9": 0.0, "rs8": 1.0, "alp": 14.0}
+    damped = interface.ZeroDampingParam(rs6=1.0, **given)
+    free = interface.ZeroDampingParam(rs6=1e-3, **given)
+    for z, other in zip(*np.tril_indices(103), strict=True):
+        r0 = radii[z, other]
+        model = interface.DispersionModel(
+            np.array([z + 1, other + 1]), np.array([[0, 0, 0], [0, 0, r0]])
+        )
+        near, far = (model.get_dispersion(p, grad=False)["energy"] for p in (damped, free))
+        found = r0 * ((far / near - 1.0) / 6.0) ** (1.0 / 14.0)
+        assert abs(found / r0 - 1.0) < 1e-14, (z + 1, other + 1)
 
 
 def test_symbols_and_numbers_mean_the_same() -> None:
