@@ -1,4 +1,4 @@
-"""D3(BJ) of a whole structure: the one place that the calculator and the command line ask."""
+"""D3 of a whole structure: the one place that the calculator and the command line ask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from . import eager
 from .checks import FARTHEST_REACH, require_positive
 from .left_out import Term, cutoff_for
-from .model import D3BJ
+from .model import D3
+from .module_settings import kind_of
 from .ops import Range, Systems, Tables
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
@@ -60,7 +61,7 @@ class Evaluator:
             :func:`auto_cutoff`; None takes the cutoff of the module.
     """
 
-    def __init__(self, model: D3BJ, tolerance: float | None = None) -> None:
+    def __init__(self, model: D3, tolerance: float | None = None) -> None:
         self.model, self.tolerance = model, tolerance
         self._numbers = np.zeros(0, dtype=np.int64)
         self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
@@ -79,8 +80,8 @@ class Evaluator:
 
         Raises:
             TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
-                on one spot; an element not in the module; a tail asked of the eager backend, or
-                without three periodic directions.
+                on one spot; an element not in the module; a tail or the three-body term asked of
+                the eager backend, or a tail without three periodic directions.
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
@@ -127,7 +128,10 @@ class Evaluator:
         )
 
     def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
-        f = evaluate_systems(systems, self._damping, self._tables, reach)
+        damping = self._damping
+        if reach.atm_cutoff == 0.0:  # of pairs alone, where C6 are wanted and not the energy
+            damping = damping[:, : len(kind_of(self.model)._fields)]
+        f = evaluate_systems(systems, damping, self._tables, reach, form=self.model.form)
         return f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6
 
     def automatic(self, structure: Structure, tolerance: float) -> float:
@@ -156,7 +160,7 @@ class Evaluator:
         return found
 
 
-def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+def evaluate(model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
     """Energy, forces, virial, coordination numbers and C6 of one structure: see :class:`Evaluator`.
 
     Args:
@@ -172,23 +176,23 @@ def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> 
     return Evaluator(model)(positions, cell, pbc, numbers)
 
 
-def _by_pairs(
-    model: D3BJ, structure: Structure, species: Tensor, reach: Range
-) -> tuple[Tensor, ...]:
+def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) -> tuple[Tensor, ...]:
     """Results of plain torch on a pair list, also where the caller wants no graph."""
     from .neighbors import neighbor_pairs
 
-    if reach.tail:
-        raise ValueError("expected backend='kernel' for tail=True, got backend='eager'")
+    for asked, name in ((reach.tail, "tail=True"), (reach.atm_cutoff, "the three-body term")):
+        if asked:
+            raise ValueError(f"expected backend='kernel' for {name}, got backend='eager'")
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-        tables = Tables(*(eager.ordinary(table) for table in model.tables()))
+        tables = Tables(*(None if t is None else eager.ordinary(t) for t in model.tables()))
         damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
+        damping = damping[: len(kind_of(model)._fields)]
         vectors = near.vectors.to(tables.rcov).requires_grad_()
         pairs = near.pairs.to(species.device)
         cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energies = eager.dispersion_energy(
-            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width
+            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width, model.form
         )
         (gradient,) = torch.autograd.grad(energies.sum(), vectors)
     slope = gradient.double()
@@ -199,7 +203,7 @@ def _by_pairs(
 
 
 def auto_cutoff(
-    model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
+    model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
 ) -> float:
     r"""Two-body cutoff of one structure that leaves out no more than `tolerance` per atom.
 
