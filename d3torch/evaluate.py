@@ -47,6 +47,13 @@ class Results(NamedTuple):
     cutoff: float
 
 
+def of_pairs(model: D3) -> tuple[Tensor, Tables]:
+    """Damping, (n_columns,), and tables of a module for its energy without the three-body term."""
+    tables = model.tables()
+    damping = model.damping().detach()[: len(kind_of(model)._fields)]
+    return damping, tables if model.form else tables._replace(radii=None)
+
+
 class Evaluator:
     """The dispersion of one structure after another, by a module that stays as it is.
 
@@ -68,6 +75,8 @@ class Evaluator:
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
         self._damping = model.damping().detach()[None]
         self._tables, self._reach = model.tables(), model.reach()
+        damping, tables = of_pairs(model)
+        self._pairwise = damping[None], tables
 
     def __call__(self, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
         """Energy, forces, virial, coordination numbers and C6 of a structure.
@@ -128,10 +137,8 @@ class Evaluator:
         )
 
     def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
-        damping = self._damping
-        if reach.atm_cutoff == 0.0:  # of pairs alone, where C6 are wanted and not the energy
-            damping = damping[:, : len(kind_of(self.model)._fields)]
-        f = evaluate_systems(systems, damping, self._tables, reach, form=self.model.form)
+        given = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        f = evaluate_systems(systems, *given, reach, form=self.model.form)
         return f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6
 
     def automatic(self, structure: Structure, tolerance: float) -> float:
@@ -185,9 +192,9 @@ def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) ->
             raise ValueError(f"expected backend='kernel' for {name}, got backend='eager'")
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-        tables = Tables(*(None if t is None else eager.ordinary(t) for t in model.tables()))
-        damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
-        damping = damping[: len(kind_of(model)._fields)]
+        damping, tables = of_pairs(model)
+        damping, tables = eager.ordinary(damping), eager.detached(tables)
+        species = eager.ordinary(species)
         vectors = near.vectors.to(tables.rcov).requires_grad_()
         pairs = near.pairs.to(species.device)
         cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
