@@ -141,7 +141,7 @@ class D3(CheckedState):
         weight, self.atm_cutoff, self.atm_width = require_three_body(
             weight, atm_cutoff, atm_width, unit
         )
-        which = {"xc": xc, "damping": damping, "variant": variant, "s9": weight}
+        which: dict[str, Any] = {"xc": xc, "damping": damping, "variant": variant, "s9": weight}
         settings = Settings(**which, reference=reference, **reach_in_angstrom(self, unit))
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
@@ -438,8 +438,8 @@ class D3(CheckedState):
         """Read a pickle, also one of a version that kept a lookup table and fewer settings."""
         super().__setstate__(pickled)  # type: ignore[no-untyped-call]
         self._buffers.pop("lookup", None)
-        older = {"elements": self.numbers.tolist(), "xc": None, "record": None, "tail": False}
-        older.update(OLDER, form=VARIANTS[BJ].form)
+        older: dict[str, Any] = {"elements": self.numbers.tolist(), "xc": None, "record": None}
+        older.update(OLDER, tail=False, form=VARIANTS[BJ].form)
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
         if "reference" not in self.__dict__:
             self.reference = reference_of(self, get_units(self.units))

@@ -52,7 +52,7 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
     if of is None:
         return Settings(**given)
     wanted = of.replace(**given)
-    for name in {**of.as_dict(), **wanted.as_dict()}:
+    for name in ("variant", *of.as_dict(), *wanted.as_dict()):
         value, other = (x.as_dict().get(name, getattr(x, name, None)) for x in (of, wanted))
         if other != value:
             raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")

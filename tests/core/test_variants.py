@@ -240,7 +240,7 @@ def test_an_automatic_cutoff_keeps_its_tolerance(variant: str, s9: float) -> Non
     calc = D3Calculator("pbe", cutoff="auto", tolerance=1e-3, **which)
     chosen = calc.get_potential_energy(atoms)
     far = D3Calculator("pbe", cutoff=40.0, tail=True, width=2.0, **which)
-    assert calc.results["cutoff"] < 20.0
+    assert calc.results["cutoff"] < 30.0
     assert 0.0 < (chosen - far.get_potential_energy(atoms)) / len(atoms) < 1e-3
 
 
