@@ -1,4 +1,4 @@
-"""Grimme's D3(BJ) dispersion as a differentiable C++ operator of PyTorch."""
+"""Grimme's D3 dispersion as a differentiable C++ operator of PyTorch."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .integrations.ase import D3Calculator
-    from .model import D3BJ
+    from .model import D3, D3BJ
     from .neighbors import neighbor_pairs
     from .parameters import (
-        DampingParameters,
         DispersionWarning,
         canonical_name,
         damping_parameters,
         functionals,
     )
     from .settings import PRESETS, Settings
+    from .variants import DampingParameters, ModifiedZeroParameters, ZeroParameters
 
 __all__ = [
+    "D3",
     "D3BJ",
     "PRESETS",
     "D3Calculator",
     "DampingParameters",
     "DispersionWarning",
+    "ModifiedZeroParameters",
     "Settings",
+    "ZeroParameters",
     "canonical_name",
     "damping_parameters",
     "functionals",
@@ -40,8 +43,11 @@ __all__ = [
 ]
 
 _PLACES = {
+    "D3": "model",
     "D3BJ": "model",
-    "DampingParameters": "parameters",
+    "DampingParameters": "variants",
+    "ModifiedZeroParameters": "variants",
+    "ZeroParameters": "variants",
     "DispersionWarning": "parameters",
     "canonical_name": "parameters",
     "damping_parameters": "parameters",

@@ -13,6 +13,9 @@ FARTHEST_REACH = 1000.0 / BOHR
 Beyond it dispersion is worth some 1e-8 eV an atom, and an atom of a crystal has 1e8 neighbours.
 """
 
+ATM_CUTOFF = 40.0
+"""Cutoff of the three-body term in bohr, that of simple-dftd3."""
+
 
 def require_bool(name: str, value: object) -> bool:
     """The value, if it is a bool.
@@ -85,6 +88,32 @@ def require_cutoffs(
     if not 0 <= w < r:
         raise ValueError(f"expected 0 <= width < cutoff = {r}, got width = {w}")
     return r, r_cn, w
+
+
+def require_three_body(
+    s9: object, atm_cutoff: object, atm_width: object, unit: Units
+) -> tuple[float, float, float]:
+    """Weight, cutoff and switching width of the three-body term; all 0 where the weight is 0.
+
+    Args:
+        s9: weight.
+        atm_cutoff: length, in that of the unit as the width; None takes ``ATM_CUTOFF``.
+        atm_width: length; None takes 0.
+        unit: of the lengths.
+
+    Raises:
+        TypeError, ValueError: for no numbers; a cutoff as of
+            :func:`require_reach`; unless 0 <= atm_width < atm_cutoff.
+    """
+    weight = require_number("s9", s9)
+    if weight == 0.0:
+        return 0.0, 0.0, 0.0
+    cutoff = ATM_CUTOFF * unit.length if atm_cutoff is None else atm_cutoff
+    reach = require_reach("atm_cutoff", cutoff, unit)
+    width = require_number("atm_width", 0.0 if atm_width is None else atm_width)
+    if not 0 <= width < reach:
+        raise ValueError(f"expected 0 <= atm_width < atm_cutoff = {reach}, got atm_width = {width}")
+    return weight, reach, width
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""D3(BJ) of a whole structure: the one place that the calculator and the command line ask."""
+"""D3 of a whole structure: the one place that the calculator and the command line ask."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from . import eager
 from .checks import FARTHEST_REACH, require_positive
 from .left_out import Term, cutoff_for
-from .model import D3BJ
-from .ops import Range, Systems
+from .model import D3
+from .module_settings import kind_of
+from .ops import Range, Systems, Tables
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
 from .results import forces_of_pairs
@@ -46,6 +47,13 @@ class Results(NamedTuple):
     cutoff: float
 
 
+def of_pairs(model: D3) -> tuple[Tensor, Tables]:
+    """Damping, (n_columns,), and tables of a module for its energy without the three-body term."""
+    tables = model.tables()
+    damping = model.damping().detach()[: len(kind_of(model)._fields)]
+    return damping, tables if model.form else tables._replace(radii=None)
+
+
 class Evaluator:
     """The dispersion of one structure after another, by a module that stays as it is.
 
@@ -60,13 +68,15 @@ class Evaluator:
             :func:`auto_cutoff`; None takes the cutoff of the module.
     """
 
-    def __init__(self, model: D3BJ, tolerance: float | None = None) -> None:
+    def __init__(self, model: D3, tolerance: float | None = None) -> None:
         self.model, self.tolerance = model, tolerance
         self._numbers = np.zeros(0, dtype=np.int64)
         self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
         self._damping = model.damping().detach()[None]
         self._tables, self._reach = model.tables(), model.reach()
+        damping, tables = of_pairs(model)
+        self._pairwise = damping[None], tables
 
     def __call__(self, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
         """Energy, forces, virial, coordination numbers and C6 of a structure.
@@ -79,8 +89,8 @@ class Evaluator:
 
         Raises:
             TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
-                on one spot; an element not in the module; a tail asked of the eager backend, or
-                without three periodic directions.
+                on one spot; an element not in the module; a tail or the three-body term asked of
+                the eager backend, or a tail without three periodic directions.
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
@@ -127,7 +137,8 @@ class Evaluator:
         )
 
     def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
-        f = evaluate_systems(systems, self._damping, self._tables, reach)
+        given = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        f = evaluate_systems(systems, *given, reach, form=self.model.form)
         return f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6
 
     def automatic(self, structure: Structure, tolerance: float) -> float:
@@ -156,7 +167,7 @@ class Evaluator:
         return found
 
 
-def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+def evaluate(model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
     """Energy, forces, virial, coordination numbers and C6 of one structure: see :class:`Evaluator`.
 
     Args:
@@ -172,23 +183,23 @@ def evaluate(model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any) -> 
     return Evaluator(model)(positions, cell, pbc, numbers)
 
 
-def _by_pairs(
-    model: D3BJ, structure: Structure, species: Tensor, reach: Range
-) -> tuple[Tensor, ...]:
+def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) -> tuple[Tensor, ...]:
     """Results of plain torch on a pair list, also where the caller wants no graph."""
     from .neighbors import neighbor_pairs
 
-    if reach.tail:
-        raise ValueError("expected backend='kernel' for tail=True, got backend='eager'")
+    for asked, name in ((reach.tail, "tail=True"), (reach.atm_cutoff, "the three-body term")):
+        if asked:
+            raise ValueError(f"expected backend='kernel' for {name}, got backend='eager'")
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-        tables = eager.detached(model.tables())
-        damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
+        damping, tables = of_pairs(model)
+        damping, tables = eager.ordinary(damping), eager.detached(tables)
+        species = eager.ordinary(species)
         vectors = near.vectors.to(tables.rcov).requires_grad_()
         pairs = near.pairs.to(species.device)
         cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energies = eager.dispersion_energy(
-            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width
+            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width, model.form
         )
         (gradient,) = torch.autograd.grad(energies.sum(), vectors)
     slope = gradient.double()
@@ -199,7 +210,7 @@ def _by_pairs(
 
 
 def auto_cutoff(
-    model: D3BJ, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
+    model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any, tolerance: float
 ) -> float:
     r"""Two-body cutoff of one structure that leaves out no more than `tolerance` per atom.
 

@@ -65,10 +65,10 @@ def _instruction_set() -> str:
     """The best that the kernels and this processor have: the first that computes an atom."""
     import torch
 
-    from .model import D3BJ
+    from .model import D3
     from .ops import evaluate
 
-    model = D3BJ(["H"], "pbe")
+    model = D3(["H"], "pbe")
     atom = model.systems(torch.zeros(1, 3, dtype=torch.float64), torch.tensor([0]))
     for name in INSTRUCTION_SETS:
         try:

@@ -1,4 +1,4 @@
-"""D3(BJ) as a module: tables and damping parameters of a set of elements, in the host's units."""
+"""D3 as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
 import json
@@ -9,47 +9,55 @@ import torch
 from torch import Tensor, nn
 
 from . import eager, ops
-from .checks import require_bool, require_choice
+from .checks import require_bool, require_choice, require_three_body
 from .module_settings import (
+    LENGTHS,
+    columns_of,
     fixed_damping,
     reach_in_angstrom,
     reference_of,
     scaled_tables,
     settings_of,
 )
-from .parameters import (
-    DampingParameters,
-    resolve_damping,
-    warn_of_three_body,
-)
+from .parameters import resolve_damping, warn_of_three_body
 from .products import bilinear
 from .reference import SYMBOLS, atomic_numbers
-from .settings import VERSION, Settings, resolve_range
-from .state import CheckedState, refuse_other_tables, warn_of_missing
-from .units import BOHR, UNITS, Units, get_units
+from .settings import VERSION, Settings, defined_s9, resolve_range
+from .state import CheckedState, refuse_other_damping, refuse_other_tables, warn_of_missing
+from .units import BOHR, UNITS, get_units
+from .variants import BJ, VARIANTS, Damping, scaled_damping
 
 BACKENDS = ("kernel", "eager")
 
-CHECKED = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail")
+OLDER = {"variant": BJ, "atm_cutoff": 0.0, "atm_width": 0.0}
+"""Attributes of modules, and of states, from before there were others."""
+
+CHECKED = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail", *OLDER)
 """Attributes of a module that decide results; its damping is in its tensors."""
 
-TOLD = (VERSION, "xc", *DampingParameters._fields)
-"""Keys of a record that tell of the tensors: who made them, and with which damping."""
+TOLD = (VERSION, "xc")
+"""Keys of a record that tell of the tensors beside their names: who made them, and for what."""
 
-TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref")
+TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref", "radii")
 
 
-class D3BJ(CheckedState):
-    r"""Per-atom D3(BJ) energies of a neighbour list.
+class D3(CheckedState):
+    r"""D3 energies of whole structures, or of the atoms of a neighbour list.
 
-    Computes :func:`d3torch.ops.coordination_number`, then :func:`d3torch.ops.dispersion_energy`.
+    :meth:`lattice` is :func:`d3torch.ops.dispersion`; calling the module, with a list of pairs, is
+    :func:`d3torch.ops.coordination_number`, then :func:`d3torch.ops.dispersion_energy`.
     Forces, virials and second derivatives come through autograd. Works under TorchScript,
     ``torch.compile`` and ``torch.export``.
 
     Args:
         elements: symbols or atomic numbers; ``species`` index this sequence, in its order.
         xc: functional, such as ``"pbe"``; see :func:`d3torch.functionals`.
-        damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
+        damping: explicit parameters in atomic units instead of xc, as of
+            :class:`d3torch.Settings`.
+        variant: ``"bj"``, ``"bjm"``, ``"zero"`` or ``"zerom"``: the damping, as there.
+        s9: weight of the three-body term, in :meth:`lattice` and :meth:`evaluate`, as there.
+        atm_cutoff: cutoff of the three-body term; default 40 bohr.
+        atm_width: width of the smooth switch to zero at that cutoff; default 0.
         cutoff: two-body cutoff in the length unit; default 60 bohr, at most 1000 A.
         cn_cutoff: cutoff of the coordination number; default 40 bohr, at most 1000 A.
         width: width of the smooth switch to zero at the cutoff; 0 cuts off hard; None takes 0, and
@@ -57,7 +65,8 @@ class D3BJ(CheckedState):
         tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
         units: ``"eV/A"`` or ``"hartree/bohr"``, of everything above but ``damping`` and below.
-        learnable: make s6, s8, a1, a2 parameters (else they are buffers).
+        learnable: make the damping parameters, such as s6, s8, a1, a2, and s9 where there is the
+            three-body term, parameters of torch (else they are buffers).
         dtype: torch.float64 or torch.float32.
         backend: ``"kernel"``, or ``"eager"`` for plain torch on any device.
 
@@ -69,14 +78,15 @@ class D3BJ(CheckedState):
         DispersionWarning: for a method that is defined with the three-body term.
 
     ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
-    A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
-    one of others raises ValueError. Damping is loaded, and the name of the functional with it.
-    TorchScript checks nothing: a scripted module takes tables and damping of any state that is
+    A state dict carries the settings (elements, cutoffs, variant, units, reference and so on);
+    loading one of others raises ValueError. Damping is loaded, and the name of the functional with
+    it. TorchScript checks nothing: a scripted module takes tables and damping of any state that is
     loaded with ``strict=False`` and keeps its own cutoffs; load first, then script.
     ``.to(dtype)``, ``.half()``, ``.double()`` make the tables and a fixed damping anew, with all
     digits of the new dtype; a learnable damping is converted, as any parameter.
 
-    Source: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759.
+    Sources: Grimme et al., doi:10.1063/1.3382344 and doi:10.1002/jcc.21759; Smith et al.,
+    doi:10.1021/acs.jpclett.6b00780 for the modified dampings.
     """
 
     __jit_unused_properties__: Final = ["settings"]
@@ -88,17 +98,22 @@ class D3BJ(CheckedState):
     r4r2: Tensor
     cn_ref: Tensor
     c6_ref: Tensor
+    radii: Tensor  # where zero damping or the three-body term is
     s6: Tensor
     s8: Tensor
-    a1: Tensor
+    a1: Tensor  # these, and those below, where the variant has them
     a2: Tensor
+    rs6: Tensor
+    rs8: Tensor
+    bet: Tensor
+    s9: Tensor
 
     def __init__(
         self,
         elements: Sequence[int | str],
         xc: str | None = None,
         *,
-        damping: DampingParameters | dict[str, float] | None = None,
+        damping: Damping | dict[str, float] | None = None,
         cutoff: float | None = None,
         cn_cutoff: float | None = None,
         width: float | None = None,
@@ -108,47 +123,61 @@ class D3BJ(CheckedState):
         learnable: bool = False,
         dtype: torch.dtype = torch.float64,
         backend: str = "kernel",
+        variant: str = BJ,
+        s9: float | None = 0.0,
+        atm_cutoff: float | None = None,
+        atm_width: float | None = None,
     ) -> None:
         super().__init__()
         self.units = require_choice("units", units, tuple(UNITS))
         unit = get_units(self.units)
-        damped = resolve_damping(xc, damping)
+        damped = resolve_damping(xc, damping, variant)
+        self.variant, self.form = variant, VARIANTS[variant].form
         self.tail = require_bool("tail", tail)
         self.cutoff, self.cn_cutoff, self.width = resolve_range(
             cutoff, cn_cutoff, width, self.tail, unit
         )
-        settings = Settings(
-            xc=xc, damping=damping, reference=reference, **reach_in_angstrom(self, unit)
+        weight = defined_s9(xc, variant) if s9 is None else s9
+        weight, self.atm_cutoff, self.atm_width = require_three_body(
+            weight, atm_cutoff, atm_width, unit
         )
+        which: dict[str, Any] = {"xc": xc, "damping": damping, "variant": variant, "s9": weight}
+        settings = Settings(**which, reference=reference, **reach_in_angstrom(self, unit))
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"expected dtype to be torch.float64 or torch.float32, got {dtype}")
         self.elements, self.reference = atomic_numbers(elements), reference
         self.register_buffer("numbers", torch.tensor(self.elements))
-        for name, values in scaled_tables(self.elements, reference, unit).items():
+        radii = self.form > 0 or weight != 0.0
+        for name, values in scaled_tables(self.elements, reference, unit, radii).items():
             self.register_buffer(name, torch.tensor(values, dtype=dtype))
-        self._set_damping(damped, unit, dtype, require_bool("learnable", learnable))
+        numbers = scaled_damping(damped, unit.length)._asdict() | ({"s9": weight} if weight else {})
+        self._set_damping(numbers, dtype, require_bool("learnable", learnable))
         self.xc: str | None = settings.xc
         self.record: str | None = json.dumps(settings.record())
-        if xc is not None:
-            warn_of_three_body(xc)
+        if xc is not None and not weight:
+            warn_of_three_body(xc, variant)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "D3BJ":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "D3":
         """Convert; in a new dtype, tables and a fixed damping are made anew, not rounded twice."""
         before, damping = self.rcov.dtype, self.damping().detach()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.rcov.dtype != before and not self.rcov.is_meta:
-            tables = scaled_tables(self.elements, self.reference, get_units(self.units))
+            tables = self._own_tables()
             for name, values in {**tables, **fixed_damping(self, damping)}.items():
                 there = getattr(self, name)
                 setattr(self, name, torch.tensor(values, dtype=there.dtype, device=there.device))
         return self
 
+    def _own_tables(self) -> dict[str, Any]:
+        """Arrays of the buffers, with all digits."""
+        unit, radii = get_units(self.units), hasattr(self, "radii")
+        return scaled_tables(self.elements, self.reference, unit, radii)
+
     def _set_damping(
-        self, damping: DampingParameters, unit: Units, dtype: torch.dtype, learnable: bool
+        self, numbers: Mapping[str, float], dtype: torch.dtype, learnable: bool
     ) -> None:
-        scaled = damping._replace(a2=damping.a2 * unit.length)
-        for name, number in scaled._asdict().items():
+        for name, number in numbers.items():
             value = torch.tensor(number, dtype=dtype)
             if learnable:
                 self.register_parameter(name, nn.Parameter(value))
@@ -165,9 +194,21 @@ class D3BJ(CheckedState):
 
         Returns:
             (n_atoms,), energy; the sum is the dispersion energy.
+
+        Raises:
+            ValueError: for a module with the three-body term.
         """
+        self._refuse_three_body()
         cn = self.coordination_number(vectors, pairs, species)
         return self.dispersion_energy(vectors, cn, pairs, species)
+
+    def _refuse_three_body(self) -> None:
+        """Refuse what only a list of pairs is there for."""
+        if self.atm_cutoff > 0.0:
+            raise ValueError(
+                "expected s9=0 for a list of pairs, got a module with the three-body term, which "
+                "takes triangles of neighbours, which a list of pairs does not give: use lattice()"
+            )
 
     @torch.jit.export
     def coordination_number(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
@@ -181,13 +222,14 @@ class D3BJ(CheckedState):
         self, vectors: Tensor, cn: Tensor, pairs: Tensor, species: Tensor
     ) -> Tensor:
         """Energies per atom from given coordination numbers, those of ghosts exchanged before."""
+        self._refuse_three_body()
         damping, tables = self.damping(), self.tables()
         if self.backend == "eager":
             return eager.dispersion_energy(
-                vectors, cn, damping, pairs, species, tables, self.cutoff, self.width
+                vectors, cn, damping, pairs, species, tables, self.cutoff, self.width, self.form
             )
         return ops.dispersion_energy(
-            vectors, cn, damping, pairs, species, tables, self.cutoff, self.width
+            vectors, cn, damping, pairs, species, tables, self.cutoff, self.width, self.form
         )
 
     @torch.jit.export
@@ -196,15 +238,15 @@ class D3BJ(CheckedState):
 
         Args:
             systems: see :meth:`systems`; differentiable twice in positions and cell.
-            damping: s6, s8, a1, a2 (length) of each, (n_systems, 4), to mix functionals.
+            damping: as of :meth:`damping`, of each, (n_systems, n_columns), to mix functionals.
 
         Raises:
             ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
         """
         batch = self._damping_of(systems, damping)
         if self.backend == "eager":
-            return eager.dispersion(systems, batch, self.tables(), self.reach())
-        return ops.dispersion(systems, batch, self.tables(), self.reach())
+            return eager.dispersion(systems, batch, self.tables(), self.reach(), self.form)
+        return ops.dispersion(systems, batch, self.tables(), self.reach(), self.form)
 
     @torch.jit.export
     def lattice_shares(self, systems: ops.Systems, damping: Tensor | None = None) -> ops.Shares:
@@ -219,13 +261,13 @@ class D3BJ(CheckedState):
         """
         batch = self._damping_of(systems, damping)
         if self.backend == "eager":
-            return eager.dispersion_shares(systems, batch, self.tables(), self.reach())
-        return ops.dispersion_shares(systems, batch, self.tables(), self.reach())
+            return eager.dispersion_shares(systems, batch, self.tables(), self.reach(), self.form)
+        return ops.dispersion_shares(systems, batch, self.tables(), self.reach(), self.form)
 
     def _damping_of(self, systems: ops.Systems, given: Tensor | None = None) -> Tensor:
-        """The damping that was given, or that of the module for every system, (n_systems, 4)."""
+        """The damping that was given, or that of the module for every system."""
         n_systems = systems.offsets.shape[0] - 1
-        return self.damping().expand(n_systems, 4) if given is None else given
+        return self.damping().expand(n_systems, -1) if given is None else given
 
     @torch.jit.export
     def evaluate(self, systems: ops.Systems, gradients: bool = True) -> ops.Evaluation:
@@ -238,7 +280,8 @@ class D3BJ(CheckedState):
             systems.species,
             systems.offsets,
         )
-        return ops.evaluate(plain, batch, self.tables(), self.reach(), gradients)
+        reach = self.reach()
+        return ops.evaluate(plain, batch, self.tables(), reach, gradients, form=self.form)
 
     @torch.jit.export
     def systems(
@@ -277,18 +320,35 @@ class D3BJ(CheckedState):
 
     @torch.jit.export
     def damping(self) -> Tensor:
-        """s6, s8, a1, a2 (length), (4,)."""
-        return torch.stack([self.s6, self.s8, self.a1, self.a2])
+        """Damping parameters as the ops take them, (n_columns,).
+
+        s6, s8, a1, a2 (length); with zero damping s6, s8, rs6, rs8, modified bet (1/length) as
+        well; where there is the three-body term, s9 at the end.
+        """
+        columns = [self.s6, self.s8]
+        if hasattr(self, "a1"):
+            columns += [self.a1, self.a2]
+        if hasattr(self, "rs6"):
+            columns += [self.rs6, self.rs8]
+        if hasattr(self, "bet"):
+            columns += [self.bet]
+        if hasattr(self, "s9"):
+            columns += [self.s9]
+        return torch.stack(columns)
 
     @torch.jit.export
     def tables(self) -> ops.Tables:
         """Per-species data, in the units of the module."""
+        if hasattr(self, "radii"):
+            return ops.Tables(self.rcov, self.r4r2, self.cn_ref, self.c6_ref, self.radii)
         return ops.Tables(self.rcov, self.r4r2, self.cn_ref, self.c6_ref)
 
     @torch.jit.export
     def reach(self) -> ops.Range:
         """Cutoffs."""
-        return ops.Range(self.cutoff, self.cn_cutoff, self.width, self.tail)
+        return ops.Range(
+            self.cutoff, self.cn_cutoff, self.width, self.tail, self.atm_cutoff, self.atm_width
+        )
 
     @torch.jit.export
     def atomic_c6(self, cn: Tensor, species: Tensor) -> Tensor:
@@ -315,7 +375,7 @@ class D3BJ(CheckedState):
     @classmethod
     def of(
         cls, settings: Settings, elements: Sequence[int | str], units: str = "eV/A", **given: Any
-    ) -> "D3BJ":
+    ) -> "D3":
         """A module of settings, whose lengths are in angstrom.
 
         Args:
@@ -329,7 +389,7 @@ class D3BJ(CheckedState):
         """
         keywords = settings.fixed("a module").keywords()
         a = BOHR / get_units(require_choice("units", units, tuple(UNITS))).length
-        keywords.update({name: keywords[name] / a for name in ("cutoff", "cn_cutoff", "width")})
+        keywords.update({name: keywords[name] / a for name in LENGTHS if name in keywords})
         return cls(elements, **keywords, units=units, **given)
 
     @property
@@ -341,27 +401,33 @@ class D3BJ(CheckedState):
         """What decides results beside tensors; lengths in the unit of the module."""
         return {name: getattr(self, name) for name in CHECKED}
 
+    def older_settings(self) -> dict[str, Any]:
+        """Variant and three-body term of a state from before there were others."""
+        return OLDER
+
     def told_settings(self) -> dict[str, Any]:
         """Version, functional and damping that the module was made with; reads no tensors."""
         record = json.loads(self.record or "{}")
-        return {**{name: record.get(name) for name in TOLD}, "xc": self.xc}
+        told = {name: record.get(name) for name in (*TOLD, *columns_of(self))}
+        return {**told, "xc": self.xc}
 
     def take_told(self, found: dict[str, Any]) -> None:
         """Take functional and parameters; a state of an older version tells less."""
         self.xc = found.get("xc")
-        told = {name: found.get(name) for name in TOLD}
+        told = {name: found.get(name) for name in (*TOLD, *columns_of(self))}
         whole = {**json.loads(self.record or "{}"), **told}
         self.record = None if None in (told[VERSION], told["s6"]) else json.dumps(whole)
 
     def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
         """Refuse other elements, units and references, and rounded ones, by the tables."""
         if any(prefix + name in given for name in TABLES):
-            tables = scaled_tables(self.elements, self.reference, get_units(self.units))
-            refuse_other_tables({"numbers": self.elements, **tables}, given, prefix)
+            refuse_other_tables({"numbers": self.elements, **self._own_tables()}, given, prefix)
 
     def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
-        """Warn if there is anything of this module in a state."""
-        if any(prefix + name in given for name in (*TABLES, *DampingParameters._fields)):
+        """Refuse other damping, and warn if there is anything of this module in a state."""
+        columns = columns_of(self)
+        refuse_other_damping(columns, given, prefix, self.variant)
+        if any(prefix + name in given for name in (*TABLES, *columns)):
             warn_of_missing(self.checked_settings())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -372,7 +438,8 @@ class D3BJ(CheckedState):
         """Read a pickle, also one of a version that kept a lookup table and fewer settings."""
         super().__setstate__(pickled)  # type: ignore[no-untyped-call]
         self._buffers.pop("lookup", None)
-        older = {"elements": self.numbers.tolist(), "xc": None, "record": None, "tail": False}
+        older: dict[str, Any] = {"elements": self.numbers.tolist(), "xc": None, "record": None}
+        older.update(OLDER, tail=False, form=VARIANTS[BJ].form)
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
         if "reference" not in self.__dict__:
             self.reference = reference_of(self, get_units(self.units))
@@ -380,6 +447,12 @@ class D3BJ(CheckedState):
     def extra_repr(self) -> str:
         """Settings, for print."""
         return (
-            f"elements={self.numbers.tolist()}, cutoff={self.cutoff}, cn_cutoff={self.cn_cutoff}, "
-            f"width={self.width}, backend={self.backend!r}"
+            f"elements={self.numbers.tolist()}, variant={self.variant!r}, cutoff={self.cutoff}, "
+            f"cn_cutoff={self.cn_cutoff}, width={self.width}, atm_cutoff={self.atm_cutoff}, "
+            f"backend={self.backend!r}"
         )
+
+
+D3BJ = D3
+"""The name of the module from when it had one variant, which is still the one that it has by
+itself; files of that time name it so."""

@@ -1,4 +1,4 @@
-"""What a module D3BJ tells of its settings, in TorchScript and from older versions as well."""
+"""What a module D3 tells of its settings, in TorchScript and from older versions as well."""
 
 from __future__ import annotations
 
@@ -9,17 +9,43 @@ from typing import Any
 import torch
 from torch import nn
 
-from .parameters import DampingParameters, resolve_damping
+from .parameters import resolve_damping
 from .reference import REFERENCES, reference_tables
 from .settings import VERSION, Settings
 from .state import refuse_other_tables
 from .units import BOHR, Units, get_units
+from .variants import BJ, VARIANTS, Damping, scaled_damping
+
+NAMES = ("D3", "D3BJ")
+"""What the class of the module is called, now and in files of TorchScript of version 0.1.0."""
+
+LENGTHS = ("cutoff", "cn_cutoff", "width", "atm_cutoff", "atm_width")
+"""Attributes of a module that are lengths in its unit; the last two are younger."""
 
 
-def scaled_tables(elements: list[int], reference: str, unit: Units) -> dict[str, Any]:
-    """Arrays of the buffers of a module, by name, in its units."""
+def is_dispersion(module: Any) -> bool:
+    """Whether a module, TorchScript or not, is a D3."""
+    return getattr(module, "original_name", type(module).__name__) in NAMES
+
+
+def kind_of(module: Any) -> type[Damping]:
+    """The kind of the damping parameters of a module, also of an older one."""
+    return VARIANTS[getattr(module, "variant", BJ)].kind
+
+
+def columns_of(module: Any) -> tuple[str, ...]:
+    """Names of the tensors of the damping of a module, in the order of the ops."""
+    return (*kind_of(module)._fields, *(("s9",) if hasattr(module, "s9") else ()))
+
+
+def scaled_tables(
+    elements: list[int], reference: str, unit: Units, radii: bool = False
+) -> dict[str, Any]:
+    """Arrays of the buffers of a module, by name, in its units; radii of pairs if wanted."""
     tables = reference_tables(elements, reference)
+    of_pairs = {"radii": tables.radii * unit.length} if radii else {}
     return {
+        **of_pairs,
         "rcov": tables.rcov * unit.length,
         "r4r2": tables.r4r2 * unit.length,
         "cn_ref": tables.cn_ref,
@@ -30,51 +56,63 @@ def scaled_tables(elements: list[int], reference: str, unit: Units) -> dict[str,
 def reach_in_angstrom(module: Any, unit: Units) -> dict[str, Any]:
     """Cutoffs, width and tail of a module, as keywords of settings."""
     a = BOHR / unit.length
-    lengths = {name: getattr(module, name) * a for name in ("cutoff", "cn_cutoff", "width")}
+    lengths = {name: getattr(module, name, 0.0) * a for name in LENGTHS}
     return {**lengths, "tail": getattr(module, "tail", False)}
+
+
+def _scaled(given: dict[str, Any], module: Any, unit: Units) -> dict[str, float]:
+    """Numbers of the damping of a module that keywords tell, by name, in its unit of length."""
+    variant = getattr(module, "variant", BJ)
+    damping = resolve_damping(given.get("xc"), given.get("damping"), variant)
+    three_body = {"s9": given["s9"]} if "s9" in given else {}
+    return {**scaled_damping(damping, unit.length)._asdict(), **three_body}
 
 
 def _told_damping(
     module: Any, unit: Units, tensor: torch.Tensor
-) -> tuple[dict[str, Any], DampingParameters] | None:
-    """What a module tells of its damping, as a keyword and scaled, if the tensor (4,) is that.
+) -> tuple[dict[str, Any], dict[str, float]] | None:
+    """What a module tells of its damping, as keywords and scaled, if the tensor is that.
 
     It is to the digits of float32, or of its own dtype if it has fewer.
     """
-    names, there = DampingParameters._fields, tensor.cpu()
+    kind, there = kind_of(module), tensor.cpu()
     digits = there.dtype if there.dtype.itemsize < 4 else torch.float32
     record, xc = json.loads(getattr(module, "record", None) or "{}"), getattr(module, "xc", None)
     made: list[dict[str, Any]] = [{"xc": xc}] if xc else []
     if record:
-        made.append({"damping": DampingParameters(*(record[name] for name in names))})
+        made.append({"damping": kind(*(record[name] for name in kind._fields))})
     for given in made:
-        damping = resolve_damping(given.get("xc"), given.get("damping"))
-        scaled = damping._replace(a2=damping.a2 * unit.length)
-        if there.is_meta or torch.equal(torch.tensor(scaled, dtype=digits), there.to(digits)):
+        if "s9" in columns_of(module):
+            given["s9"] = record.get("s9", 1.0)
+        scaled = _scaled(given, module, unit)
+        numbers = torch.tensor(list(scaled.values()), dtype=digits)
+        if there.is_meta or torch.equal(numbers, there.to(digits)):
             return given, scaled
     return None
 
 
 def _damping_of(module: Any, unit: Units) -> dict[str, Any]:
     """The functional of a module if its tensors are those of it, else the parameters."""
-    tensor = torch.stack([getattr(module, x).detach() for x in DampingParameters._fields])
+    names, kind = columns_of(module), kind_of(module)
+    tensor = torch.stack([getattr(module, name).detach() for name in names])
     told = _told_damping(module, unit, tensor)
     if told is not None:
         return told[0]
-    s6, s8, a1, a2 = tensor.tolist()
-    return {"damping": DampingParameters(s6, s8, a1, a2 / unit.length)}
+    numbers = dict(zip(names, tensor.tolist(), strict=True))
+    three_body = {"s9": numbers.pop("s9")} if "s9" in numbers else {}
+    return {"damping": scaled_damping(kind(**numbers), 1.0 / unit.length), **three_body}
 
 
 def fixed_damping(module: Any, tensor: torch.Tensor) -> dict[str, float]:
     """Damping of a module in its unit of length, all digits; none that is learnable or unknown.
 
     Args:
-        module: D3BJ.
-        tensor: its damping, (4,), maybe rounded.
+        module: D3.
+        tensor: its damping, (n_columns,), maybe rounded.
     """
     learnable = isinstance(module.s6, nn.Parameter)
     told = None if learnable else _told_damping(module, get_units(module.units), tensor)
-    return {} if told is None else told[1]._asdict()
+    return {} if told is None else told[1]
 
 
 def reference_of(module: Any, unit: Units) -> str:
@@ -95,17 +133,18 @@ def reference_of(module: Any, unit: Units) -> str:
 
 
 def settings_of(module: Any) -> Settings:
-    """Settings of a D3BJ, also of one in TorchScript, and of one that an older version made.
+    """Settings of a D3, also of one in TorchScript, and of one that an older version made.
 
     A functional is named where the tensors are those of it, to the digits of float32: a damping
     that has learned is told as it is.
     """
     unit = get_units(getattr(module, "units", "eV/A"))
     reach = reach_in_angstrom(module, unit)
-    return Settings(**_damping_of(module, unit), **reach, reference=reference_of(module, unit))
+    which = {**_damping_of(module, unit), "variant": getattr(module, "variant", BJ)}
+    return Settings(**which, **reach, reference=reference_of(module, unit))
 
 
 def record_of(module: Any) -> dict[str, Any]:
-    """Version that made a D3BJ, TorchScript or not, and its settings, as files carry them."""
+    """Version that made a D3, TorchScript or not, and its settings, as files carry them."""
     record = json.loads(getattr(module, "record", None) or "{}")
     return {VERSION: record.get(VERSION, "unknown"), **settings_of(module).as_dict()}

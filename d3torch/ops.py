@@ -133,7 +133,7 @@ class Range(NamedTuple):
         tail: add the energy of a homogeneous continuation beyond the cutoff (3D periodic only).
             The virial is the derivative of this energy: at a hard cutoff it knows nothing of pairs
             that cross it, and is corrected by half only; take a width where stress matters, such as
-            the 2 A that :class:`d3torch.D3BJ` takes by itself.
+            the 2 A that :class:`d3torch.D3` takes by itself.
         atm_cutoff: cutoff of all three distances of the three-body term, length; 0 leaves it out.
         atm_width: switching width of the three-body term, length; 0 cuts off hard.
     """

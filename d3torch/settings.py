@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .checks import require_bool, require_choice, require_cutoffs, require_positive
-from .parameters import DampingParameters, canonical_name, resolve_damping
+from .checks import (
+    require_bool,
+    require_choice,
+    require_cutoffs,
+    require_positive,
+    require_three_body,
+)
+from .parameters import find_functional, resolve_damping
 from .reference import check_reference
 from .units import BOHR, UNITS, Units
+from .variants import BJ, VARIANTS, Damping, check_variant
 
 if TYPE_CHECKING:
-    from .model import D3BJ
+    from .model import D3
 
 PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
 """Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
@@ -29,11 +36,14 @@ AUTO = "auto"
 
 ANGSTROM = UNITS["eV/A"]
 
-ONE_OF = "expected Settings, a D3BJ or keywords, got"
+ONE_OF = "expected Settings, a D3 or keywords, got"
 """The beginning of what every host says to something else, and to two of them."""
 
 VERSION = "version"
 """Key under which a file keeps the version of d3torch beside the settings."""
+
+THREE_BODY = ("s9", "atm_cutoff", "atm_width")
+"""Keywords of the three-body term."""
 
 REQUIRED = ("cutoff", "cn_cutoff", "width", "reference")
 """Keys that every version has written; those that came later have a value if they are missing."""
@@ -61,16 +71,31 @@ def resolve_range(
     )
 
 
+def defined_s9(xc: str | None, variant: str) -> float:
+    """Weight of the three-body term in the definition of a method: 0 without one.
+
+    Raises:
+        TypeError, ValueError: as :func:`d3torch.parameters.find_functional`.
+    """
+    if xc is None:
+        return 0.0
+    found = find_functional(xc, variant)
+    return found.s9 if found.three_body else 0.0
+
+
 @dataclass(frozen=True, init=False)
 class Settings:
     """Which D3: everything that decides a result beside structure, device, dtype and backend.
 
-    Lengths are in angstrom, as in all files and hosts; only a :class:`d3torch.D3BJ` may have other
+    Lengths are in angstrom, as in all files and hosts; only a :class:`d3torch.D3` may have other
     units. What is not given is filled in, so that two settings are equal where they mean one D3.
 
     Args:
         xc: functional, such as ``"pbe"``, which is the default if damping is not given either.
-        damping: explicit s6, s8, a1, a2 (a2 in bohr), as DampingParameters or dict, instead of xc.
+        damping: explicit parameters instead of xc, of the kind of the variant or as dict: s6, s8,
+            a1, a2 (bohr); of zero damping s6, s8, rs6, rs8; of the modified one bet (1/bohr) too.
+        variant: ``"bj"``, Becke-Johnson damping, ``"bjm"``, modified; ``"zero"``, zero damping,
+            ``"zerom"``, modified.
         cutoff: two-body cutoff, A, at most 1000; None takes that of the preset; ``"auto"`` chooses
             it for each structure with three periodic directions or none by
             :func:`d3torch.evaluate.auto_cutoff`.
@@ -83,6 +108,11 @@ class Settings:
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
         preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, as
             ``mace_mp(dispersion=True)``: a name for cutoffs, which are kept instead of it.
+        s9: weight of the three-body term (Axilrod-Teller-Muto), 0 leaves it out; None takes 1 for
+            methods that are defined with it (B97-3c, PBEh-3c), else 0.
+        atm_cutoff: cutoff of each of the three distances, A; None takes 40 bohr. Without the
+            three-body term, it and its width mean nothing and are 0.
+        atm_width: width of the smooth switch to zero at that cutoff, A; None takes 0.
 
     Attributes:
         xc: its one name, None with explicit damping.
@@ -94,19 +124,23 @@ class Settings:
     """
 
     xc: str | None
-    damping: DampingParameters
+    damping: Damping
     cutoff: float | str
     cn_cutoff: float
     width: float
     tail: bool
     tolerance: float | None
     reference: str
+    variant: str = BJ
+    s9: float = 0.0
+    atm_cutoff: float = 0.0
+    atm_width: float = 0.0
 
     def __init__(
         self,
         *,
         xc: str | None = None,
-        damping: DampingParameters | Mapping[str, float] | None = None,
+        damping: Damping | Mapping[str, float] | None = None,
         cutoff: float | str | None = None,
         cn_cutoff: float | None = None,
         width: float | None = None,
@@ -114,6 +148,10 @@ class Settings:
         tolerance: float | None = 1e-4,
         reference: str = "2024",
         preset: str = "s-dftd3",
+        variant: str = BJ,
+        s9: float | None = 0.0,
+        atm_cutoff: float | None = None,
+        atm_width: float | None = None,
     ) -> None:
         xc = FUNCTIONAL if xc is None and damping is None else xc
         auto = isinstance(cutoff, str) and cutoff == AUTO
@@ -121,15 +159,20 @@ class Settings:
         reach = resolve_range(*given, ANGSTROM, preset)
         if tolerance is not None or auto:
             require_positive("tolerance", tolerance)
+        damped = resolve_damping(xc, damping, variant)
+        weight = defined_s9(xc, variant) if s9 is None else s9
+        triples = require_three_body(weight, atm_cutoff, atm_width, ANGSTROM)
         values = {
-            "damping": resolve_damping(xc, damping),
-            "xc": None if xc is None else canonical_name(xc),
+            "damping": damped,
+            "xc": None if xc is None else find_functional(xc, variant).name,
             "cutoff": AUTO if auto else reach[0],
             "cn_cutoff": reach[1],
             "width": reach[2],
             "tail": tail,
             "tolerance": tolerance if auto else None,
             "reference": check_reference(reference),
+            "variant": variant,
+            **dict(zip(THREE_BODY, triples, strict=True)),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -153,7 +196,11 @@ class Settings:
         return settings
 
     def keywords(self) -> dict[str, Any]:
-        """Keywords that make these settings again; tolerance with ``cutoff="auto"`` alone."""
+        """Keywords that make these settings again.
+
+        Tolerance is there with ``cutoff="auto"`` alone, variant if it is not ``"bj"``, and what
+        belongs to the three-body term where there is one.
+        """
         values = {
             "xc": self.xc,
             "damping": self.damping if self.xc is None else None,
@@ -163,7 +210,17 @@ class Settings:
             "tail": self.tail,
             "reference": self.reference,
         }
-        return values if self.tolerance is None else {**values, "tolerance": self.tolerance}
+        if self.tolerance is not None:
+            values["tolerance"] = self.tolerance
+        if self.variant != BJ:
+            values["variant"] = self.variant
+        three_body = {name: getattr(self, name) for name in THREE_BODY}
+        return {**values, **three_body} if self.s9 else values
+
+    @property
+    def label(self) -> str:
+        """What the literature writes behind the functional: ``D3(BJ)``, ``D3(0)-ATM``."""
+        return VARIANTS[self.variant].label + ("-ATM" if self.s9 else "")
 
     def replace(self, **changes: Any) -> Settings:
         """The settings with some keywords changed; None takes a default.
@@ -181,9 +238,10 @@ class Settings:
         """Strings, numbers and bools under the names that every file uses; a2 in bohr.
 
         The numbers of the damping stand beside the functional: a file means what it meant when it
-        was written. ``tolerance`` is there with ``cutoff="auto"`` alone.
+        was written. The other names are those of :meth:`keywords`.
         """
-        values = {"xc": self.xc, **self.damping._asdict(), **self.keywords()}
+        variant = {} if self.variant == BJ else {"variant": self.variant}
+        values = {"xc": self.xc, **variant, **self.damping._asdict(), **self.keywords()}
         del values["damping"]
         return values
 
@@ -200,7 +258,8 @@ class Settings:
                 functional whose parameters are others here.
         """
         given = {name: value for name, value in values.items() if name != VERSION}
-        numbers = {name: given.pop(name) for name in DampingParameters._fields if name in given}
+        fields = VARIANTS[check_variant(given.get("variant", BJ))].kind._fields
+        numbers = {name: given.pop(name) for name in fields if name in given}
         names = [name for name in KEYWORDS if name not in ("damping", "preset")]
         unknown = [name for name in given if name not in names]
         if unknown:
@@ -213,7 +272,7 @@ class Settings:
         if missing or not (named or numbers):
             raise ValueError(f"expected settings with {(missing or ['xc'])[0]}, got none")
         found = cls(**given, damping=None if named else numbers)
-        if named and numbers and resolve_damping(None, numbers) != found.damping:
+        if named and numbers and resolve_damping(None, numbers, found.variant) != found.damping:
             raise ValueError(
                 f"expected the damping of {found.xc}, {tuple(found.damping)}, got {numbers}"
             )
@@ -247,20 +306,20 @@ class Settings:
             raise ValueError(f"expected no tail for {host}, got tail=True")
         return self.fixed(host)
 
-    def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3BJ:
+    def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3:
         """A module of these settings.
 
         Args:
-            elements: symbols or atomic numbers, as of :class:`d3torch.D3BJ`.
+            elements: symbols or atomic numbers, as of :class:`d3torch.D3`.
             units: of the module, as there.
             **given: ``learnable``, ``dtype`` and ``backend``, as there.
 
         Raises:
             TypeError, ValueError: as there; for ``cutoff="auto"``.
         """
-        from .model import D3BJ
+        from .model import D3
 
-        return D3BJ.of(self, elements, units=units, **given)
+        return D3.of(self, elements, units=units, **given)
 
 
 KEYWORDS = tuple(Settings.__init__.__kwdefaults__ or ())

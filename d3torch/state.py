@@ -3,13 +3,14 @@
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .parameters import DispersionWarning
+from .variants import VARIANTS
 
 EXTRA = "_extra_state"
 """Key under which torch keeps what ``get_extra_state`` returns."""
@@ -24,6 +25,10 @@ class CheckedState(nn.Module):
 
     def checked_settings(self) -> dict[str, Any]:
         """What decides results beside tensors and is checked: numbers, strings and lists."""
+        return {}
+
+    def older_settings(self) -> dict[str, Any]:
+        """What a state means by itself where an older version did not say it."""
         return {}
 
     def told_settings(self) -> dict[str, Any]:
@@ -51,12 +56,13 @@ class CheckedState(nn.Module):
             ValueError: for settings of another module; one sentence.
         """
         found = unpacked(extra)
-        refuse_others(self.checked_settings(), found)
+        refuse_others(self.checked_settings(), {**self.older_settings(), **found})
         self.take_told(found)
 
     def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + EXTRA in given:
-            refuse_others(self.checked_settings(), unpacked(given[prefix + EXTRA]))
+            found = unpacked(given[prefix + EXTRA])
+            refuse_others(self.checked_settings(), {**self.older_settings(), **found})
         self.check_tables(given, prefix)
         if prefix + EXTRA not in given and any(name.startswith(prefix) for name in given):
             self.check_older(given, prefix)
@@ -115,6 +121,34 @@ def refuse_other_tables(own: Mapping[str, Any], given: Mapping[str, Any], prefix
                 f"expected a state with {name}{shown}, "
                 "got one of other elements, units or reference, or rounded beyond float32"
             )
+
+
+def refuse_other_damping(
+    own: Sequence[str], given: Mapping[str, Any], prefix: str, variant: str
+) -> None:
+    """Refuse a state that does not tell its settings and is, by its names, of another damping.
+
+    Args:
+        own: names of the damping parameters of the module.
+        given: state dict.
+        prefix: of the names in it.
+        variant: of the module.
+
+    Raises:
+        ValueError: for names of another damping, or all of one that has no more; for those of
+            Becke-Johnson damping in the modified variant, of which they tell nothing.
+    """
+    every = dict.fromkeys([*(x for v in VARIANTS.values() for x in v.kind._fields), "s9"])
+    names = [name for name in every if prefix + name in given]
+    whole = [set(v.kind._fields) for v in VARIANTS.values()]
+    other = set(names) != set(own) and set(names) in whole
+    if other or not set(names) <= set(own):
+        raise ValueError(f"expected a state with {', '.join(own)}, got one with {', '.join(names)}")
+    if names and variant == "bjm":
+        raise ValueError(
+            "expected a state that tells its settings for variant 'bjm', got one that does not, "
+            "which means variant 'bj'"
+        )
 
 
 def warn_of_missing(settings: dict[str, Any]) -> None:

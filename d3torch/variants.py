@@ -88,18 +88,20 @@ class Variant(NamedTuple):
         kind: its damping parameters.
         form: the number of its damping function, as :mod:`d3torch.ops` counts them.
         words: what it is called.
+        label: what the literature writes behind the name of a functional.
     """
 
     kind: type[Damping]
     form: int
     words: str
+    label: str
 
 
 VARIANTS = {
-    "bj": Variant(DampingParameters, 0, "Becke-Johnson damping"),
-    "bjm": Variant(DampingParameters, 0, "modified Becke-Johnson damping"),
-    "zero": Variant(ZeroParameters, 1, "zero damping"),
-    "zerom": Variant(ModifiedZeroParameters, 2, "modified zero damping"),
+    "bj": Variant(DampingParameters, 0, "Becke-Johnson damping", "D3(BJ)"),
+    "bjm": Variant(DampingParameters, 0, "modified Becke-Johnson damping", "D3M(BJ)"),
+    "zero": Variant(ZeroParameters, 1, "zero damping", "D3(0)"),
+    "zerom": Variant(ModifiedZeroParameters, 2, "modified zero damping", "D3M(0)"),
 }
 """The variants of D3 by name."""
 

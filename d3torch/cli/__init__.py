@@ -19,6 +19,7 @@ from ..extras import import_extra
 from ..info import add_info
 from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
+from ..variants import BJ, VARIANTS
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .frames import Output, frame_summary
 from .labels import add_labels
@@ -55,7 +56,7 @@ def _table(rows: list[list[Any]], headers: list[str], digits: tuple[str, ...]) -
 def _add_energy(commands: Any) -> None:
     """Arguments of ``d3torch energy``."""
     add = commands.add_parser(
-        "energy", help="D3(BJ) energy, forces and pressure of structures", allow_abbrev=False
+        "energy", help="D3 energy, forces and pressure of structures", allow_abbrev=False
     )
     add.set_defaults(run=run_energy)
     add.add_argument(
@@ -76,13 +77,14 @@ def _add_functionals(commands: Any) -> None:
         "functionals", help="damping parameters and their sources", allow_abbrev=False
     )
     add.set_defaults(run=run_functionals)
+    add.add_argument("--variant", choices=tuple(VARIANTS), default=BJ, help="damping (default: bj)")
     add.add_argument("pattern", nargs="?", metavar="PATTERN", help="part of a name, or *pattern*")
     add.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; of the commands of other distributions only the one that is called."""
-    parser = Parser(prog="d3torch", description="D3(BJ) dispersion; lengths in A, energies in eV.")
+    parser = Parser(prog="d3torch", description="D3 dispersion; lengths in A, energies in eV.")
     parser.add_argument("--version", action="version", version=f"d3torch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_energy(commands)
@@ -173,15 +175,17 @@ def _as_json(functional: Functional) -> dict[str, Any]:
 
 def run_functionals(args: argparse.Namespace) -> int:
     """``d3torch functionals``; the exit code."""
-    found = functionals(args.pattern)
+    found = functionals(args.pattern, args.variant)
     if args.json:
         print(json.dumps([_as_json(f) for f in found], indent=1))
     elif found:
         rows = [[f.name, *f.parameters, f.doi, " ".join(f.aliases)] for f in found]
-        headers = ["functional", "s6", "s8", "a1", "a2 / bohr", "doi", "aliases"]
-        print(_table(rows, headers, ("", *[".6g"] * 4, "", "")))
+        units = {"a2": "a2 / bohr", "bet": "bet bohr"}
+        numbers = [units.get(name, name) for name in VARIANTS[args.variant].kind._fields]
+        headers = ["functional", *numbers, "doi", "aliases"]
+        print(_table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
     if not found:
-        hint = nearest(args.pattern)
+        hint = nearest(args.pattern, args.variant)
         complain(f"expected part of the name of a functional, got {args.pattern!r}{hint}")
     return 0 if found else 1
 

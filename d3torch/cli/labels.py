@@ -1,4 +1,4 @@
-"""The command ``d3torch labels``: D3(BJ) subtracted from the labels of a training set, or added.
+"""The command ``d3torch labels``: D3 subtracted from the labels of a training set, or added.
 
 A model trained on what is left, and fused with the same D3 afterwards, predicts the original
 labels. All frames are treated or no file appears: half a training set would be worse than none.
@@ -69,7 +69,7 @@ class Keys(NamedTuple):
 
 
 class Labels:
-    """D3(BJ) taken out of the labels of frames, or put back.
+    """D3 taken out of the labels of frames, or put back.
 
     Energies in eV, forces in eV/A, ``stress`` in ASE's sign in eV/A^3, ``virials`` as in MACE,
     -stress * volume in eV; the last two as 6 numbers in Voigt order or as 9.
@@ -182,8 +182,8 @@ class Labels:
         """What was done, in one or two lines."""
         done = "subtracted from" if self.action == "subtract" else "added to"
         parts = [f"{self.counts[name]} {name}" for name in Keys._fields]
-        text = f"{self.settings.xc or 'explicit'} D3(BJ) {done} {', '.join(parts)} of "
-        text += f"{self.counts['frames']} frames, {self.counts['isolated']} isolated atoms kept"
+        text = f"{self.settings.xc or 'explicit'} {self.settings.label} {done} {', '.join(parts)}"
+        text += f" of {self.counts['frames']} frames, {self.counts['isolated']} isolated atoms kept"
         return text + (f"\nleft as they are: {', '.join(sorted(self.others))}" * bool(self.others))
 
 
@@ -226,7 +226,7 @@ def _change_stress(frame: TextFrame, key: str, change: Floats | None) -> None:
 def add_labels(commands: Any) -> None:
     """Arguments of ``d3torch labels``."""
     add = commands.add_parser(
-        "labels", help="subtract D3(BJ) from the labels of a training set", allow_abbrev=False
+        "labels", help="subtract D3 from the labels of a training set", allow_abbrev=False
     )
     add.set_defaults(run=run_labels)
     add.add_argument("action", choices=SIGNS, help="add undoes subtract")

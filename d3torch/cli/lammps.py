@@ -21,7 +21,7 @@ from .records import chosen_settings
 def add_lammps(commands: Any) -> None:
     """Arguments of the command."""
     add = commands.add_parser(
-        "lammps", help="write D3(BJ), or MACE with it, for LAMMPS", allow_abbrev=False
+        "lammps", help="write D3, or MACE with it, for LAMMPS", allow_abbrev=False
     )
     add.set_defaults(run=run_lammps)
     add.add_argument("output", metavar="OUT.pt", help="file to write")
@@ -38,7 +38,7 @@ def dispersion_alone(args: argparse.Namespace) -> D3MLIAP:
     """D3 for ML-IAP.
 
     Raises:
-        TypeError, ValueError: see :class:`d3torch.D3BJ`.
+        TypeError, ValueError: see :class:`d3torch.D3`.
     """
     dtype = getattr(torch, args.dtype or "float64")
     return D3MLIAP(args.elements, chosen_settings(args), dtype=dtype)
@@ -57,7 +57,7 @@ def fused_or_fuse(args: argparse.Namespace) -> Any:
     given = [*asked(args), *others]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"expected no {names} for a model that has D3(BJ) already, got it")
+        raise ValueError(f"expected no {names} for a model that has D3 already, got it")
     return model
 
 

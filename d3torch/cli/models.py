@@ -21,7 +21,7 @@ from ..extras import import_extra
 from ..files import check_output, written_aside
 from ..integrations.lammps import Unified
 from ..module_settings import record_of
-from ..parameters import DispersionWarning, damping_parameters
+from ..parameters import DispersionWarning, canonical_name, functionals
 from ..reference import SYMBOLS
 from ..settings import VERSION, Settings
 from .console import complain
@@ -64,6 +64,12 @@ def known_training(file: str, heads: list[str]) -> list[Training]:
     ]
 
 
+def _is_of(settings: Settings, xc: str) -> bool:
+    """Whether the damping of settings is that of a functional, by name or by number."""
+    named = {f.name: f.parameters for f in functionals(variant=settings.variant)}
+    return named.get(canonical_name(xc)) == settings.damping
+
+
 def doubts(known: list[Training], settings: Settings) -> list[str]:
     """Reasons against adding this D3 to a model trained so, a sentence each."""
     found = []
@@ -73,7 +79,7 @@ def doubts(known: list[Training], settings: Settings) -> list[str]:
                 f"the training data of {t.name} contain dispersion already ({t.dispersion}, "
                 f"{t.source}): adding D3 counts it twice"
             )
-        elif damping_parameters(t.functional) != settings.damping:
+        elif not _is_of(settings, t.functional):
             got = settings.xc or "explicit damping"
             found.append(
                 f"expected xc {t.functional}, on which {t.name} was trained ({t.source}), got {got}"
@@ -162,7 +168,7 @@ def add_dispersion(add: Any) -> None:
 
 def add_models(commands: Any) -> None:
     """Arguments of both commands."""
-    add = commands.add_parser("fuse", help="put D3(BJ) into a MACE model", allow_abbrev=False)
+    add = commands.add_parser("fuse", help="put D3 into a MACE model", allow_abbrev=False)
     add.set_defaults(run=run_fuse)
     add.add_argument("file", metavar="FILE", help="trusted file of a MACE model")
     add.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..reference import REFERENCES
 from ..settings import AUTO, FUNCTIONAL, KEYWORDS, PRESETS, Settings
+from ..variants import VARIANTS
 
 
 def add_settings(parser: Any, *, structures: bool = False) -> None:
@@ -20,11 +21,15 @@ def add_settings(parser: Any, *, structures: bool = False) -> None:
     add = parser.add_argument
     add("--xc", metavar="NAME", help=f"functional (default: {FUNCTIONAL})")
     kind, auto = (length_or_auto, ", or 'auto'") if structures else (float, "")
+    add("--variant", choices=tuple(VARIANTS), help="damping (default: bj, Becke-Johnson)")
     add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
     add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
     tail = ", with --tail 2" if structures else ""
     add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
     add("--reference", choices=REFERENCES, help="(default: 2024)")
+    add("--s9", type=float, metavar="WEIGHT", help="of the three-body term; default: 0, without")
+    add("--atm-cutoff", type=float, metavar="A", help="of that term; default: 40 bohr")
+    add("--atm-width", type=float, metavar="A", help="smooth cutoff of it; default: 0")
     add("--preset", choices=PRESETS, help="(default: s-dftd3)")
     add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
     if structures:
@@ -47,8 +52,8 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
     if of is None:
         return Settings(**given)
     wanted = of.replace(**given)
-    for name, value in of.as_dict().items():
-        other = wanted.as_dict().get(name)
+    for name in ("variant", *of.as_dict(), *wanted.as_dict()):
+        value, other = (x.as_dict().get(name, getattr(x, name, None)) for x in (of, wanted))
         if other != value:
             raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
     return of

@@ -21,8 +21,7 @@ import torch
 
 from .. import __version__
 from ..integrations.lammps import Unified
-from ..model import D3BJ
-from ..module_settings import record_of
+from ..module_settings import is_dispersion, record_of
 from ..settings import VERSION, Settings
 from .extxyz import TextFrame, fields_of, read_text_frames
 from .options import settings_asked
@@ -37,7 +36,7 @@ OTHER_TAGS = ("d3_labels", "d3_treated", "d3_energy", "d3_stress")
 
 LABELS = "d3_labels"
 
-WORDS = ("xc", "reference", VERSION)
+WORDS = ("xc", "reference", "variant", VERSION)
 """Settings that are no numbers."""
 
 IN_REPORTS = "d3_settings"
@@ -79,10 +78,10 @@ def _is_torchscript(path: str) -> bool:
 
 
 def dispersion_of(held: Any) -> Any | None:
-    """The D3BJ in what a file holds, of TorchScript or not; None without one."""
+    """The D3 in what a file holds, of TorchScript or not; None without one."""
     model = held.model if isinstance(held, Unified) else held
     for part in model.modules() if isinstance(model, torch.nn.Module) else ():
-        if getattr(part, "original_name", type(part).__name__) == D3BJ.__name__:
+        if is_dispersion(part):
             return part
     return None
 

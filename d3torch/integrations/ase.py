@@ -1,4 +1,4 @@
-"""ASE calculator of the D3(BJ) dispersion energy."""
+"""ASE calculator of the D3 dispersion energy."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from d3torch._library import has_cuda
 from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
 from d3torch.integrations.ready import check_ready
-from d3torch.model import D3BJ
-from d3torch.parameters import DampingParameters
+from d3torch.model import D3
 from d3torch.results import symmetric
 from d3torch.settings import AUTO, KEYWORDS, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
+from d3torch.variants import Damping
 
 PROPERTIES = [
     "energy",
@@ -100,7 +100,7 @@ def _stress(virial: Tensor, atoms: Atoms) -> Floats | None:
 
 
 class D3Calculator(Calculator):
-    """D3(BJ) dispersion in ASE: energies in eV, lengths in angstrom.
+    """D3 dispersion in ASE: energies in eV, lengths in angstrom.
 
     Results: ``energy``, ``free_energy`` (the same), ``energies``, ``forces``, ``stress`` (Voigt,
     ASE's sign), ``coordination_numbers`` (n,), ``c6`` (n,), C6 of each atom with its like, eV A^6,
@@ -110,7 +110,7 @@ class D3Calculator(Calculator):
 
     Args:
         xc: functional, such as ``"pbe"``.
-        settings: all of which D3, instead of xc and keywords; or a ready D3BJ in eV and A, which
+        settings: all of which D3, instead of xc and keywords; or a ready D3 in eV and A, which
             is taken as it is now, until :meth:`set` changes something.
         dtype: ``"float64"``, which is the default, or ``"float32"``, or the torch.dtype.
         device: name of a torch device, default ``"cpu"``.
@@ -121,7 +121,7 @@ class D3Calculator(Calculator):
     Raises:
         TypeError, ValueError: an argument of the wrong kind or value; one sentence each.
 
-    Source: :class:`d3torch.D3BJ`.
+    Source: :class:`d3torch.D3`.
     """
 
     name = "d3torch"
@@ -134,7 +134,7 @@ class D3Calculator(Calculator):
         self,
         xc: str | None = None,
         *,
-        settings: Settings | D3BJ | None = None,
+        settings: Settings | D3 | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
         backend: str | None = None,
@@ -142,8 +142,8 @@ class D3Calculator(Calculator):
     ) -> None:
         given = {"xc": xc, **keywords}
         made = {"dtype": dtype, "device": device, "backend": backend}
-        ready: D3BJ | None = None
-        if isinstance(settings, D3BJ):
+        ready: D3 | None = None
+        if isinstance(settings, D3):
             ready = check_ready(settings, {**given, **made})
             settings, where = ready.settings, ready.rcov
             made = {"dtype": where.dtype, "device": where.device, "backend": ready.backend}
@@ -190,7 +190,7 @@ class D3Calculator(Calculator):
         for one, other in (("xc", "damping"), ("damping", "xc")):
             if kwargs.get(one) is not None:
                 changes.setdefault(other, None)
-        if isinstance(changes.get("damping"), DampingParameters):
+        if isinstance(changes.get("damping"), Damping):
             changes["damping"] = changes["damping"]._asdict()
         if "dtype" in changes:
             changes["dtype"] = resolve_dtype(changes["dtype"])
@@ -199,7 +199,7 @@ class D3Calculator(Calculator):
         return changes
 
     @staticmethod
-    def _build(elements: Sequence[int], parameters: dict[str, Any]) -> D3BJ:
+    def _build(elements: Sequence[int], parameters: dict[str, Any]) -> D3:
         """The module of some elements."""
         p = parameters
         settings = Settings(**{name: p[name] for name in KEYWORDS})
@@ -213,12 +213,12 @@ class D3Calculator(Calculator):
         """Which D3 is computed."""
         return Settings(**{name: self.parameters[name] for name in KEYWORDS})
 
-    def _evaluator_by(self, model: D3BJ) -> Evaluator:
+    def _evaluator_by(self, model: D3) -> Evaluator:
         """What evaluates by a module, with the cutoff that the parameters ask for."""
         p = self.parameters
         return Evaluator(model, p["tolerance"] if p["cutoff"] == "auto" else None)
 
-    def model(self, elements: Sequence[int]) -> D3BJ:
+    def model(self, elements: Sequence[int]) -> D3:
         """The module of the sorted elements of a structure, kept until they change; a ready one."""
         found = self._evaluator
         if found is None or not (self._ready or found.model.numbers.tolist() == list(elements)):

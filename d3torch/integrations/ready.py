@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d3torch.model import D3BJ
+from d3torch.model import D3
 from d3torch.reference import SYMBOLS, atomic_numbers, covered
 from d3torch.settings import ONE_OF, Settings
 
-Which = Settings | D3BJ | str | None
+Which = Settings | D3 | str | None
 """What a host takes as ``settings``: a string is a functional, None leaves it to keywords."""
 
 
-def check_ready(module: D3BJ, beside: Mapping[str, Any]) -> D3BJ:
+def check_ready(module: D3, beside: Mapping[str, Any]) -> D3:
     """The module that a host was given, if nothing else says which it is.
 
     Args:
@@ -29,9 +29,9 @@ def check_ready(module: D3BJ, beside: Mapping[str, Any]) -> D3BJ:
     """
     others = [name for name, value in beside.items() if value is not None]
     if others:
-        raise TypeError(f"{ONE_OF} a D3BJ and {', '.join(others)}")
+        raise TypeError(f"{ONE_OF} a D3 and {', '.join(others)}")
     if module.units != "eV/A":
-        raise ValueError(f"expected a D3BJ with units='eV/A', got {module.units!r}")
+        raise ValueError(f"expected a D3 with units='eV/A', got {module.units!r}")
     return module
 
 
@@ -44,7 +44,7 @@ def module_of(
     *,
     like: Tensor | None = None,
     tail: bool = False,
-) -> D3BJ:
+) -> D3:
     """The module of a host: the one that it was given, itself, or one that is made.
 
     Args:
@@ -58,9 +58,9 @@ def module_of(
 
     Raises:
         TypeError, ValueError: for a module and anything beside it; for a module or settings that
-            the host cannot compute; as :class:`d3torch.D3BJ`.
+            the host cannot compute; as :class:`d3torch.D3`.
     """
-    if not isinstance(settings, D3BJ):
+    if not isinstance(settings, D3):
         wanted = Settings.of(settings, **keywords)
         wanted = wanted.fixed(host) if tail else wanted.without_tail(host)
         return _made(wanted, elements, made, like)
@@ -68,13 +68,13 @@ def module_of(
     if not tail:
         module.settings.without_tail(host)
     if module.backend != "kernel":
-        raise ValueError(f"expected a D3BJ with backend='kernel', got {module.backend!r}")
+        raise ValueError(f"expected a D3 with backend='kernel', got {module.backend!r}")
     if elements is not None and module.elements != atomic_numbers(elements):
         expected, got = (_names(z) for z in (atomic_numbers(elements), module.elements))
-        raise ValueError(f"expected a D3BJ of {expected}, in this order, for {host}, got {got}")
+        raise ValueError(f"expected a D3 of {expected}, in this order, for {host}, got {got}")
     if like is not None and (like.dtype, like.device) != (module.rcov.dtype, module.rcov.device):
         raise ValueError(
-            f"expected a D3BJ of {like.dtype} on {like.device}, as is {host}, "
+            f"expected a D3 of {like.dtype} on {like.device}, as is {host}, "
             f"got {module.rcov.dtype} on {module.rcov.device}"
         )
     return module
@@ -85,7 +85,7 @@ def _made(
     elements: Sequence[int | str] | None,
     made: Mapping[str, Any],
     like: Tensor | None,
-) -> D3BJ:
+) -> D3:
     """A module of settings."""
     given = {name: value for name, value in made.items() if value is not None}
     if like is not None:

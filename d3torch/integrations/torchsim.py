@@ -1,4 +1,4 @@
-"""D3(BJ) as a model of torch-sim: alone, or a term of a sum with another potential."""
+"""D3 as a model of torch-sim: alone, or a term of a sum with another potential."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from d3torch.settings import Settings
 
 
 class D3Model(ModelInterface):  # type: ignore[misc]
-    r"""D3(BJ) of a batch of systems, all evaluated in one sweep without a neighbour list.
+    r"""D3 of a batch of systems, all evaluated in one sweep without a neighbour list.
 
     Returns ``energy`` (n_systems,), eV, and, where wanted, ``forces`` (n_atoms, 3), eV/A, and
     ``stress`` (n_systems, 3, 3), eV/A^3: dE/dstrain / volume, 0 for a cell without volume, as
     torch-sim's other models. Numbers, without a graph, of the dtype and on the device of the model.
 
     Args:
-        settings: which D3, or its functional, default PBE; or a ready D3BJ, in eV and A and with
+        settings: which D3, or its functional, default PBE; or a ready D3, in eV and A and with
             the backend ``"kernel"``, which is taken as it is.
         elements: that will be met, symbols or atomic numbers; None for all that there are data of.
         compute_forces: whether to return forces.
@@ -40,11 +40,11 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         **keywords: those of :class:`d3torch.Settings`, instead of it; no ``"auto"``.
 
     Raises:
-        TypeError: for something else, no bool, or a D3BJ and keywords, dtype or device.
-        ValueError: for a D3BJ of other units, elements, or with another backend; as
-            :class:`d3torch.D3BJ`.
+        TypeError: for something else, no bool, or a D3 and keywords, dtype or device.
+        ValueError: for a D3 of other units, elements, or with another backend; as
+            :class:`d3torch.D3`.
 
-    Source: :class:`d3torch.D3BJ`.
+    Source: :class:`d3torch.D3`.
     """
 
     def __init__(

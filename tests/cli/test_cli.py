@@ -98,6 +98,18 @@ def test_the_functional_and_the_width_are_told_as_they_were_taken(folder, capsys
         assert settings["width"] == pytest.approx(width)
 
 
+def test_variants_and_the_three_body_term_reach_the_calculator(folder, capsys):
+    args = ["--variant", "zero", "--s9", "1", "--atm-cutoff", "8", "--atm-width", "2", "--json"]
+    code, out, err = run(capsys, "energy", "copper.extxyz", *CUTOFFS, *args)
+    assert (code, err) == (0, [])
+    document = json.loads(out)
+    given = {"variant": "zero", "s9": 1.0, "atm_cutoff": 8.0, "atm_width": 2.0}
+    assert {name: document["settings"][name] for name in given} == given
+    calculator = D3Calculator("pbe", cutoff=9.0, cn_cutoff=8.0, **given)
+    expected = calculator.get_potential_energy(bulk("Cu", cubic=True))
+    assert document["frames"][0]["energy"] == pytest.approx(expected, rel=1e-14)
+
+
 @pytest.mark.parametrize("command", ["energy", "lammps", "labels"])
 def test_a_method_with_three_body_term_says_so_once(folder, capsys, command):
     ase.io.write("set.xyz", ase.io.read("copper.extxyz"), write_results=False)
@@ -393,6 +405,20 @@ def test_functionals(capsys):
     assert (code, err) == (0, [])
     assert len(out.splitlines()) == 2 + len(functionals("*scan*"))
     assert "10.1063/5.0041008" in out
+
+
+@pytest.mark.parametrize(
+    ("variant", "header", "value"),
+    [("zero", ["rs6", "rs8", "doi"], "1.217"), ("zerom", ["rs8", "bet", "bohr"], "0.129434")],
+)
+def test_functionals_of_a_variant(capsys, variant, header, value):
+    code, out, err = run(capsys, "functionals", "pbe", "--variant", variant)
+    assert (code, err) == (0, [])
+    head = out.splitlines()[0].split()
+    assert head[head.index("s8") + 1 :][:1] == ["rs6"]
+    assert [word in head for word in header] == [True] * 3
+    assert value in out
+    assert len(out.splitlines()) == 2 + len(functionals("pbe", variant))
 
 
 def test_functionals_as_json(capsys):

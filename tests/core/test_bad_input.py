@@ -64,7 +64,7 @@ def test_neighbor_pairs_refuses(positions, cell, pbc, cutoff, words):
     ("settings", "words"),
     [
         ({"xc": "pbee"}, "a known functional, got 'pbee' (nearest: pbe"),
-        ({"xc": "m06"}, "a functional with Becke-Johnson parameters, got 'm06'"),
+        ({"xc": "m06"}, "a functional with Becke-Johnson damping parameters, got 'm06'"),
         ({"xc": 7}, "the name of a functional as a string, got 7"),
         ({"xc": "pbe", "damping": {"s6": 1.0}}, "either xc or damping, got"),
         ({"damping": {"s6": 1.0}}, "damping to give s6, s8, a1, a2, got"),

@@ -237,7 +237,7 @@ def test_atomic_c6_is_that_of_the_energy() -> None:
 
 def test_print_shows_the_settings() -> None:
     text = repr(_model(width=1.5))
-    assert "elements=[14, 8, 11, 1], cutoff=9.0, cn_cutoff=7.0, width=1.5" in text
+    assert "elements=[14, 8, 11, 1], variant='bj', cutoff=9.0, cn_cutoff=7.0, width=1.5" in text
 
 
 # ---- Hessian ----
@@ -270,7 +270,12 @@ def test_hessian_by_double_backward_is_that_of_the_oracle(pbc: bool, backend: st
     [
         ({"xc": "pbee"}, ValueError, r"known functional, got 'pbee' \(nearest: pbe"),
         ({"xc": 1}, TypeError, "string, got 1"),
-        ({"xc": "M06-2X"}, ValueError, "zero damping only"),
+        ({"xc": "M06-2X"}, ValueError, "parameters, got 'M06-2X', which has: zero"),
+        ({"xc": "M06-2X", "variant": "zerom"}, ValueError, "zero damping parameters, got 'M06-2X'"),
+        ({"variant": "d4"}, ValueError, "variant to be one of bj, bjm, zero, zerom, got 'd4'"),
+        ({"s9": "1"}, TypeError, "s9 to be a number, got '1'"),
+        ({"s9": 1.0, "atm_cutoff": 0.0}, ValueError, "a positive atm_cutoff, got 0.0"),
+        ({"s9": 1.0, "atm_width": 99.0}, ValueError, "0 <= atm_width < atm_cutoff = "),
         ({"xc": None}, TypeError, "either xc or damping, got xc=None and damping=None"),
         ({"cutoff": "9"}, TypeError, "cutoff to be a number, got '9'"),
         ({"cutoff": True}, TypeError, "cutoff to be a number, got True"),

@@ -21,21 +21,36 @@ import torch
 from ase.build import molecule
 
 import d3torch
-from d3torch import D3BJ, D3Calculator, DampingParameters, Settings, damping_parameters
+from d3torch import (
+    D3,
+    D3BJ,
+    D3Calculator,
+    DampingParameters,
+    DispersionWarning,
+    ModifiedZeroParameters,
+    Settings,
+    ZeroParameters,
+    damping_parameters,
+)
 from d3torch.cli import main
 from d3torch.cli.options import add_settings, settings_asked
 from d3torch.cli.records import read_record
 from d3torch.integrations.lammps import D3MLIAP
 from d3torch.module_settings import record_of, settings_of
-from d3torch.settings import KEYWORDS
+from d3torch.settings import KEYWORDS, THREE_BODY
 from d3torch.units import BOHR
 
 OWN = DampingParameters(0.9, 0.7, 0.4, 4.3)
+MODIFIED = ModifiedZeroParameters(0.9, 0.7, 1.1, 1.0, 0.02)
 GIVEN: dict[str, dict[str, Any]] = {
     "default": {},
     "all": {"xc": "B3-LYP", "cutoff": 11.0, "cn_cutoff": 8.0, "width": 2.5, "reference": "2010"},
     "preset": {"xc": "r2SCAN-D3(BJ)", "preset": "mace_mp"},
     "explicit": {"damping": OWN, "cutoff": 9.1, "cn_cutoff": 7.3},
+    "zero": {"xc": "B3-LYP-D3(0)", "variant": "zero", "cutoff": 9.1, "cn_cutoff": 7.3},
+    "modified": {"variant": "zerom", "damping": MODIFIED, "cutoff": 9.1, "cn_cutoff": 7.3},
+    "three-body": {"variant": "bjm", "s9": 1.0, "atm_cutoff": 9.1, "atm_width": 2.5},
+    "explicit three-body": {"damping": OWN, "s9": 0.7, "cutoff": 9.1, "cn_cutoff": 7.3},
 }
 OPTIONS = ["--xc", "b3lyp", "--cutoff", "11", "--cn-cutoff", "8", "--width", "2"]
 ASKED = Settings(xc="b3lyp", cutoff=11.0, cn_cutoff=8.0, width=2.0)
@@ -106,17 +121,71 @@ def test_a_dict_is_the_value_again(settings: Settings) -> None:
     assert Settings.from_dict(settings.record()) == settings
     assert Settings.from_dict(Settings(cutoff="auto", tolerance=1e-3).as_dict()).tolerance == 1e-3
     assert pickle.loads(pickle.dumps(settings)) == copy.deepcopy(settings) == settings
-    assert {*KEYWORDS} - {*settings.as_dict()} == {"damping", "tolerance", "preset"}
+    newer = {"variant"} if settings.variant == "bj" else set()
+    newer |= set() if settings.s9 else {*THREE_BODY}
+    assert {*KEYWORDS} - {*settings.as_dict()} == {"damping", "tolerance", "preset", *newer}
+
+
+def test_files_of_today_have_no_key_that_older_versions_do_not_know() -> None:
+    known = ["cutoff", "cn_cutoff", "width", "tail", "reference"]
+    assert [*Settings(s9=0.0, atm_cutoff=9.0).as_dict()] == ["xc", "s6", "s8", "a1", "a2", *known]
+    zero = ["xc", "variant", "s6", "s8", "rs6", "rs8"]
+    assert [*Settings(variant="zero").as_dict()] == [*zero, *known]
+    assert [*Settings(variant="zero", s9=1.0).as_dict()] == [*zero, *known, *THREE_BODY]
+
+
+def test_the_three_body_term_is_off_unless_asked_for() -> None:
+    assert Settings() == Settings(s9=0) == Settings(s9=None) == Settings(atm_cutoff=9.0)
+    made = Settings(s9=1)
+    assert (made.s9, made.atm_cutoff, made.atm_width) == (1.0, 40 * BOHR, 0.0)
+    assert (made.label, Settings(variant="zero").label) == ("D3(BJ)-ATM", "D3(0)")
+    assert made.replace(s9=0.0) == Settings() != made
+    assert made.replace(atm_width=2.0) == Settings(s9=1.0, atm_width=2.0)
+    assert Settings(xc="b97-3c", s9=None).s9 == Settings(xc="pbeh-3c", s9=None).s9 == 1.0
+    assert Settings(damping=OWN, s9=None).s9 == 0.0
+    for given, words in (
+        ({"atm_cutoff": -1.0}, "expected a positive atm_cutoff, got -1.0"),
+        ({"atm_cutoff": 2e3}, "expected atm_cutoff of at most 1000 "),
+        ({"atm_cutoff": 6.0, "atm_width": 6.0}, "expected 0 <= atm_width < atm_cutoff = 6.0, got"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Settings(s9=1.0, **given)
+    with pytest.raises(TypeError, match="expected s9 to be a number, got '1'"):
+        Settings(s9="1")
+
+
+def test_methods_with_the_three_body_term_are_whole_with_it(recwarn: Any) -> None:
+    D3(["H"], "b97-3c", s9=1.0)
+    D3(["H"], "b97-3c", s9=None)
+    assert not recwarn
+    with pytest.warns(DispersionWarning, match=r"left out here: add it with s9=1\.0"):
+        D3(["H"], "b97-3c")
+
+
+def test_a_variant_has_its_own_parameters() -> None:
+    zero = Settings(variant="zero")
+    assert (zero.xc, zero.damping) == ("pbe", ZeroParameters(1.0, 0.722, 1.217))
+    assert Settings().replace(variant="zero") == zero == Settings(xc="PBE-D3(0)", variant="zero")
+    assert zero.replace(variant="bj") == Settings()
+    assert zero.replace(damping=ZeroParameters(1.0, 0.722, 1.217)).xc is None
+    with pytest.raises(TypeError, match="damping of variant 'zero' to give s6, s8, rs6, rs8, got"):
+        Settings(variant="zero", damping=OWN)
+    with pytest.raises(ValueError, match="parameters, got 'scan', which has: bj, zero"):
+        Settings(xc="scan", variant="zerom")
+    with pytest.raises(ValueError, match="variant to be one of bj, bjm, zero, zerom, got 'd4'"):
+        Settings(variant="d4")
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
         (
-            {"s9": 1.0},
+            {"rs9": 1.0},
             ValueError,
-            f"d3torch {d3torch.__version__} knows, got s9, which d3torch 9.9",
+            f"d3torch {d3torch.__version__} knows, got rs9, which d3torch 9.9",
         ),
+        ({"variant": "zero"}, ValueError, "knows, got a1, which d3torch 9.9 wrote"),
+        ({"variant": "op"}, ValueError, "variant to be one of bj, bjm, zero, zerom, got 'op'"),
         ({"preset": "mace_mp"}, ValueError, "knows, got preset"),
         ({"xc": "pbe"}, ValueError, "expected the damping of pbe, "),
         ({"xc": "nonsense"}, ValueError, "expected a known functional, got 'nonsense'"),
@@ -155,7 +224,7 @@ def test_a_module_carries_its_settings(settings: Settings, units: str, dtype: to
     made = settings.module(["O", "H"], units=units, dtype=dtype)
     length = BOHR if units == "eV/A" else 1.0
     assert made.cutoff == pytest.approx(settings.cutoff / BOHR * length, rel=1e-15)
-    other = D3BJ(["O", "H"], "pbe0", **_reach(made), reference=settings.reference, units=units)
+    other = D3(["O", "H"], "pbe0", **_which(made), reference=settings.reference, units=units)
     other.to(dtype).load_state_dict(made.state_dict())
     again = [pickle.loads(pickle.dumps(made)), copy.deepcopy(made), made.double(), other]
     for model in again:
@@ -168,8 +237,11 @@ def test_a_module_carries_its_settings(settings: Settings, units: str, dtype: to
     assert json.loads(scripted.record) == settings.record() == record_of(scripted)
 
 
-def _reach(model: D3BJ) -> dict[str, float]:
-    return {"cutoff": model.cutoff, "cn_cutoff": model.cn_cutoff, "width": model.width}
+def _which(model: D3) -> dict[str, Any]:
+    """Keywords of all but the damping; with the three-body term, of another weight."""
+    lengths = ("cutoff", "cn_cutoff", "width", "atm_cutoff", "atm_width")
+    found: dict[str, Any] = {name: getattr(model, name) for name in (*lengths, "variant")}
+    return {**found, "s9": 0.3} if model.atm_cutoff else found
 
 
 def test_a_damping_that_has_learned_is_told_as_it_is() -> None:
@@ -300,7 +372,7 @@ MACE_FILES = [write_fused, write_fused_mliap, write_fused_script, write_libtorch
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("write", [*FILES, *MACE_FILES])
-@pytest.mark.parametrize("name", ["all", "explicit"])
+@pytest.mark.parametrize("name", ["all", "explicit", "zero"])
 def test_every_file_carries_the_settings(
     write: Any, name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -347,6 +419,8 @@ def test_an_option_against_the_file_is_refused(
         (["--width", "1"], "expected width 2.0, as in "),
         (["--preset", "mace_mp"], "expected cutoff 11.0, as in "),
         (["--xc", "pbe"], "expected xc b3lyp, as in "),
+        (["--variant", "zero"], "expected variant bj, as in "),
+        (["--s9", "1"], "expected s9 0.0, as in "),
     ):
         code, out, err = run(capsys, "lammps", "b.pt", *given, *option)
         assert (code, out, err.count("\n")) == (1, "", 1)
@@ -370,7 +444,7 @@ def test_labels_and_fuse_cannot_disagree(folder: Path, capsys: pytest.CaptureFix
     assert run(capsys, *back)[0] == 0
     again = ["lammps", "again.pt", "--model", "fused.model", "--settings-of", "labels.xyz"]
     code, _, err = run(capsys, *again)
-    assert (code, "expected no --settings-of for a model that has D3(BJ)" in err) == (1, True)
+    assert (code, "expected no --settings-of for a model that has D3 already" in err) == (1, True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -414,13 +488,13 @@ def test_labels_that_ase_has_written_again_are_added_back(
 
 def test_files_without_one_d3_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mixed.xyz").write_text(OLDER + OLDER.replace("d3_width=2.0", "d3_width=1.0"))
-    (folder / "later.xyz").write_text(OLDER.replace("d3_width", "d3_s9=1.0 d3_width"))
+    (folder / "later.xyz").write_text(OLDER.replace("d3_width", "d3_rs9=1.0 d3_width"))
     (folder / "broken.xyz").write_text(OLDER.replace("d3_width=2.0", "d3_width=wide"))
     (folder / "other.json").write_text("{}")
     torch.save(torch.nn.Linear(1, 1), "linear.pt")
     for name, words in (
         ("mixed.xyz", "expected one D3 in all frames of mixed.xyz, got another in 1"),
-        ("later.xyz", "knows, got s9, which d3torch 0.1.0 wrote"),
+        ("later.xyz", "knows, got rs9, which d3torch 0.1.0 wrote"),
         ("broken.xyz", "expected a number for d3_width, got 'wide'"),
         ("set.xyz", "expected labels that d3torch subtracted from, got none in frame 0"),
         ("other.json", "expected a file with settings of d3torch, got other.json"),
@@ -435,7 +509,8 @@ def test_files_without_one_d3_are_refused(folder: Path, capsys: pytest.CaptureFi
 def test_older_pickles_are_read_by_their_tables_and_tensors() -> None:
     """They kept neither functional, reference nor version."""
     model = D3BJ(["Fr"], "b3lyp", cutoff=11.0, cn_cutoff=8.0, reference="2010")
-    for name in ("elements", "reference", "xc", "record", "tail"):
+    newer = ("variant", "form", "atm_cutoff", "atm_width")
+    for name in ("elements", "reference", "xc", "record", "tail", *newer):
         del model.__dict__[name]
     state = model.__dict__
     again = D3BJ.__new__(D3BJ)
@@ -467,3 +542,6 @@ def test_options_are_keywords() -> None:
     assert settings_asked(parser.parse_args(OPTIONS)) == ASKED
     args = parser.parse_args(["--preset", "mace_mp", "--reference", "2010", "--tail"])
     assert settings_asked(args) == Settings(preset="mace_mp", reference="2010", tail=True)
+    triples = ["--variant", "zero", "--s9", "1", "--atm-cutoff", "9", "--atm-width", "2"]
+    expected = Settings(variant="zero", s9=1.0, atm_cutoff=9.0, atm_width=2.0)
+    assert settings_asked(parser.parse_args(triples)) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from d3torch import D3BJ, DispersionWarning
 from d3torch.evaluate import evaluate
-from d3torch.state import EXTRA
+from d3torch.state import EXTRA, unpacked
 
 SETTINGS: dict[str, Any] = {"xc": "pbe", "cutoff": 9.0, "cn_cutoff": 7.0}
 DAMPING = {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
@@ -46,6 +47,9 @@ OTHERS = {
     "cn_cutoff": ({"cn_cutoff": 9.0}, "cn_cutoff 9.0, got one with 7.0"),
     "width": ({"width": 1.0}, "width 1.0, got one with 0.0"),
     "tail": ({"tail": True, "width": 0.0}, "tail True, got one with False"),
+    "variant": ({"variant": "bjm"}, "variant bjm, got one with bj"),
+    "zero": ({"variant": "zero"}, "variant zero, got one with bj"),
+    "three-body": ({"s9": 1.0, "atm_cutoff": 8.0}, "atm_cutoff 8.0, got one with 0.0"),
 }
 
 
@@ -58,6 +62,54 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing(name: str, str
     with pytest.raises(ValueError, match=f"^expected a state with {message}"):
         other.load_state_dict(_model(xc="b3lyp").state_dict(), strict=strict)
     assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"variant": "bjm"}, "variant bjm, got one with bj"),
+        ({"variant": "zero"}, "variant zero, got one with bj"),
+        ({"s9": 1.0, "atm_cutoff": 8.0}, "atm_cutoff 8.0, got one with 0.0"),
+    ],
+)
+def test_a_state_from_before_there_were_variants_is_bj(changes: Any, words: str, strict: bool):
+    """It tells neither variant nor three-body term."""
+    state = _model().state_dict()
+    newer = ("variant", "atm_cutoff", "atm_width")
+    told = {k: v for k, v in unpacked(state[EXTRA]).items() if k not in newer}
+    state[EXTRA] = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
+    _model(xc="b3lyp").load_state_dict(state, strict=strict)
+    with pytest.raises(ValueError, match=f"^expected a state with {words}"):
+        _model(**changes).load_state_dict(state, strict=strict)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("own", "other", "words"),
+    [
+        ({"variant": "zero"}, {}, "with s6, s8, rs6, rs8, got one with s6, s8, a1, a2"),
+        ({}, {"variant": "zero"}, "with s6, s8, a1, a2, got one with s6, s8, rs6, rs8"),
+        (
+            {"variant": "zerom"},
+            {"variant": "zero"},
+            "with s6, s8, rs6, rs8, bet, got one with s6, s8, rs6, rs8",
+        ),
+        (
+            {"variant": "zero"},
+            {"variant": "zerom"},
+            "with s6, s8, rs6, rs8, got one with s6, s8, rs6, rs8, bet",
+        ),
+        ({"s9": 1.0}, {}, "with s6, s8, a1, a2, s9, got one with s6, s8, a1, a2"),
+        ({}, {"s9": 1.0}, "with s6, s8, a1, a2, got one with s6, s8, a1, a2, s9"),
+        ({"variant": "bjm"}, {}, "that tells its settings for variant 'bjm', got one that does"),
+    ],
+)
+def test_a_state_that_tells_nothing_is_known_by_its_names(
+    own: Any, other: Any, words: str, strict: bool
+) -> None:
+    with pytest.raises(ValueError, match=f"^expected a state {words}"):
+        _model(**own).load_state_dict(_older(_model(**other).state_dict()), strict=strict)
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -105,7 +157,10 @@ def test_rounded_tables_are_refused(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("units", ["eV/A", "hartree/bohr"])
-@pytest.mark.parametrize("given", [{}, {"xc": None, "damping": DAMPING}])
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"xc": None, "damping": DAMPING}, {"variant": "zerom"}, {"s9": 0.7, "atm_cutoff": 8.0}],
+)
 def test_a_module_that_was_rounded_has_all_digits_again(dtype, units, given) -> None:
     """Tables and fixed damping are constants: the way to a dtype does not matter."""
     again = copy.deepcopy(nn.Sequential(_model(units=units, **given)).to(dtype)).double()[0]
@@ -166,9 +221,10 @@ def test_a_module_made_on_meta_is_whole_after_loading(assign: bool) -> None:
     assert _energy(model) == _energy(expected)
 
 
-def test_every_tensor_of_a_module_is_in_its_state() -> None:
+@pytest.mark.parametrize("changes", [{}, {"variant": "zero"}, {"s9": 1.0}])
+def test_every_tensor_of_a_module_is_in_its_state(changes: dict[str, Any]) -> None:
     """What a loader does not fill cannot decide a result."""
-    model = _model(learnable=True)
+    model = _model(learnable=True, **changes)
     names = {name for name, _ in (*model.named_buffers(), *model.named_parameters())}
     assert names == {*model.state_dict()} - {EXTRA}
 
@@ -195,7 +251,7 @@ def test_inside_another_module() -> None:
 def test_a_pickle_of_an_older_version_is_read() -> None:
     """It kept a lookup table and neither elements nor reference."""
     model = _model()
-    for name in ("elements", "reference", "xc"):
+    for name in ("elements", "reference", "xc", "variant", "form", "atm_cutoff", "atm_width"):
         del model.__dict__[name]
     model.register_buffer("lookup", torch.zeros(19, dtype=torch.long), persistent=False)
     again = pickle.loads(pickle.dumps(model))

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from dftd3.interface import DispersionModel, RationalDampingParam
+from dftd3.interface import (
+    DispersionModel,
+    ModifiedRationalDampingParam,
+    ModifiedZeroDampingParam,
+    RationalDampingParam,
+    ZeroDampingParam,
+)
 
 from d3torch.units import BOHR, HARTREE
+
+DAMPINGS = {
+    "bj": RationalDampingParam,
+    "bjm": ModifiedRationalDampingParam,
+    "zero": ZeroDampingParam,
+    "zerom": ModifiedZeroDampingParam,
+}
+"""What the oracle calls the variants."""
 
 
 class Oracle(NamedTuple):
@@ -35,11 +49,13 @@ def _in_vacuum(positions, cell, periodic, reach):
     return cell, np.ones(3, dtype=bool)
 
 
-def model(numbers, positions, cell, pbc, cutoff, cn_cutoff) -> DispersionModel:
+def model(
+    numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=1e-9 * BOHR
+) -> DispersionModel:
     """The oracle's model of a structure; lengths in angstrom."""
     periodic = np.asarray(pbc, dtype=bool)
     if periodic.sum() in (1, 2):
-        cell, periodic = _in_vacuum(positions, cell, periodic, max(cutoff, cn_cutoff))
+        cell, periodic = _in_vacuum(positions, cell, periodic, max(cutoff, cn_cutoff, atm_cutoff))
     lattice = np.asarray(cell, dtype=float) / BOHR if periodic.any() else None
     m = DispersionModel(
         np.asarray(numbers),
@@ -47,25 +63,36 @@ def model(numbers, positions, cell, pbc, cutoff, cn_cutoff) -> DispersionModel:
         lattice,
         periodic if periodic.any() else None,
     )
-    m.set_realspace_cutoff(cutoff / BOHR, 1e-9, cn_cutoff / BOHR)
+    m.set_realspace_cutoff(cutoff / BOHR, atm_cutoff / BOHR, cn_cutoff / BOHR)
     return m
 
 
-def damping(xc="pbe") -> RationalDampingParam:
-    """Damping parameters of a functional, or of a dict, without the three-body term."""
+def damping(xc="pbe", variant="bj", s9=0.0) -> Any:
+    """Damping parameters of a functional, or of a dict, without the three-body term by default."""
     if isinstance(xc, dict):
-        return RationalDampingParam(**xc, s9=0.0)
+        return DAMPINGS[variant](**xc, s9=s9)
     from d3torch import damping_parameters
 
-    return RationalDampingParam(**damping_parameters(xc)._asdict(), s9=0.0)
+    return DAMPINGS[variant](**damping_parameters(xc, variant)._asdict(), s9=s9)
 
 
 def dispersion(
-    numbers, positions, cell, pbc, xc="pbe", cutoff=60 * BOHR, cn_cutoff=40 * BOHR
+    numbers,
+    positions,
+    cell,
+    pbc,
+    xc="pbe",
+    cutoff=60 * BOHR,
+    cn_cutoff=40 * BOHR,
+    *,
+    variant="bj",
+    s9=0.0,
+    atm_cutoff=40 * BOHR,
 ) -> Oracle:
     """Energy, forces and virial of a structure."""
-    m = model(numbers, positions, cell, pbc, cutoff, cn_cutoff)
-    result = m.get_dispersion(damping(xc), grad=True)
+    atm_cutoff = atm_cutoff if s9 else 1e-9 * BOHR
+    m = model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff)
+    result = m.get_dispersion(damping(xc, variant, s9), grad=True)
     return Oracle(
         float(result["energy"]) * HARTREE,
         -np.asarray(result["gradient"]) * (HARTREE / BOHR),

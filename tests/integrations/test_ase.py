@@ -15,7 +15,7 @@ from ase.calculators.mixing import SumCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from oracle import dispersion
 
-from d3torch import D3Calculator, DampingParameters, damping_parameters
+from d3torch import D3Calculator, DampingParameters, Settings, ZeroParameters, damping_parameters
 from d3torch.units import BOHR
 
 CUTOFFS = {"cutoff": 11.0, "cn_cutoff": 9.0}
@@ -207,6 +207,22 @@ def test_set_changes_what_is_computed():
     assert atoms.get_potential_energy() != pytest.approx(expected.energy, rel=1e-3)
 
 
+def test_set_changes_the_variant_and_the_three_body_term():
+    atoms = skewed()
+    atoms.calc = D3Calculator("pbe", **CUTOFFS)
+    pairs = atoms.get_potential_energy()
+    assert atoms.calc.set(variant="zero") == {"variant": "zero"}
+    assert atoms.calc.settings == Settings(variant="zero", **CUTOFFS)
+    zero = atoms.get_potential_energy()
+    atoms.calc.set(variant="bj", s9=1.0, atm_cutoff=6.0)
+    assert atoms.calc.settings == Settings(s9=1.0, atm_cutoff=6.0, **CUTOFFS)
+    assert len({pairs, zero, atoms.get_potential_energy()}) == 3
+    atoms.calc.set(s9=0.0)
+    assert atoms.get_potential_energy() == pairs
+    with pytest.raises(TypeError, match="expected damping of variant 'zero' to give s6, s8, rs6"):
+        atoms.calc.set(variant="zero", damping={"s6": 1.0, "s8": 0.0, "a1": 0.0, "a2": 5.0})
+
+
 def test_a_refused_set_changes_nothing():
     atoms = skewed()
     atoms.calc = D3Calculator(**CUTOFFS)
@@ -217,10 +233,15 @@ def test_a_refused_set_changes_nothing():
     assert atoms.get_potential_energy() == energy
 
 
-def test_todict_makes_an_equal_calculator():
-    calculator = D3Calculator(
-        damping=DampingParameters(1.0, 0.7, 0.4, 4.5), preset="mace_mp", dtype=torch.float32
-    )
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"damping": DampingParameters(1.0, 0.7, 0.4, 4.5)},
+        {"damping": ZeroParameters(1.0, 0.7, 1.2), "variant": "zero", "s9": 1.0},
+    ],
+)
+def test_todict_makes_an_equal_calculator(given):
+    calculator = D3Calculator(**given, preset="mace_mp", dtype=torch.float32)
     again = D3Calculator(**calculator.todict())
     assert dict(again.parameters) == dict(calculator.parameters)
 

@@ -85,6 +85,17 @@ def test_equal_to_the_oracle_on_any_number_of_ranks(ranks: int, name: str) -> No
     assert np.abs(found.virial - expected.virial).max() < 1e-10 * scale
 
 
+@pytest.mark.parametrize("variant", ["bjm", "zero", "zerom"])
+def test_variants_are_those_of_the_oracle(variant: str) -> None:
+    atoms = _triclinic()
+    found = _run(atoms, 2, variant=variant)
+    given = (atoms.numbers, atoms.positions, atoms.cell, atoms.pbc, "pbe", 9.0, 7.0)
+    expected = dispersion(*given, variant=variant)
+    assert found.energy == pytest.approx(expected.energy, rel=1e-12)
+    largest = np.abs(expected.forces).max()
+    assert np.abs(found.forces - expected.forces).max() < 1e-10 * largest
+
+
 @pytest.mark.parametrize(("cutoff", "cn_cutoff", "width"), [(6.0, 8.0, 0.0), (9.0, 7.0, 3.0)])
 def test_cutoffs_and_switch_are_those_of_the_calculator(
     cutoff: float, cn_cutoff: float, width: float

@@ -16,11 +16,13 @@ import torch
 pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
 import mace_models as models
+import oracle
 from mace.calculators import MACECalculator, mace_mp
 from mace_models import EVERYTHING, RANGE, deviations, dispersion, one_sentence, some
 
 from d3torch.cli import main
 from d3torch.integrations.mace import MACED3, has_dispersion, mace_mp_d3, torchscript
+from d3torch.units import BOHR
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning"),
@@ -161,15 +163,35 @@ def test_compiled_is_fused() -> None:
 # ---- the drop-in ----
 
 
-def test_drop_in_equals_mace_mp_with_dispersion(files: dict[str, str]) -> None:
+DAMPINGS = ["bj", "bjm", "zero", "zerom"]
+
+
+@pytest.mark.parametrize("damping", DAMPINGS)
+def test_drop_in_equals_mace_mp_with_dispersion(damping: str, files: dict[str, str]) -> None:
     pytest.importorskip("torch_dftd")
+    given = {"device": "cpu", "default_dtype": "float64", "damping": damping}
     for atoms in (models.crystal(), models.molecule()):
-        ours = mace_mp_d3(files["plain"], device="cpu", default_dtype="float64")
-        theirs = mace_mp(files["plain"], device="cpu", default_dtype="float64", dispersion=True)
+        ours = mace_mp_d3(files["plain"], **given)
+        theirs = mace_mp(files["plain"], **given, dispersion=True)
         energies = [calc.get_property("energy", atoms) for calc in (ours, theirs)]
         forces = [calc.get_property("forces", atoms) for calc in (ours, theirs)]
         assert energies[0] == pytest.approx(energies[1], abs=1e-6 * len(atoms))
         np.testing.assert_allclose(forces[0], forces[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("damping", DAMPINGS)
+def test_damping_of_the_drop_in_is_that_of_the_oracle(damping: str, files: dict[str, str]) -> None:
+    given = {"device": "cpu", "default_dtype": "float64"}
+    calc, plain = mace_mp_d3(files["plain"], damping=damping, **given), files["plain"]
+    bare = mace_mp_d3(plain, dispersion=False, **given)
+    for atoms in (models.crystal(), models.molecule()):
+        where = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        reach = {"cutoff": 40 * BOHR, "cn_cutoff": 40 * BOHR}
+        expected = oracle.dispersion(*where, **reach, variant=damping)
+        added = calc.get_property("energy", atoms) - bare.get_property("energy", atoms)
+        assert added == pytest.approx(expected.energy, abs=1e-10)
+        forces = calc.get_property("forces", atoms) - bare.get_property("forces", atoms)
+        np.testing.assert_allclose(forces, expected.forces, rtol=0, atol=1e-10)
 
 
 def test_drop_in_takes_the_arguments_of_mace_mp(files: dict[str, str]) -> None:
@@ -186,7 +208,8 @@ def test_drop_in_takes_the_arguments_of_mace_mp(files: dict[str, str]) -> None:
     ("change", "error"),
     [
         ({"dispersion": "False"}, TypeError),
-        ({"damping": "zero"}, ValueError),
+        ({"damping": "d4"}, ValueError),
+        ({"damping": "zerom", "dispersion_xc": "scan"}, ValueError),
         ({"default_dtype": "float16"}, ValueError),
         ({"dispersion_xc": "unheard of"}, ValueError),
         ({"abc": True}, ValueError),

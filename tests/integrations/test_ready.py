@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 from mliap_ranks import World
 
-from d3torch import D3BJ, D3Calculator, Settings
+from d3torch import D3, D3Calculator, Settings
 from d3torch.evaluate import evaluate
 from d3torch.integrations.lammps import D3MLIAP
 
@@ -99,7 +99,7 @@ def host(request: pytest.FixtureRequest) -> Host:
     return HOSTS[request.param]
 
 
-def _learned() -> D3BJ:
+def _learned() -> D3:
     model = ASKED.module(NUMBERS, learnable=True)
     with torch.no_grad():
         model.s8 += 0.25
@@ -107,7 +107,7 @@ def _learned() -> D3BJ:
     return model
 
 
-def _energy(model: D3BJ) -> float:
+def _energy(model: D3) -> float:
     atoms = _ethanol()
     return evaluate(model, atoms.positions, None, False, atoms.numbers).energy.item()
 
@@ -120,6 +120,31 @@ def test_settings_keywords_and_a_module_give_one_result(host: Host) -> None:
         assert host.energy(made) == pytest.approx(expected, rel=1e-12)
     by_name = host.make(xc="b3lyp", **REACH)
     assert host.energy(by_name) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("which", [{"variant": "zero"}, {"variant": "zerom", "xc": "pbe"}], ids=str)
+def test_every_host_computes_every_variant(host: Host, which: dict[str, Any]) -> None:
+    asked = ASKED.replace(**which)
+    expected = _energy(asked.module(NUMBERS))
+    assert abs(expected / _energy(ASKED.module(NUMBERS)) - 1.0) > 0.01
+    for made in (host.make(asked), host.make(asked.module(NUMBERS)), host.make(**asked.keywords())):
+        assert made.settings == asked
+        assert host.energy(made) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ase", "mace", "torch-sim"])
+def test_hosts_of_whole_structures_compute_the_three_body_term(name: str) -> None:
+    asked = ASKED.replace(s9=1.0, atm_cutoff=8.0)
+    expected = _energy(asked.module(NUMBERS))
+    assert expected > _energy(ASKED.module(NUMBERS)) + 1e-4
+    assert HOSTS[name].energy(HOSTS[name].make(asked)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_ml_iap_refuses_the_three_body_term() -> None:
+    asked = ASKED.replace(s9=1.0)
+    for given in (asked, asked.module(NUMBERS)):
+        with pytest.raises(ValueError, match=r"^expected s9=0 for ML-IAP, got the three-body term"):
+            D3MLIAP(NUMBERS, given)
 
 
 def test_what_a_module_has_learned_is_kept(host: Host) -> None:
@@ -142,11 +167,11 @@ def test_a_module_says_its_dtype(dtype: torch.dtype) -> None:
         assert (abs(found / _energy(ASKED.module(NUMBERS)) - 1.0) < 1e-9) == (dtype.itemsize == 8)
 
 
-ONE = "expected Settings, a D3BJ or keywords, got "
+ONE = "expected Settings, a D3 or keywords, got "
 
 
 def test_two_of_them_are_refused(host: Host) -> None:
-    for settings, kind in ((ASKED, "Settings"), (ASKED.module(NUMBERS), "a D3BJ")):
+    for settings, kind in ((ASKED, "Settings"), (ASKED.module(NUMBERS), "a D3")):
         for name, value in (("cutoff", 9.0), ("xc", "pbe"), ("tail", False)):
             with pytest.raises(TypeError) as caught:
                 host.make(settings, **{name: value})
@@ -161,7 +186,7 @@ def test_something_else_is_refused(host: Host, given: Any) -> None:
 
 
 def test_other_units_are_refused(host: Host) -> None:
-    with pytest.raises(ValueError, match=r"^expected a D3BJ with units='eV/A', got 'hartree/bohr'"):
+    with pytest.raises(ValueError, match=r"^expected a D3 with units='eV/A', got 'hartree/bohr'"):
         host.make(ASKED.module(NUMBERS, units="hartree/bohr"))
 
 
@@ -180,7 +205,7 @@ def test_other_units_are_refused(host: Host) -> None:
 def test_what_a_module_says_itself_is_not_said_again(name: str, keywords: dict[str, Any]) -> None:
     with pytest.raises(TypeError) as caught:
         HOSTS[name].make(ASKED.module(NUMBERS), **keywords)
-    assert str(caught.value) == f"{ONE}a D3BJ and {next(iter(keywords))}"
+    assert str(caught.value) == f"{ONE}a D3 and {next(iter(keywords))}"
 
 
 # ---- what single hosts ask of a module ----
@@ -191,7 +216,7 @@ def test_columns_of_a_host_are_the_elements_of_its_module(name: str, words: str)
     for numbers, got in ((NUMBERS[::-1], "Si Na O C H"), ([*NUMBERS, 79], "H C O Na Si Au")):
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             HOSTS[name].make(ASKED.module(numbers))
-        expected = f"expected a D3BJ of H C O Na Si, in this order, for {words}, got {got}"
+        expected = f"expected a D3 of H C O Na Si, in this order, for {words}, got {got}"
         assert str(caught.value) == expected
 
 
@@ -204,16 +229,14 @@ def test_a_tail_is_refused_where_there_is_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mace", "ml-iap", "torch-sim"])
 def test_hosts_of_the_kernel_refuse_the_eager_backend_and_auto(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^expected a D3BJ with backend='kernel', got 'eager'$"):
+    with pytest.raises(ValueError, match=r"^expected a D3 with backend='kernel', got 'eager'$"):
         HOSTS[name].make(ASKED.module(NUMBERS, backend="eager"))
     with pytest.raises(ValueError, match=r"^expected a cutoff in A for .*, got 'auto', which is"):
         HOSTS[name].make(Settings(cutoff="auto"))
 
 
 def test_mace_asks_for_its_dtype_and_trains_the_module_itself() -> None:
-    words = (
-        r"^expected a D3BJ of torch.float64 on cpu, as is a MACE model, got torch.float32 on cpu"
-    )
+    words = r"^expected a D3 of torch.float64 on cpu, as is a MACE model, got torch.float32 on cpu"
     with pytest.raises(ValueError, match=words):
         _mace(ASKED.module(NUMBERS, dtype=torch.float32))
     model = _learned()
@@ -227,7 +250,7 @@ def test_torchsim_knows_all_elements_unless_told() -> None:
     assert _torchsim(reference="2010").d3.elements == [*range(1, 95)]
     assert _torchsim(ASKED, ["H", "O"]).d3.elements == [1, 8]
     assert _torchsim(ASKED.module(NUMBERS), NUMBERS).d3.elements == NUMBERS
-    with pytest.raises(ValueError, match=r"^expected a D3BJ of H O, in this order, for torch-sim"):
+    with pytest.raises(ValueError, match=r"^expected a D3 of H O, in this order, for torch-sim"):
         _torchsim(ASKED.module(NUMBERS), ["H", "O"])
 
 

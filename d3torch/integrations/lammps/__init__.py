@@ -1,4 +1,4 @@
-"""D3(BJ) for LAMMPS: through ML-IAP, alone or inside a MACE model, and for hosts of libtorch."""
+"""D3 for LAMMPS: through ML-IAP, alone or inside a MACE model, and for hosts of libtorch."""
 
 from .unified import D3MLIAP, Unified
 

@@ -1,4 +1,4 @@
-"""MACE with D3(BJ) for hosts that run MACE in TorchScript, as some forks of LAMMPS do."""
+"""MACE with D3 for hosts that run MACE in TorchScript, as some forks of LAMMPS do."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from e3nn.util import jit
 from torch import Tensor, nn
 
 from d3torch.integrations.mace.model import NAMED, with_head
-from d3torch.model import D3BJ
+from d3torch.model import D3
 from d3torch.ops import Systems
 from d3torch.products import outer_sum
 from d3torch.results import forces_of_pairs, mace_virials
@@ -36,7 +36,7 @@ class MaskedDispersion(nn.Module):
     pbc: Tensor
     at_once: Final[int]
 
-    def __init__(self, d3: D3BJ, pbc: Sequence[bool]) -> None:
+    def __init__(self, d3: D3, pbc: Sequence[bool]) -> None:
         super().__init__()
         self.d3 = d3
         self.at_once = DISTANCES_AT_ONCE

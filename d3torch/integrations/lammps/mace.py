@@ -1,4 +1,4 @@
-"""MACE with D3(BJ) for LAMMPS through the unified interface of ML-IAP, on any number of ranks."""
+"""MACE with D3 for LAMMPS through the unified interface of ML-IAP, on any number of ranks."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class NearPairs:
 
 
 class MACED3MLIAP(Unified):
-    """What ``pair_style mliap unified FILE.pt 0`` loads: a MACE model with D3(BJ) inside.
+    """What ``pair_style mliap unified FILE.pt 0`` loads: a MACE model with D3 inside.
 
     LAMMPS makes one list that reaches as far as D3 does; MACE sees the pairs of it within its own
     r_max, through its own ML-IAP object, and D3 all of them. Energies, forces and virials are those

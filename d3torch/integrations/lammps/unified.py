@@ -1,4 +1,4 @@
-"""D3(BJ) for LAMMPS through the unified interface of ML-IAP, on any number of MPI ranks."""
+"""D3 for LAMMPS through the unified interface of ML-IAP, on any number of MPI ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from d3torch.files import written_aside
 from d3torch.integrations.lammps.mpi import end_all_ranks
 from d3torch.integrations.ready import Which, module_of
-from d3torch.model import D3BJ
+from d3torch.model import D3
 from d3torch.ops import energy_by_centre
 from d3torch.reference import SYMBOLS
 from d3torch.settings import Settings
@@ -43,9 +43,17 @@ class Unified:
     """What is common to D3 alone and to a model with D3: the data of LAMMPS, and the dispersion.
 
     LAMMPS calls the methods and reads the attributes of its ``MLIAPUnified``; it checks no class.
+
+    Raises:
+        ValueError: for a model with the three-body term.
     """
 
-    def __init__(self, model: D3BJ, elements: Sequence[int]) -> None:
+    def __init__(self, model: D3, elements: Sequence[int]) -> None:
+        if model.atm_cutoff > 0.0:
+            raise ValueError(
+                "expected s9=0 for ML-IAP, got the three-body term, which takes triangles of "
+                "neighbours, where ML-IAP gives pairs"
+            )
         self.model = model
         self.element_types = [SYMBOLS[z] for z in elements]
         self.rcutfac = 0.5 * max(model.cutoff, model.cn_cutoff)  # LAMMPS doubles it
@@ -132,7 +140,7 @@ class Unified:
         damping = model.damping().detach()
         for run, vectors, indices in pairs.parts():
             given = (vectors, cn, damping, indices, species, tables, model.cutoff, model.width)
-            part = energy_by_centre(*given)
+            part = energy_by_centre(*given, form=model.form)
             energies += part.energies
             by_cn += 2 * part.by_cn
             forces[run] = part.by_vectors
@@ -205,7 +213,7 @@ class Unified:
 
 
 class D3MLIAP(Unified):
-    r"""What ``pair_style mliap unified FILE.pt 0`` loads: D3(BJ) of the atoms of one MPI rank.
+    r"""What ``pair_style mliap unified FILE.pt 0`` loads: D3 of the atoms of one MPI rank.
 
     .. math:: E_i = -\tfrac12 \sum_j C6_{ij} g_{ij}, \quad D_i = \frac{dE}{dCN_i}, \quad
         f_{ij} = \left[-\tfrac12 C6_{ij} g'_{ij} + D_i CN'_{ij}\right] \hat r_{ij}
@@ -221,15 +229,16 @@ class D3MLIAP(Unified):
 
     Args:
         elements: symbols or atomic numbers, those of ``pair_coeff``.
-        settings: which D3, or its functional, default PBE; or a ready D3BJ of these elements, in
+        settings: which D3, or its functional, default PBE; or a ready D3 of these elements, in
             this order, which is taken as it is.
         dtype: of the arithmetic, torch.float64, which is the default, or torch.float32.
-        **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
+        **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no
+            three-body term, no ``"auto"``.
 
     Raises:
-        TypeError, ValueError: see :class:`d3torch.D3BJ`; for a D3BJ and keywords or a dtype.
+        TypeError, ValueError: see :class:`d3torch.D3`; for a D3 and keywords or a dtype.
 
-    Source: :class:`d3torch.D3BJ`; ML-IAP: https://docs.lammps.org/pair_mliap.html.
+    Source: :class:`d3torch.D3`; ML-IAP: https://docs.lammps.org/pair_mliap.html.
     """
 
     def __init__(

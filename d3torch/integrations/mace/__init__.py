@@ -1,4 +1,4 @@
-"""D3(BJ) inside MACE models."""
+"""D3 inside MACE models."""
 
 from .mace_mp import mace_mp_d3
 from .model import MACED3, check_model, has_dispersion, torchscript, with_head

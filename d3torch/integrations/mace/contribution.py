@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from d3torch.model import D3BJ
+from d3torch.model import D3
 from d3torch.ops import Systems
 from d3torch.products import product
 from d3torch.results import mace_virials, stress
@@ -30,13 +30,13 @@ class Contribution(NamedTuple):
 
 
 class DispersionTerm(nn.Module):
-    """D3(BJ) of batches whose atoms are given one-hot: numbers for inference, graphs for losses.
+    """D3 of batches whose atoms are given one-hot: numbers for inference, graphs for losses.
 
     Args:
         d3: its elements in the order of the one-hot columns.
     """
 
-    def __init__(self, d3: D3BJ) -> None:
+    def __init__(self, d3: D3) -> None:
         super().__init__()
         self.d3 = d3
 

@@ -1,4 +1,4 @@
-"""The published models of MACE with D3(BJ) inside, called as ``mace_mp(dispersion=True)`` is."""
+"""The published models of MACE with D3 inside, called as ``mace_mp(dispersion=True)`` is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.mace.model import MACED3, check_model
 from d3torch.settings import Settings
+from d3torch.variants import VARIANTS
 
 from mace import calculators  # isort: skip  after ours: it names what is missing
 
@@ -38,7 +39,7 @@ def mace_mp_d3(
         device: as of ``mace_mp``.
         default_dtype: ``"float32"`` or ``"float64"``.
         dispersion: False gives ``mace_mp`` itself.
-        damping: ``"bj"``.
+        damping: ``"bj"``, ``"bjm"``, ``"zero"`` or ``"zerom"``, the variant.
         dispersion_xc: functional.
         dispersion_cutoff: two-body cutoff, A.
         return_raw_model: give the model instead of a calculator.
@@ -56,14 +57,14 @@ def mace_mp_d3(
         return calculators.mace_mp(
             model, device, default_dtype, return_raw_model=raw_only, **kwargs
         )
-    require_choice("damping", damping, ("bj",))
+    require_choice("damping", damping, tuple(VARIANTS))
     require_choice("default_dtype", default_dtype, ("float32", "float64"))
     for name, value in TORCH_DFTD.items():
         if kwargs.pop(name, value) != value:
             raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
     raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
     reach = {"cutoff": dispersion_cutoff, "cn_cutoff": kwargs.pop("cnthr", MACE_MP.cn_cutoff)}
-    settings = MACE_MP.replace(xc=dispersion_xc, **reach)
+    settings = MACE_MP.replace(xc=dispersion_xc, variant=damping, **reach)
     fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
     if raw_only:
         return fused

@@ -1,4 +1,4 @@
-"""MACE models with D3(BJ) dispersion inside, wherever a MACE model goes."""
+"""MACE models with D3 dispersion inside, wherever a MACE model goes."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import copy
@@ -23,7 +23,7 @@ from d3torch.integrations.mace.contribution import (
     scaled,
 )
 from d3torch.integrations.ready import Which, module_of
-from d3torch.model import D3BJ
+from d3torch.module_settings import is_dispersion
 from d3torch.ops import Systems
 from d3torch.settings import Settings
 from d3torch.state import CheckedState
@@ -34,9 +34,7 @@ NAMED = ("atomic_numbers", "r_max", "num_interactions")
 
 def has_dispersion(model: nn.Module) -> bool:
     """Whether a model, TorchScript or not, has D3 of this package in it."""
-    return any(
-        getattr(m, "original_name", type(m).__name__) == D3BJ.__name__ for m in model.modules()
-    )
+    return any(is_dispersion(module) for module in model.modules())
 
 
 def check_model(model: object) -> nn.Module:
@@ -47,7 +45,7 @@ def check_model(model: object) -> nn.Module:
         ValueError: if it has dispersion already.
     """
     if isinstance(model, nn.Module) and has_dispersion(model):
-        raise ValueError("expected a model without dispersion, got one that has D3(BJ) already")
+        raise ValueError("expected a model without dispersion, got one that has D3 already")
     if not isinstance(model, mace.modules.MACE):
         raise TypeError(f"expected a MACE or ScaleShiftMACE model, got {type(model).__name__}")
     found: nn.Module = model
@@ -56,7 +54,7 @@ def check_model(model: object) -> nn.Module:
 
 @jit.compile_mode("script")
 class MACED3(CheckedState):
-    r"""A MACE model plus D3(BJ), E = E_MACE + E_D3, with all derivatives.
+    r"""A MACE model plus D3, E = E_MACE + E_D3, with all derivatives.
 
     Takes and returns what the wrapped model does, with D3 in ``energy``, ``node_energy``,
     ``interaction_energy``, ``contributions``, ``forces``, ``virials``, ``stress`` and ``hessian``,
@@ -72,9 +70,9 @@ class MACED3(CheckedState):
 
     Args:
         model: MACE or ScaleShiftMACE; its dtype and device are taken.
-        settings: which D3, or its functional, default PBE; or a ready D3BJ of the elements of the
+        settings: which D3, or its functional, default PBE; or a ready D3 of the elements of the
             model, in its order, of its dtype and on its device, which is taken as it is.
-        learnable: make s6, s8, a1, a2 parameters; a ready D3BJ says so itself.
+        learnable: make the damping parameters, s9 too, learnable; a ready D3 says so itself.
         d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
         **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
 
@@ -82,7 +80,7 @@ class MACED3(CheckedState):
         TypeError: for what is no MACE model, see :func:`check_model`, or no number.
         ValueError: for a model that has D3 already, an element without data, an unknown xc or head.
 
-    Source: :class:`d3torch.D3BJ`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
+    Source: :class:`d3torch.D3`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
     """
 
     __jit_unused_properties__: Final = ["settings"]
