@@ -251,6 +251,16 @@ def warn_of_three_body(xc: str, variant: str = BJ) -> None:
         )
 
 
+def warn_of_hard_tail() -> None:
+    """Say that a tail corrects the pressure by half only where the cutoff is hard."""
+    warnings.warn(
+        "a tail at a hard cutoff, width 0, corrects energies, but the pressure by half only: "
+        "leave out the width, which is 2 A then",
+        DispersionWarning,
+        stacklevel=3,
+    )
+
+
 def functionals(pattern: str | None = None, variant: str = BJ) -> list[Functional]:
     """Functionals with D3 parameters of a variant, sorted by name.
 

@@ -54,6 +54,7 @@ class Unified:
                 "expected s9=0 for ML-IAP, got the three-body term, which takes triangles of "
                 "neighbours, where ML-IAP gives pairs"
             )
+        model.settings.without_tail("ML-IAP")
         self.model = model
         self.element_types = [SYMBOLS[z] for z in elements]
         self.rcutfac = 0.5 * max(model.cutoff, model.cn_cutoff)  # LAMMPS doubles it
