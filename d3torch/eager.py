@@ -37,6 +37,12 @@ def ordinary(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
 
 
+def detached(tables: Tables) -> Tables:
+    """The tables without a graph."""
+    radii = None if tables.radii is None else ordinary(tables.radii)
+    return Tables(*(ordinary(table) for table in tables[:4]), radii=radii)
+
+
 @torch.jit.unused
 def _occurs_in_python(bad: Tensor) -> bool:
     if bad.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._is_tracing():
@@ -124,6 +130,31 @@ def switching(r: Tensor, cutoff: float, width: float) -> Tensor:
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
 
 
+def rational(r2: Tensor, qq: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+    """1/(r^6 + R0^6) and 1/(r^8 + R0^8) of rational damping, R0 = a1 sqrt(3 Q_i Q_j) + a2."""
+    r0 = damping[2] * torch.sqrt(qq) + damping[3]
+    return 1.0 / (r2**3 + r0**6), 1.0 / (r2**4 + r0**8)
+
+
+def zero(r2: Tensor, radii: Tensor, damping: Tensor, bet: Tensor) -> tuple[Tensor, Tensor]:
+    """r^-6 / (1 + 6 x_6^-14) and r^-8 / (1 + 6 x_8^-16), x_n = r/(rs_n r0) + bet r0.
+
+    With bet 0 it is zero damping, else modified zero damping.
+    """
+    r = torch.sqrt(r2)
+    x6 = r / (damping[2] * radii) + bet * radii
+    x8 = r / (damping[3] * radii) + bet * radii
+    return x6**14 / (r2**3 * (x6**14 + 6.0)), x8**16 / (r2**4 * (x8**16 + 6.0))
+
+
+def pair_radii(tables: Tables) -> Tensor:
+    """The pair radii, which must be there."""
+    radii = tables.radii
+    if radii is None:
+        raise ValueError("d3torch: expected tables with radii, got none.")
+    return radii
+
+
 def dispersion_energy(
     vectors: Tensor,
     cn: Tensor,
@@ -133,8 +164,9 @@ def dispersion_energy(
     tables: Tables,
     cutoff: float,
     width: float = 0.0,
+    form: int = 0,
 ) -> Tensor:
-    """E_i = -1/2 sum_j C6_ij [s6/(r^6 + R0^6) + ...] sw, as in :mod:`d3torch.ops`."""
+    """E_i = -1/2 sum_j C6_ij [s6 t6 + s8 3 Q_i Q_j t8] sw, as in :mod:`d3torch.ops`."""
     check_pairs(vectors, pairs, species.shape[0])
     check_species(species, tables.r4r2.shape[0])
     i, j = pairs[0], pairs[1]
@@ -142,10 +174,13 @@ def dispersion_energy(
     w = reference_weights(cn, tables.cn_ref[species])
     c6 = (w[i][:, :, None] * tables.c6_ref[s_i, s_j] * w[j][:, None, :]).sum(dim=(1, 2))
     qq = 3.0 * tables.r4r2[s_i] * tables.r4r2[s_j]
-    s6, s8, a1, a2 = damping.unbind()
-    r0 = a1 * torch.sqrt(qq) + a2
     r2 = squared_lengths(vectors)
-    damped = s6 / (r2**3 + r0**6) + s8 * qq / (r2**4 + r0**8)
+    if form == 0:
+        t6, t8 = rational(r2, qq, damping)
+    else:
+        bet = damping[4] if form == 2 else torch.zeros_like(damping[0])
+        t6, t8 = zero(r2, pair_radii(tables)[s_i, s_j], damping, bet)
+    damped = damping[0] * t6 + damping[1] * qq * t8
     energy = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
     return segment_sum(energy, i, species.shape[0])
 
@@ -159,6 +194,7 @@ def energy_by_centre(
     tables: Tables,
     cutoff: float,
     width: float = 0.0,
+    form: int = 0,
 ) -> ByCentre:
     """E_i, dE_i/dCN_i and dE_i/dr_ij: every atom twice, as a centre and n further on, as a j."""
     n = species.shape[0]
@@ -170,9 +206,10 @@ def energy_by_centre(
             ordinary(damping),
             torch.stack([pairs[0], pairs[1] + n]),
             torch.cat([species, species]),
-            Tables(*(ordinary(table) for table in tables)),
+            detached(tables),
             cutoff,
             width,
+            form,
         )[:n]
         by_cn, by_vectors = torch.autograd.grad(energies.sum(), (centre, r))
     return ByCentre(energies.detach(), by_cn, by_vectors)
@@ -244,7 +281,9 @@ def tail_energy(
     return energy
 
 
-def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Shares:
+def dispersion_shares(
+    systems: Systems, damping: Tensor, tables: Tables, reach: Range, form: int = 0
+) -> Shares:
     """Energies by brute force over all images; see :func:`d3torch.ops.dispersion_shares`."""
     none = systems.positions.new_zeros(0)
     shares: list[Tensor] = [none]
@@ -261,7 +300,7 @@ def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: 
         vectors, pairs = all_pairs(x, cell, systems.pbc[b], farthest, where)
         cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energy = dispersion_energy(
-            vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width
+            vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width, form
         )
         if reach.tail:
             energy = energy + tail_energy(cn, cell, damping[b], species, tables, reach)
@@ -270,6 +309,8 @@ def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: 
     return Shares(torch.stack(energies) if len(energies) > 0 else none, torch.cat(shares))
 
 
-def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
+def dispersion(
+    systems: Systems, damping: Tensor, tables: Tables, reach: Range, form: int = 0
+) -> Tensor:
     """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
-    return dispersion_shares(systems, damping, tables, reach).energy
+    return dispersion_shares(systems, damping, tables, reach, form).energy

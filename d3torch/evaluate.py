@@ -13,7 +13,7 @@ from . import eager
 from .checks import FARTHEST_REACH, require_positive
 from .left_out import Term, cutoff_for
 from .model import D3BJ
-from .ops import Range, Systems, Tables
+from .ops import Range, Systems
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
 from .results import forces_of_pairs
@@ -182,7 +182,7 @@ def _by_pairs(
         raise ValueError("expected backend='kernel' for tail=True, got backend='eager'")
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-        tables = Tables(*(eager.ordinary(table) for table in model.tables()))
+        tables = eager.detached(model.tables())
         damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
         vectors = near.vectors.to(tables.rcov).requires_grad_()
         pairs = near.pairs.to(species.device)

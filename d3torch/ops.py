@@ -1,4 +1,4 @@
-"""The ops: D3(BJ) on a neighbour list that the host already has, and on positions and cells.
+"""The ops: D3 on a neighbour list that the host already has, and on positions and cells.
 
 All are dispatcher ops, ``torch.ops.d3torch.*``, with C++ autograd of first and second order; they
 work in eager mode, TorchScript, ``torch.compile`` and ``torch.export``. A pair list is directed:
@@ -20,7 +20,7 @@ of ``torch.func`` but ``vmap``, and forward mode, are refused: ``torch.autograd.
 but ``hvp``, and :mod:`d3torch.eager` takes them all.
 """
 
-from typing import NamedTuple  # without `from __future__ import annotations`: see model.py
+from typing import Final, NamedTuple  # without `from __future__ import annotations`: see model.py
 
 import torch
 from torch import Tensor
@@ -28,6 +28,11 @@ from torch import Tensor
 from . import _library
 
 _library.load()
+
+RATIONAL: Final = 0
+ZERO: Final = 1
+MODIFIED_ZERO: Final = 2
+"""The damping functions (``form``), of which :func:`dispersion_energy` has the equations."""
 
 
 class Tables(NamedTuple):
@@ -38,12 +43,15 @@ class Tables(NamedTuple):
         r4r2: Q = sqrt(0.5 <r^4>/<r^2> sqrt(Z)), (n_species,), length.
         cn_ref: reference coordination numbers, (n_species, n_refs), padded with -1.
         c6_ref: reference C6, (n_species, n_species, n_refs, n_refs), energy length^6.
+        radii: pair radii r0 of zero damping and of the three-body term, (n_species, n_species),
+            length; None where neither is used.
     """
 
     rcov: Tensor
     r4r2: Tensor
     cn_ref: Tensor
     c6_ref: Tensor
+    radii: Tensor | None = None
 
 
 class Systems(NamedTuple):
@@ -75,7 +83,7 @@ class Evaluation(NamedTuple):
         gradient: dE/dx, minus the forces, (n_atoms, 3).
         virial: dE/dstrain = sum of r (x) dE/dr over the pairs, (n_systems, 3, 3).
         by_cell: dE/dcell at fixed positions, (n_systems, 3, 3); 0 along axes without pbc.
-        by_damping: dE/d(s6, s8, a1, a2), (n_systems, 4); 0 unless asked for.
+        by_damping: dE/d(damping), of its shape; 0 unless asked for.
     """
 
     energy: Tensor
@@ -126,12 +134,16 @@ class Range(NamedTuple):
             The virial is the derivative of this energy: at a hard cutoff it knows nothing of pairs
             that cross it, and is corrected by half only; take a width where stress matters, such as
             the 2 A that :class:`d3torch.D3BJ` takes by itself.
+        atm_cutoff: cutoff of all three distances of the three-body term, length; 0 leaves it out.
+        atm_width: switching width of the three-body term, length; 0 cuts off hard.
     """
 
     cutoff: float
     cn_cutoff: float
     width: float = 0.0
     tail: bool = False
+    atm_cutoff: float = 0.0
+    atm_width: float = 0.0
 
 
 def coordination_number(
@@ -171,12 +183,21 @@ def dispersion_energy(
     tables: Tables,
     cutoff: float,
     width: float = 0.0,
+    form: int = 0,
 ) -> Tensor:
-    r"""D3(BJ) energies per centre of a pair list.
+    r"""D3 energies per centre of a pair list.
 
-    .. math:: E_i = -\frac12 \sum_j C6_{ij} \left[\frac{s_6}{r^6 + R_0^6}
-        + \frac{3 s_8 Q_i Q_j}{r^8 + R_0^8}\right] sw(r), \quad
-        R_0 = a_1 \sqrt{3 Q_i Q_j} + a_2, \quad r \le cutoff
+    .. math:: E_i = -\frac12 \sum_j C6_{ij} \left[s_6 t_6 + 3 s_8 Q_i Q_j t_8\right] sw(r),
+        \quad r \le cutoff
+
+    The damping function :math:`t_n` is that of ``form``, with its parameters in ``damping``:
+
+    - ``RATIONAL``, s6 s8 a1 a2 (a2 a length):
+      :math:`t_n = 1/(r^n + R_0^n)`, :math:`R_0 = a_1 \sqrt{3 Q_i Q_j} + a_2`;
+    - ``ZERO``, s6 s8 rs6 rs8: :math:`t_n = r^{-n} / (1 + 6 x_n^{-(n + 8)})`,
+      :math:`x_n = r/(rs_n r0_{ij})`;
+    - ``MODIFIED_ZERO``, s6 s8 rs6 rs8 bet (bet an inverse length): the same with
+      :math:`x_n = r/(rs_n r0_{ij}) + bet\, r0_{ij}`,
 
     with :math:`C6_{ij} = \sum_{ab} w_{ia} w_{jb} C6^{ref}_{ab}`,
     :math:`w_{ia} = softmax_a(-4 (CN_i - CN^{ref}_a)^2)`, and :math:`sw = x^3 (10 - 15x + 6x^2)`,
@@ -185,12 +206,13 @@ def dispersion_energy(
     Args:
         vectors: (n_pairs, 3), length; differentiable twice.
         cn: coordination numbers of all atoms, also neighbours, (n_atoms,); differentiable twice.
-        damping: s6, s8, a1, a2 (length), (4,); differentiable twice.
+        damping: parameters of the form, (4,) or (5,); differentiable twice.
         pairs: (2, n_pairs), int64.
         species: (n_atoms,), int64.
         tables: per-species data.
         cutoff: length.
         width: switching width, length; 0 cuts off hard, as simple-dftd3 does.
+        form: the damping function.
 
     Returns:
         (n_atoms,), energy.
@@ -199,7 +221,9 @@ def dispersion_energy(
         ValueError, TypeError, IndexError: shape or device or a vector of length 0, dtype, index;
             one sentence each.
 
-    Source: Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759.
+    Source: Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759
+    (rational); Grimme et al., J. Chem. Phys. 132, 154104 (2010), doi:10.1063/1.3382344 (zero);
+    Smith et al., J. Phys. Chem. Lett. 7, 2197 (2016), doi:10.1021/acs.jpclett.6b00780 (modified).
     """
     energy: Tensor = torch.ops.d3torch.dispersion_energy(
         vectors,
@@ -212,6 +236,8 @@ def dispersion_energy(
         tables.c6_ref,
         cutoff,
         width,
+        tables.radii,
+        form,
     )
     return energy
 
@@ -225,6 +251,7 @@ def energy_by_centre(
     tables: Tables,
     cutoff: float,
     width: float = 0.0,
+    form: int = 0,
 ) -> ByCentre:
     r"""Energies of :func:`dispersion_energy` with the derivatives that belong to the centres.
 
@@ -239,12 +266,13 @@ def energy_by_centre(
     Args:
         vectors: (n_pairs, 3), length.
         cn: coordination numbers of all atoms, also neighbours, (n_atoms,).
-        damping: s6, s8, a1, a2 (length), (4,).
+        damping: parameters of the form, (4,) or (5,).
         pairs: (2, n_pairs), int64.
         species: (n_atoms,), int64.
         tables: per-species data.
         cutoff: length.
         width: switching width, length.
+        form: the damping function.
 
     Returns:
         Energies, energy; slopes, energy and energy/length. None is differentiable.
@@ -254,12 +282,15 @@ def energy_by_centre(
 
     Source: as :func:`dispersion_energy`.
     """
-    given = (vectors, cn, damping, pairs, species, *tables[1:], cutoff, width)
-    return ByCentre(*torch.ops.d3torch.dispersion_energy_by_centre(*given))
+    given = (vectors, cn, damping, pairs, species, *tables[1:4], cutoff, width)
+    rest = (tables.radii, form)
+    return ByCentre(*torch.ops.d3torch.dispersion_energy_by_centre(*given, *rest))
 
 
-def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Tensor:
-    r"""D3(BJ) energies of a batch of structures, found and summed without storing a pair.
+def dispersion(
+    systems: Systems, damping: Tensor, tables: Tables, reach: Range, form: int = 0
+) -> Tensor:
+    r"""D3 energies of a batch of structures, found and summed without storing a pair.
 
     The energy is the sum over atoms of :func:`dispersion_energy` on the list of all neighbours
     within the cutoff, own images included, from the :func:`coordination_number` within its own.
@@ -273,9 +304,10 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
 
     Args:
         systems: structures; positions and cell are differentiable twice.
-        damping: s6, s8, a1, a2 (length) of every system, (n_systems, 4); differentiable twice.
+        damping: parameters of the form of every system, (n_systems, n); differentiable twice.
         tables: per-species data; at most 7 references.
         reach: cutoffs.
+        form: the damping function.
 
     Returns:
         (n_systems,), energy.
@@ -287,11 +319,15 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
 
     Source: as :func:`dispersion_energy`.
     """
-    energy: Tensor = torch.ops.d3torch.dispersion(*systems, damping, *tables, *reach)
+    energy: Tensor = torch.ops.d3torch.dispersion(
+        *systems, damping, *tables[:4], *reach[:4], tables.radii, form, *reach[4:]
+    )
     return energy
 
 
-def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Shares:
+def dispersion_shares(
+    systems: Systems, damping: Tensor, tables: Tables, reach: Range, form: int = 0
+) -> Shares:
     r"""Energies of :func:`dispersion` with the share of each atom, in the same sweep.
 
     .. math:: E = \sum_i E_i
@@ -305,6 +341,7 @@ def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: 
         damping: as of :func:`dispersion`; differentiable twice.
         tables: as of :func:`dispersion`.
         reach: as of :func:`dispersion`.
+        form: as of :func:`dispersion`.
 
     Returns:
         Energies and shares, energy; only the former are differentiable.
@@ -314,7 +351,10 @@ def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: 
 
     Source: as :func:`dispersion_energy`.
     """
-    return Shares(*torch.ops.d3torch.dispersion_shares(*systems, damping, *tables, *reach))
+    rest = (tables.radii, form, *reach[4:])
+    return Shares(
+        *torch.ops.d3torch.dispersion_shares(*systems, damping, *tables[:4], *reach[:4], *rest)
+    )
 
 
 def evaluate(
@@ -325,6 +365,7 @@ def evaluate(
     gradients: bool = True,
     learn: bool = False,
     instruction_set: str = "best",
+    form: int = 0,
 ) -> Evaluation:
     """All results of :func:`dispersion` at once, for inference: they carry no graph.
 
@@ -336,10 +377,12 @@ def evaluate(
         gradients: compute ``gradient``, ``virial`` and ``by_cell``, else leave them 0.
         learn: compute ``by_damping`` as well.
         instruction_set: ``"best"`` of this processor, or ``"avx512"``, ``"avx2"``, ``"baseline"``.
+        form: as of :func:`dispersion`.
 
     Raises:
         ValueError, TypeError, IndexError: as :func:`dispersion`; an instruction set that this
             processor lacks, or any but ``"best"`` on a GPU.
     """
-    given = (*systems, damping, *tables, *reach, gradients, learn, instruction_set)
-    return Evaluation(*torch.ops.d3torch.dispersion_evaluate(*given))
+    given = (*systems, damping, *tables[:4], *reach[:4], gradients, learn, instruction_set)
+    rest = (tables.radii, form, *reach[4:])
+    return Evaluation(*torch.ops.d3torch.dispersion_evaluate(*given, *rest))

@@ -52,6 +52,7 @@ template <class T> struct Tables {
   const T* c6_ref;  // (n_species, n_species, n_refs, n_refs)
   int n_species;
   int n_refs;
+  const T* radii = nullptr;  // (n_species, n_species), r0; null where nothing needs them
 };
 
 // How far the dispersion reaches.
@@ -64,6 +65,12 @@ template <class T> struct Range {
   T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
 };
 
+// How far the three-body term reaches.
+template <class T> struct ThreeBody {
+  T cutoff = 0;  // of all three distances; 0: there is no such term
+  T width = 0;   // of its smooth switch; 0 cuts off hard
+};
+
 // Everything that is known of a batch of structures.
 template <class T> struct Evaluation {
   T* energy;    // (n_systems)
@@ -73,7 +80,7 @@ template <class T> struct Evaluation {
   T* gradient;  // (n_atoms, 3), dE/dx
   T* virial;    // (n_systems, 3, 3)
   T* cell;      // (n_systems, 3, 3), dE/dcell at fixed positions, 0 along axes without pbc
-  T* damping;   // (n_systems, 4), dE/d(s6 s8 a1 a2)
+  T* damping;   // (n_systems, n_damping), dE/d(damping)
 };
 
 // Energies of the centres of a list, and what moves each of them.

@@ -5,7 +5,10 @@
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
+#include <optional>
 #include <utility>
+
+#include "engine/formulas/damping.h"
 
 namespace d3 {
 
@@ -52,6 +55,34 @@ inline void check_cutoff(double cutoff, double width) {
                     cutoff, ", got ", width, ".");
 }
 
+// Names of damping functions and of their parameters, for sentences.
+inline const char* form_name(int64_t form) {
+  const char* names[n_forms] = {"rational damping", "zero damping", "modified zero damping"};
+  return names[form];
+}
+inline const char* parameter_names(int64_t form) {
+  const char* names[n_forms] = {"(s6, s8, a1, a2)", "(s6, s8, rs6, rs8)",
+                                "(s6, s8, rs6, rs8, bet)"};
+  return names[form];
+}
+
+// The damping function of an op, and the pair radii that it needs; `three_body` needs them too.
+inline void check_form(int64_t form, const std::optional<at::Tensor>& radii, bool three_body,
+                       const c10::SymInt& n_species, const at::Tensor& like,
+                       const char* like_name) {
+  TORCH_CHECK_VALUE(0 <= form && form < n_forms,
+                    "d3torch: expected form 0 (rational), 1 (zero) or 2 (modified zero), got ",
+                    form, ".");
+  TORCH_CHECK_NOT_IMPLEMENTED(form == 0, "d3torch: the kernels have rational damping alone.");
+  const bool needed = form != 0 || three_body;
+  TORCH_CHECK_VALUE(radii.has_value() == needed, "d3torch: expected ", needed ? "" : "no ",
+                    "radii with ", needed && form == 0 ? "a three-body term" : form_name(form),
+                    ", got ", needed ? "none." : "some.");
+  if (!needed) return;
+  check_real(*radii, like, "radii", like_name);
+  check_shape(*radii, {n_species, n_species}, "radii", "(n_species, n_species)");
+}
+
 inline void check_species(const int64_t* species, int64_t n_atoms, int64_t n_species) {
   for (int64_t i = 0; i < n_atoms; ++i)
     TORCH_CHECK_INDEX(species[i] >= 0 && species[i] < n_species,
@@ -69,6 +100,10 @@ inline void refuse_cuda(const c10::OperatorHandle& op, torch::jit::Stack*) {
 inline void refuse_grad(const at::Tensor& t, const char* name) {
   TORCH_CHECK_NOT_IMPLEMENTED(!t.requires_grad(), "d3torch: ", name,
                               " is not differentiable: expected a tensor without requires_grad.");
+}
+
+inline void refuse_grad(const std::optional<at::Tensor>& t, const char* name) {
+  if (t) refuse_grad(*t, name);
 }
 
 // The chain ends here: backward of a double backward would be a third derivative.
@@ -92,6 +127,7 @@ inline bool in_transform() {
 
 template <class X> bool has_tangent(const X&) { return false; }
 inline bool has_tangent(const at::Tensor& t) { return t.defined() && t._fw_grad(0).defined(); }
+inline bool has_tangent(const std::optional<at::Tensor>& t) { return t && has_tangent(*t); }
 
 // Applies an autograd function, unless derivatives are asked for in a way that it does not know.
 template <class F, class... Args> auto apply(Args&&... args) {

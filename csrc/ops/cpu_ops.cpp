@@ -132,9 +132,10 @@ struct Cpu {
   static void check_how(const How& how) { parse_instruction_set(how.instruction_set); }
 
   template <class T>
-  static void evaluate(const LatticeArgs& a, const How& how, const LatticeTangents<T>* tangents,
-                       Tensors8& out) {
-    auto in = input_of<T>(a, how, threads(), parse_instruction_set(how.instruction_set));
+  static void evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f,
+                       const LatticeTangents<T>* tangents, Tensors8& out) {
+    refuse_three_body(f);
+    auto in = input_of<T>(a, how, f, threads(), parse_instruction_set(how.instruction_set));
     check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
     check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
     Signals signals;
@@ -146,6 +147,7 @@ struct Cpu {
 
   template <class T> static void scale(const Slopes& s, const LatticeArgs& a, Tensors3& out) {
     const int64_t* first = a.offsets.const_data_ptr<int64_t>();
+    const int64_t n_damping = a.damping.size(1);
     const T* by = s.grad_energy.const_data_ptr<T>();
     const auto scaled = [&](const Tensor& from, Tensor& to, int64_t b, int64_t begin, int64_t end) {
       const T* x = from.const_data_ptr<T>();
@@ -155,7 +157,7 @@ struct Cpu {
     for (int64_t b = 0; b < a.n_systems(); ++b) {
       scaled(s.by_positions, std::get<0>(out), b, 3 * first[b], 3 * first[b + 1]);
       scaled(s.by_cell, std::get<1>(out), b, 9 * b, 9 * (b + 1));
-      scaled(s.by_damping, std::get<2>(out), b, 4 * b, 4 * (b + 1));
+      scaled(s.by_damping, std::get<2>(out), b, n_damping * b, n_damping * (b + 1));
     }
   }
 };

@@ -120,10 +120,11 @@ struct Cuda {
   }
 
   template <class T>
-  static void evaluate(const LatticeArgs& a, const How& how, const LatticeTangents<T>* tangents,
-                       Tensors8& out) {
+  static void evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f,
+                       const LatticeTangents<T>* tangents, Tensors8& out) {
+    refuse_three_body(f);
     const int64_t n = a.n_atoms();
-    const auto in = input_of<T>(a, how, 0, InstructionSet::best);
+    const auto in = input_of<T>(a, how, f, 0, InstructionSet::best);
     if (in.systems.n_systems == 0) return;
     const Tensor memory = scratch(CudaLattice<T>::scratch(in, n, tangents), a.positions);
     const Tensor keys = empty_like_kind(a.positions, n, at::kLong);
@@ -148,7 +149,8 @@ struct Cuda {
                                 std::get<1>(out).mutable_data_ptr<T>(),
                                 std::get<2>(out).mutable_data_ptr<T>()};
     CudaLattice<T>::scale(a.offsets.const_data_ptr<int64_t>(), a.n_systems(), a.n_atoms(),
-                          s.grad_energy.const_data_ptr<T>(), from, stream(a.positions), to);
+                          int(a.damping.size(1)), s.grad_energy.const_data_ptr<T>(), from,
+                          stream(a.positions), to);
   }
 };
 

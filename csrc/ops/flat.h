@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -22,9 +23,13 @@ namespace d3 {
 
 template <class... X> struct Types {};
 
+using MaybeTensor = std::optional<at::Tensor>;
+
 // Tensors go by reference and numbers by value, as the dispatcher passes them.
 template <class Field>
-using Passed = std::conditional_t<std::is_same_v<Field, at::Tensor>, const at::Tensor&, Field>;
+using Passed =
+    std::conditional_t<std::is_same_v<Field, at::Tensor> || std::is_same_v<Field, MaybeTensor>,
+                       const Field&, Field>;
 
 template <class... Field> Types<Passed<Field>...> passed(std::tuple<Field&...>);
 
@@ -50,7 +55,10 @@ template <class... S, class... P> std::tuple<S...> packed(Types<S...>, P&&... va
 // The struct with contiguous tensors: kernels read raw pointers, which live as long as these.
 template <class S> S contiguous(S s) {
   const auto field = [](auto& x) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(x)>, at::Tensor>) x = x.contiguous();
+    using Field = std::decay_t<decltype(x)>;
+    if constexpr (std::is_same_v<Field, at::Tensor>) x = x.contiguous();
+    if constexpr (std::is_same_v<Field, MaybeTensor>)
+      if (x) x = x->contiguous();
   };
   std::apply([&](auto&... x) { (field(x), ...); }, fields_of(s));
   return s;

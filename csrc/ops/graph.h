@@ -40,6 +40,7 @@ struct Keep {
   variable_list tensors;
 
   void operator()(const at::Tensor& t) { tensors.push_back(t); }
+  void operator()(const MaybeTensor& t) { tensors.push_back(t.value_or(at::Tensor())); }
   template <class Number> void operator()(Number x) {
     ctx->saved_data["number" + std::to_string(ctx->saved_data.size())] = x;
   }
@@ -61,6 +62,10 @@ struct Give {
   size_t n_tensors = 0, n_numbers = 0;
 
   void operator()(at::Tensor& t) { t = tensors[n_tensors++]; }
+  void operator()(MaybeTensor& t) {
+    const at::Tensor& saved = tensors[n_tensors++];
+    if (saved.defined()) t = saved;
+  }
   template <class Number> void operator()(Number& x) {
     x = ctx->saved_data["number" + std::to_string(n_numbers++)].template to<Number>();
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <tuple>
 
 #include "engine/lattice/lattice.h"
@@ -42,6 +43,18 @@ struct How {
   template <class Self> static auto fields(Self& s) {
     return std::tie(s.gradients, s.learn, s.instruction_set);
   }
+};
+
+// What the schemas have grown by: the damping function, and the three-body term.
+struct LatticeForm {
+  MaybeTensor radii;
+  int64_t form;
+  double atm_cutoff, atm_width;
+  template <class Self> static auto fields(Self& s) {
+    return std::tie(s.radii, s.form, s.atm_cutoff, s.atm_width);
+  }
+  bool three_body() const { return atm_cutoff > 0; }
+  int64_t n_damping() const { return n_parameters(DampingForm(form)) + three_body(); }
 };
 
 // Directions of second derivatives.
@@ -84,8 +97,23 @@ inline void check_kinds(const LatticeArgs& a) {
   check_device(a.pbc, a.positions, "pbc", "positions");
 }
 
+// The columns of damping, for a sentence.
+inline std::string damping_columns(const LatticeForm& f) {
+  return c10::str("(n_systems, ", f.n_damping(), "), ", parameter_names(f.form),
+                  f.three_body() ? " and s9" : "", " of each");
+}
+
+inline void check_three_body(const LatticeForm& f) {
+  TORCH_CHECK_VALUE(f.atm_cutoff >= 0 && f.atm_cutoff <= 1e5,
+                    "d3torch: expected an atm_cutoff of at least 0 and at most 1e5, got ",
+                    f.atm_cutoff, ".");
+  TORCH_CHECK_VALUE(f.atm_width >= 0 && (f.atm_width < f.atm_cutoff || !f.three_body()),
+                    "d3torch: expected an atm_width of at least 0 and below the atm_cutoff ",
+                    f.atm_cutoff, ", got ", f.atm_width, ".");
+}
+
 // Shapes, dtypes and devices of all arguments; values are checked where a device can look at them.
-inline void check(const LatticeArgs& a) {
+inline void check(const LatticeArgs& a, const LatticeForm& f) {
   check_floating(a.positions, "positions");
   TORCH_CHECK_VALUE(a.positions.dim() == 2 && a.positions.sym_size(1) == 3,
                     "d3torch: expected positions of shape (n_atoms, 3), got ",
@@ -97,7 +125,10 @@ inline void check(const LatticeArgs& a) {
   const auto n_systems = a.offsets.sym_size(0) - 1;
   check_shape(a.cell, {n_systems, 3, 3}, "cell", "(n_systems, 3, 3)");
   check_shape(a.pbc, {n_systems, 3}, "pbc", "(n_systems, 3)");
-  check_shape(a.damping, {n_systems, 4}, "damping", "(n_systems, 4), s6 s8 a1 a2 of each");
+  check_three_body(f);
+  check_form(f.form, f.radii, f.three_body(), a.cn_ref.dim() ? a.cn_ref.sym_size(0) : 0,
+             a.positions, "positions");
+  check_shape(a.damping, {n_systems, f.n_damping()}, "damping", damping_columns(f).c_str());
   check_shape(a.species, {a.positions.sym_size(0)}, "species", "(n_atoms,)");
   check_tables(a);
   check_cutoff(a.cutoff, a.width);
@@ -139,52 +170,76 @@ inline Tensor empty_for(const LatticeArgs& a, c10::SymIntArrayRef shape) {
 // energy, energies, cn, c6, gradient, virial, cell, damping
 inline Tensors8 allocate(const LatticeArgs& a) {
   const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
-  return {empty_for(a, {b}),       empty_for(a, {n}),    empty_for(a, {n}),
-          empty_for(a, {n}),       empty_for(a, {n, 3}), empty_for(a, {b, 3, 3}),
-          empty_for(a, {b, 3, 3}), empty_for(a, {b, 4})};
+  return {empty_for(a, {b}),       empty_for(a, {n}),
+          empty_for(a, {n}),       empty_for(a, {n}),
+          empty_for(a, {n, 3}),    empty_for(a, {b, 3, 3}),
+          empty_for(a, {b, 3, 3}), empty_for(a, a.damping.sym_sizes())};
 }
 
-inline Tensors8 evaluate_meta(const LatticeArgs& a, const How&) {
-  check(a);
+inline Tensors8 evaluate_meta(const LatticeArgs& a, const How&, const LatticeForm& f) {
+  check(a, f);
   return allocate(a);
 }
 
-inline Tensors8 tangent_meta(const LatticeTangent& t, const LatticeArgs& a) {
-  check(a);
+inline Tensors8 tangent_meta(const LatticeTangent& t, const LatticeArgs& a, const LatticeForm& f) {
+  check(a, f);
   check(t, a);
   return allocate(a);
 }
 
 // energy, energies
-inline Tensors2 shares_meta(const LatticeArgs& a) {
-  check(a);
+inline Tensors2 shares_meta(const LatticeArgs& a, const LatticeForm& f) {
+  check(a, f);
   const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
   return {empty_for(a, {b}), empty_for(a, {n})};
 }
 
-inline Tensor dispersion_meta(const LatticeArgs& a) { return std::get<0>(shares_meta(a)); }
+inline Tensor dispersion_meta(const LatticeArgs& a, const LatticeForm& f) {
+  return std::get<0>(shares_meta(a, f));
+}
 
 // Gradients of the loss sum_b grad_energy_b E_b.
-inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a) {
-  check(a);
+inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a, const LatticeForm& f) {
+  check(a, f);
   check(s, a);
   return {empty_for(a, a.positions.sym_sizes()), empty_for(a, a.cell.sym_sizes()),
           empty_for(a, a.damping.sym_sizes())};
 }
 
+// The one place that stands in for the three-body term until the engines have it.
+inline void refuse_three_body(const LatticeForm& f) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!f.three_body(),
+                              "d3torch: the three-body term is not implemented by ",
+                              "the kernels: expected atm_cutoff 0, got ", f.atm_cutoff, ".");
+}
+
 // ---- inputs of the kernels, whose tensors are contiguous ----
 
 template <class X>
-LatticeInput<X> input_of(const LatticeArgs& a, const How& how, int threads, InstructionSet set) {
-  const Tables<X> tables{a.rcov.const_data_ptr<X>(),   a.r4r2.const_data_ptr<X>(),
-                         a.cn_ref.const_data_ptr<X>(), a.c6_ref.const_data_ptr<X>(),
-                         int(a.cn_ref.size(0)),        int(a.cn_ref.size(1))};
+LatticeInput<X> input_of(const LatticeArgs& a, const How& how, const LatticeForm& f, int threads,
+                         InstructionSet set) {
+  const Tables<X> tables{a.rcov.const_data_ptr<X>(),
+                         a.r4r2.const_data_ptr<X>(),
+                         a.cn_ref.const_data_ptr<X>(),
+                         a.c6_ref.const_data_ptr<X>(),
+                         int(a.cn_ref.size(0)),
+                         int(a.cn_ref.size(1)),
+                         f.radii ? f.radii->const_data_ptr<X>() : nullptr};
   const Systems<X> systems{a.positions.const_data_ptr<X>(),     a.cell.const_data_ptr<X>(),
                            a.pbc.const_data_ptr<bool>(),        a.species.const_data_ptr<int64_t>(),
                            a.offsets.const_data_ptr<int64_t>(), a.n_systems()};
   const Range<X> range{X(a.cutoff), X(a.cn_cutoff), X(a.width), a.tail};
-  return {systems, a.damping.const_data_ptr<X>(), tables,   range, threads,
-          set,     how.gradients || how.learn,    how.learn};
+  return {systems,
+          a.damping.const_data_ptr<X>(),
+          tables,
+          range,
+          threads,
+          set,
+          how.gradients || how.learn,
+          how.learn,
+          nullptr,
+          DampingForm(f.form),
+          {X(f.atm_cutoff), X(f.atm_width)}};
 }
 
 template <class X> LatticeTangents<X> tangents_of(const LatticeTangent& t) {

@@ -31,14 +31,17 @@ struct CountingArgs {
   int64_t n_species() const { return rcov.size(0); }
 };
 
-// Arguments of dispersion_energy: the same list, cn (n_atoms,), damping (4,) and the tables.
+// Arguments of dispersion_energy: the same list, cn (n_atoms,), damping (n_damping,), the tables
+// and the damping function.
 struct EnergyArgs {
   Tensor vectors, cn, damping, pairs, species, r4r2, cn_ref, c6_ref;
   double cutoff, width;
+  MaybeTensor radii;
+  int64_t form;
 
   template <class Self> static auto fields(Self& s) {
     return std::tie(s.vectors, s.cn, s.damping, s.pairs, s.species, s.r4r2, s.cn_ref, s.c6_ref,
-                    s.cutoff, s.width);
+                    s.cutoff, s.width, s.radii, s.form);
   }
   int64_t n_species() const { return cn_ref.size(0); }
 };
@@ -92,7 +95,8 @@ inline void check(const EnergyArgs& a) {
   const char* names[] = {"cn", "damping", "r4r2", "cn_ref", "c6_ref"};
   for (int k = 0; k < 5; ++k) check_real(*reals[k], a.vectors, names[k]);
   check_shape(a.cn, {a.species.sym_size(0)}, "cn", "(n_atoms,)");
-  check_shape(a.damping, {4}, "damping", "(s6, s8, a1, a2)");
+  check_form(a.form, a.radii, false, a.cn_ref.sym_size(0), a.vectors, "vectors");
+  check_shape(a.damping, {n_parameters(DampingForm(a.form))}, "damping", parameter_names(a.form));
   TORCH_CHECK_VALUE(a.cn_ref.dim() == 2,
                     "d3torch: expected cn_ref of shape (n_species, n_refs), got ",
                     a.cn_ref.sym_sizes(), ".");
@@ -201,14 +205,17 @@ template <class T> EnergyInput<T> input_of(const EnergyArgs& a, int threads) {
                          a.cn_ref.const_data_ptr<T>(),
                          a.c6_ref.const_data_ptr<T>(),
                          int(a.cn_ref.size(0)),
-                         int(a.cn_ref.size(1))};
+                         int(a.cn_ref.size(1)),
+                         a.radii ? a.radii->const_data_ptr<T>() : nullptr};
   return {list_of<T>(a),
           a.cn.const_data_ptr<T>(),
           a.damping.const_data_ptr<T>(),
           tables,
           T(a.cutoff),
           T(a.width),
-          threads};
+          threads,
+          nullptr,
+          DampingForm(a.form)};
 }
 
 }  // namespace d3

@@ -123,6 +123,7 @@ Tensor energy(const EnergyArgs& a) {
   refuse_grad(a.r4r2, "r4r2");
   refuse_grad(a.cn_ref, "cn_ref");
   refuse_grad(a.c6_ref, "c6_ref");
+  refuse_grad(a.radii, "radii");
   return in_graph<Graph<Energy>, Tensor>(a);
 }
 

@@ -1,6 +1,7 @@
-// The schemas of all ops, which saved models call: they do not change, new needs get new ops. Their
-// argument lists are the fields of the structs in pair_args.h and lattice_args.h. With them the
-// Meta kernels, which check shapes and say what comes out.
+// The schemas of all ops, which saved models call: a released one grows only at its end, by
+// arguments with defaults that leave its meaning as it was. Their argument lists are the fields of
+// the structs in pair_args.h and lattice_args.h. With them the Meta kernels, which check shapes and
+// say what comes out.
 #include <torch/library.h>
 
 #include <string>
@@ -17,12 +18,15 @@ const std::string counting =
 
 const std::string energy =
     "Tensor vectors, Tensor cn, Tensor damping, Tensor pairs, Tensor species, Tensor r4r2, "
-    "Tensor cn_ref, Tensor c6_ref, float cutoff, float width";
+    "Tensor cn_ref, Tensor c6_ref, float cutoff, float width, Tensor? radii=None, int form=0";
 
 const std::string lattice =
     "Tensor positions, Tensor cell, Tensor pbc, Tensor species, Tensor offsets, Tensor damping, "
     "Tensor rcov, Tensor r4r2, Tensor cn_ref, Tensor c6_ref, float cutoff, float cn_cutoff, "
     "float width, bool tail";
+
+const std::string form =
+    ", Tensor? radii=None, int form=0, float atm_cutoff=0.0, float atm_width=0.0";
 
 const std::string eight = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)";
 
@@ -45,19 +49,19 @@ void define_pair_ops(torch::Library& m) {
 }
 
 void define_lattice_ops(torch::Library& m) {
-  define(m, "dispersion(" + lattice + ") -> Tensor");
-  define(m, "dispersion_shares(" + lattice + ") -> (Tensor, Tensor)");
+  define(m, "dispersion(" + lattice + form + ") -> Tensor");
+  define(m, "dispersion_shares(" + lattice + form + ") -> (Tensor, Tensor)");
   define(m,
          "dispersion_backward(Tensor grad_energy, Tensor gradient, Tensor by_cell, "
          "Tensor by_damping, " +
-             lattice + ") -> (Tensor, Tensor, Tensor)");
+             lattice + form + ") -> (Tensor, Tensor, Tensor)");
   define(m, "dispersion_evaluate(" + lattice +
-                ", bool gradients=True, bool learn=False, str instruction_set=\"best\") -> " +
-                eight);
+                ", bool gradients=True, bool learn=False, str instruction_set=\"best\"" + form +
+                ") -> " + eight);
   define(m,
          "dispersion_tangent(Tensor tangent_positions, Tensor tangent_cell, "
          "Tensor tangent_damping, " +
-             lattice + ") -> " + eight);
+             lattice + form + ") -> " + eight);
 }
 
 }  // namespace

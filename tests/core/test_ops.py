@@ -117,7 +117,7 @@ def test_non_contiguous_inputs(dtype: torch.dtype, backend: str) -> None:
         assert t.numel() < 2 or not view.is_contiguous()
         return view
 
-    tables = type(case.tables)(*map(strided, case.tables))
+    tables = type(case.tables)(*map(strided, case.tables[:4]))
     loose = Case(*map(strided, case[:-1]), tables=tables)
     inputs = [strided(x.detach()).requires_grad_() for x in inputs_of(case)]
     a = first_and_second(energy_of(backend, loose, 2.0), inputs)

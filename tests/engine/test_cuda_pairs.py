@@ -68,7 +68,7 @@ def pair_arguments(name: str, case: Case, suffix: str) -> tuple[Any, ...]:
         base: tuple[Any, ...] = (v, case.pairs, case.species, case.tables.rcov, CUTOFF)
         tangents: tuple[Tensor, ...] = (torch.sin(v),)
     else:
-        base = (v, cn, d, case.pairs, case.species, *case.tables[1:], CUTOFF, WIDTH)
+        base = (v, cn, d, case.pairs, case.species, *case.tables[1:4], CUTOFF, WIDTH)
         tangents = (torch.sin(v), torch.cos(cn), torch.linspace(1.0, 0.3, 4, dtype=v.dtype))
     weights = torch.linspace(0.5, 1.5, len(case.species), dtype=v.dtype)
     if suffix == "_double_backward":

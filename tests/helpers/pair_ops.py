@@ -82,7 +82,7 @@ def op_arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[An
         base: tuple[Any, ...] = (v, case.pairs, case.species, case.tables.rcov, CUTOFF)
         tangents = (torch.ones_like(v),)
     else:
-        base = (v, cn, d, case.pairs, case.species, *case.tables[1:], CUTOFF, 1.6)
+        base = (v, cn, d, case.pairs, case.species, *case.tables[1:4], CUTOFF, 1.6)
         tangents = (torch.ones_like(v), torch.ones_like(cn), torch.ones_like(d))
     if name.endswith("_double_backward"):
         return (*tangents, per_atom, *base)

@@ -27,7 +27,7 @@ struct Dense {
   const double* cn_ref;       // max_refs columns, padding < 0
   const double* c6_ref;       // (n_refs, n_refs)
 
-  double damping[4];  // s6 s8 a1 a2
+  double damping[most_parameters];
   double cutoff;
   double cn_cutoff;
   double width;
@@ -47,7 +47,7 @@ struct Dense {
   double* energy;       // column
   double* c6;           // column, of each atom with its like
   double* gradient[3];  // columns
-  double* by_damping;   // 4 numbers
+  double* by_damping;   // most_parameters numbers
 };
 
 // Runs small molecules, one after the other, and keeps its memory and tables in between.
@@ -73,7 +73,8 @@ template <class T> class Molecule {
     find_species();
     lay_out();
     fill_atoms();
-    for (int k = 0; k < 4; ++k) d_.damping[k] = in_.damping[4 * system + k];
+    for (int k = 0; k < n_parameters(in_.form); ++k)
+      d_.damping[k] = in_.damping[in_.n_damping() * system + k];
     d_.cutoff = in_.range.cutoff;
     d_.cn_cutoff = in_.range.cn_cutoff;
     d_.width = in_.range.width;
@@ -195,8 +196,10 @@ template <class T> class Molecule {
           in_.gradients ? T(0.5 * (virial[k / 3][k % 3] + virial[k % 3][k / 3])) : T(0);
       out.cell[9 * system + k] = T(0);
     }
-    for (int k = 0; k < 4; ++k)
-      out.damping[4 * system + k] = in_.learn && d_.n ? T(d_.by_damping[k]) : T(0);
+    const int n_damping = in_.n_damping();
+    for (int k = 0; k < n_damping; ++k)
+      out.damping[n_damping * system + k] =
+          in_.learn && d_.n && k < n_parameters(in_.form) ? T(d_.by_damping[k]) : T(0);
   }
 
   const LatticeInput<T>& in_;

@@ -112,10 +112,12 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     sum_virial(virial);
     for (int k = 0; k < 9; ++k) out.virial[9 * b + k] = T(output(virial[k / 3][k % 3]));
     write_cell(virial, out.cell + 9 * b);
-    for (int k = 0; k < 4; ++k) {
+    const int n_damping = in_.n_damping();
+    for (int k = 0; k < n_damping; ++k) {
       A sum = k < 2 && in_.learn ? tail_[tail_s6 + k] : A(0.0);
-      for (size_t c = 0; c < centres_->clusters.size(); ++c) sum += by_damping_[4 * c + k];
-      out.damping[4 * b + k] = T(output(sum));
+      for (size_t c = 0; c < centres_->clusters.size(); ++c)
+        sum += by_damping_[most_damping * c + k];
+      out.damping[n_damping * b + k] = T(output(sum));
     }
   }
 

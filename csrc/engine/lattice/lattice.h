@@ -17,7 +17,7 @@ enum class InstructionSet { best, avx512, avx2, baseline };
 // Everything that one call of the lattice engine reads.
 template <class T> struct LatticeInput {
   Systems<T> systems;
-  const T* damping;  // (n_systems, 4): s6 s8 a1 a2
+  const T* damping;  // (n_systems, n_damping): see DampingForm; then s9 with a three-body term
   Tables<T> tables;
   Range<T> range;
   int threads;
@@ -25,6 +25,10 @@ template <class T> struct LatticeInput {
   bool gradients;          // else energies and CN alone
   bool learn;              // besides the gradients, the derivatives by the damping parameters
   Watch* watch = nullptr;  // null: nothing stops the call
+  DampingForm form = DampingForm::rational;
+  ThreeBody<T> three_body{};
+
+  D3_HD int n_damping() const { return n_parameters(form) + (three_body.cutoff > 0); }
 };
 
 // Directions of the shapes of positions, cell and damping: with them every output is the derivative
@@ -32,7 +36,7 @@ template <class T> struct LatticeInput {
 template <class T> struct LatticeTangents {
   const T* positions;  // (n_atoms, 3)
   const T* cell;       // (n_systems, 3, 3)
-  const T* damping;    // (n_systems, 4)
+  const T* damping;    // (n_systems, n_damping)
 };
 
 // The reason why a call failed, for a message; `kind` 0 is success. Atoms count from the first of
@@ -108,11 +112,11 @@ template <class A> struct CountSums {
 // Sums of one atom i over its neighbours j, with the damped kernel g of d3_math.h and without the
 // factor -1/2 of the energy.
 template <class A> struct EnergySums {
-  A energy{};       // C6_ij g
-  A dcn{};          // dC6_ij/dCN_i g
-  A gradient[3]{};  // C6_ij dg/dr r/|r|
-  A virial[6]{};    // the outer product of that with r: xx xy xz yy yz zz
-  A damping[4]{};   // C6_ij dg/d(s6 s8 a1 a2)
+  A energy{};                    // C6_ij g
+  A dcn{};                       // dC6_ij/dCN_i g
+  A gradient[3]{};               // C6_ij dg/dr r/|r|
+  A virial[6]{};                 // the outer product of that with r: xx xy xz yy yz zz
+  A damping[most_parameters]{};  // C6_ij dg/d(parameter)
 };
 
 // The central atom i.

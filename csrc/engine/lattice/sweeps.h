@@ -43,7 +43,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     gradient_.resize(3 * n_);
     w_.resize(2 * n_refs * n_);
     virial_.assign(6 * n_clusters, A(0.0));
-    by_damping_.assign(4 * n_clusters, A(0.0));
+    by_damping_.assign(most_damping * n_clusters, A(0.0));
     workspaces_.resize(std::max<size_t>(workspaces_.size(), threads));
     gather_bunches();
   }
@@ -192,7 +192,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     dcn_[atom] = -sums.dcn;
     for (int k = 0; k < 3; ++k) gradient_[3 * atom + k] = sums.gradient[k];
     add_virial(c, atom, half, sums);
-    for (int k = 0; k < 4; ++k) by_damping_[4 * c + k] += half * sums.damping[k];
+    for (int k = 0; k < most_parameters; ++k)
+      by_damping_[most_damping * c + k] += half * sums.damping[k];
   }
 
   // Adds the gradient through the coordination numbers, for which dE/dCN must be in the rows.
@@ -225,7 +226,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   std::vector<A> gradient_;     // (n, 3)
   std::vector<A> w_;            // (n, 2, n_refs): weights, then their derivatives
   std::vector<A> virial_;       // (n_clusters, 6)
-  std::vector<A> by_damping_;   // (n_clusters, 4)
+  std::vector<A> by_damping_;   // (n_clusters, most_damping)
   std::vector<A> atom_virial_;  // 6 for each atom, or empty if nobody asks
 
  private:

@@ -140,7 +140,7 @@ template <class T, class Types> class System {
   int n_ = 0;
   std::vector<int> present_;  // species of each slot
   std::vector<int> n_refs_;   // references of each slot
-  A damping_[4];
+  A damping_[most_damping];
   A cell_[3][3];
   Frame frame_;
   Neighbourhood neighbours_;
@@ -154,7 +154,9 @@ template <class T, class Types> class System {
     system_ = system;
     first_ = in_.systems.offsets[system];
     n_ = int(in_.systems.offsets[system + 1] - first_);
-    for (int k = 0; k < 4; ++k) damping_[k] = input(in_.damping, t_damping(), 4 * system + k);
+    const int n_damping = in_.n_damping();
+    for (int k = 0; k < n_damping; ++k)
+      damping_[k] = input(in_.damping, t_damping(), n_damping * system + k);
     for (int k = 0; k < 3; ++k) {
       periodic[k] = in_.systems.pbc[3 * system + k];
       for (int d = 0; d < 3; ++d) {

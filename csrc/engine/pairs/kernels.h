@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/api.h"
+#include "engine/formulas/damping.h"
 #include "engine/types.h"
 
 namespace d3 {
@@ -24,12 +25,13 @@ template <class T> struct CountingInput {
 template <class T> struct EnergyInput {
   Pairs<T> list;
   const T* cn;       // (n_atoms)
-  const T* damping;  // s6 s8 a1 a2
+  const T* damping;  // see DampingForm
   Tables<T> tables;
   T cutoff;
   T width;  // of the switch before the cutoff; 0 cuts off hard
   int threads;
   Watch* watch = nullptr;
+  DampingForm form = DampingForm::rational;
 };
 
 // Directions for second derivatives, of the shapes of vectors, cn and damping.
@@ -39,7 +41,7 @@ template <class T> struct EnergyTangents {
   const T* damping;
 };
 
-// Gradients by vectors (n_pairs, 3), cn (n_atoms) and damping (4).
+// Gradients by vectors (n_pairs, 3), cn (n_atoms) and damping.
 template <class T> struct EnergyGradients {
   T* vectors;
   T* cn;

@@ -87,7 +87,7 @@ enum Part {
   part_virial,
   part_moment = part_virial + 6,
   part_damping = part_moment + 9,
-  n_parts = part_damping + 4
+  n_parts = part_damping + most_damping
 };
 
 // One call, passed to every kernel by value.
@@ -130,7 +130,7 @@ template <class T, class S> struct LatticeCall {
     return input(in.systems.positions, tangents.positions, 3 * atom + d);
   }
   __device__ A damping(int64_t system, int k) const {
-    return input(in.damping, tangents.damping, 4 * system + k);
+    return input(in.damping, tangents.damping, in.n_damping() * system + k);
   }
   __device__ A cell(int64_t system, int k, int d) const {
     return input(in.systems.cell, tangents.cell, 9 * system + 3 * k + d);

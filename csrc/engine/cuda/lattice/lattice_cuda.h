@@ -30,7 +30,7 @@ struct SortedAtoms {
 template <class T> struct ScaledGradients {
   T* positions;  // (n_atoms, 3)
   T* cell;       // (n_systems, 3, 3)
-  T* damping;    // (n_systems, 4)
+  T* damping;    // (n_systems, n_damping)
 };
 
 // The engine; results as in engine/lattice/lattice.h. `scratch` says how many bytes of memory a
@@ -45,8 +45,8 @@ template <class T> struct D3_API CudaLattice {
                        const Evaluation<T>& out);
   // Multiplies the gradients of every system, by its positions, cell and damping, with a number of
   // the system.
-  static void scale(const int64_t* offsets, int64_t n_systems, int64_t n_atoms, const T* by,
-                    const ScaledGradients<const T>& from, cudaStream_t stream,
+  static void scale(const int64_t* offsets, int64_t n_systems, int64_t n_atoms, int n_damping,
+                    const T* by, const ScaledGradients<const T>& from, cudaStream_t stream,
                     const ScaledGradients<T>& to);
 };
 

@@ -157,8 +157,9 @@ __device__ void write_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S
     put(c.out.virial + 9 * b + k, virial[k / 3][k % 3]);
     put(c.out.cell + 9 * b + k, by_cell[k / 3][k % 3]);
   }
-  for (int k = 0; k < 4; ++k)
-    put(c.out.damping + 4 * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
+  const int n_damping = c.in.n_damping();
+  for (int k = 0; k < n_damping; ++k)
+    put(c.out.damping + n_damping * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
 }
 
 // Adds up the parts of a system's blocks and writes its results, by a block.
