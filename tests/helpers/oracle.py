@@ -35,11 +35,11 @@ def _in_vacuum(positions, cell, periodic, reach):
     return cell, np.ones(3, dtype=bool)
 
 
-def model(numbers, positions, cell, pbc, cutoff, cn_cutoff) -> DispersionModel:
+def model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=0.0) -> DispersionModel:
     """The oracle's model of a structure; lengths in angstrom."""
     periodic = np.asarray(pbc, dtype=bool)
     if periodic.sum() in (1, 2):
-        cell, periodic = _in_vacuum(positions, cell, periodic, max(cutoff, cn_cutoff))
+        cell, periodic = _in_vacuum(positions, cell, periodic, max(cutoff, cn_cutoff, atm_cutoff))
     lattice = np.asarray(cell, dtype=float) / BOHR if periodic.any() else None
     m = DispersionModel(
         np.asarray(numbers),
@@ -47,25 +47,25 @@ def model(numbers, positions, cell, pbc, cutoff, cn_cutoff) -> DispersionModel:
         lattice,
         periodic if periodic.any() else None,
     )
-    m.set_realspace_cutoff(cutoff / BOHR, 1e-9, cn_cutoff / BOHR)
+    m.set_realspace_cutoff(cutoff / BOHR, max(atm_cutoff / BOHR, 1e-9), cn_cutoff / BOHR)
     return m
 
 
-def damping(xc="pbe") -> RationalDampingParam:
-    """Damping parameters of a functional, or of a dict, without the three-body term."""
+def damping(xc="pbe", s9=0.0) -> RationalDampingParam:
+    """Damping parameters of a functional, or of a dict; by default without the three-body term."""
     if isinstance(xc, dict):
-        return RationalDampingParam(**xc, s9=0.0)
+        return RationalDampingParam(**xc, s9=s9)
     from d3torch import damping_parameters
 
-    return RationalDampingParam(**damping_parameters(xc)._asdict(), s9=0.0)
+    return RationalDampingParam(**damping_parameters(xc)._asdict(), s9=s9)
 
 
 def dispersion(
-    numbers, positions, cell, pbc, xc="pbe", cutoff=60 * BOHR, cn_cutoff=40 * BOHR
+    numbers, positions, cell, pbc, xc="pbe", cutoff=60 * BOHR, cn_cutoff=40 * BOHR, atm_cutoff=0.0
 ) -> Oracle:
-    """Energy, forces and virial of a structure."""
-    m = model(numbers, positions, cell, pbc, cutoff, cn_cutoff)
-    result = m.get_dispersion(damping(xc), grad=True)
+    """Energy, forces and virial of a structure; with the three-body term within atm_cutoff."""
+    m = model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff)
+    result = m.get_dispersion(damping(xc, float(atm_cutoff > 0)), grad=True)
     return Oracle(
         float(result["energy"]) * HARTREE,
         -np.asarray(result["gradient"]) * (HARTREE / BOHR),

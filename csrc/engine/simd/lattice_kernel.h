@@ -11,6 +11,7 @@
 //   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
+#include "engine/simd/three_body_kernel.h"
 #include "engine/simd/tile_loops.h"
 
 namespace d3 {
@@ -192,9 +193,11 @@ template <class T> KernelSet<T> kernel_set() {
   using D = DualRegisters<T>;
   return {find,
           dense,
-          {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},
+          {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>,
+           three_body_kernels<P, T, T, double>()},
           {count<D, T, Dual<T>, Dual<double>>, energy<D, T, Dual<T>, Dual<double>>,
-           count_gradient<D, T, Dual<T>, Dual<double>>}};
+           count_gradient<D, T, Dual<T>, Dual<double>>,
+           three_body_kernels<D, T, Dual<T>, Dual<double>>()}};
 }
 
 }  // namespace D3_ISA
