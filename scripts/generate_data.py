@@ -82,27 +82,45 @@ ALIASES = {
     "pbepbe": "pbe",
     "slaterdiracexchange": "slaterdirac",
 }
-# Functionals with published zero-damping parameters only that the table does not list.
-ZERO_ONLY = ("m06hf", "pbe38", "wb97xd3")
+VARIANTS = {
+    "bj": ("s6", "s8", "a1", "a2"),
+    "bjm": ("s6", "s8", "a1", "a2"),
+    "zero": ("s6", "s8", "rs6", "rs8"),
+    "zerom": ("s6", "s8", "rs6", "rs8", "bet"),
+}
+NUMBERS = ("s6", "s8", "a1", "a2", "rs6", "rs8", "bet", "s9")
+ALP = 14.0  # exponent of zero damping, the same for all
 # Methods whose definition includes the three-body term; the DOI of the row is that of the method.
 THREE_BODY = ("b973c", "pbeh3c")
 
 JOSS = "10.21105/joss.07169"
 UNKNOWN = "original publication not established; DOI of simple-dftd3, which distributes the values"
-# name: (DOI, note), for the rows without a DOI in the source.
+LIN = "10.1021/ct300715s"
+# Zero damping that the table lacks, or has otherwise than the program simple-dftd3 and torch-dftd.
+ZERO: dict[str, dict[str, Any]] = {
+    "bop": {"rs6": 0.929, "s8": 1.975},
+    "hcth120": {"rs6": 1.221, "s8": 1.206},
+    "m06hf": {"rs6": 1.446, "s8": 0.0},
+    "opbe": {"rs6": 0.837, "s8": 2.055, "doi": "10.1039/c0cp02984j"},
+    "pbe38": {"rs6": 1.333, "s8": 0.998},
+    "revpbe0": {"rs6": 0.949, "s8": 0.792},
+    "wb97xd3": {"rs6": 1.281, "s8": 1.0, "rs8": 1.094, "doi": LIN},
+}
+# (DOI, note) of rows without a DOI in the source, and of those that need a note.
 SOURCES = {
-    "rpbe": (
+    ("rpbe", "bj"): (
         "10.1039/c7cp04913g",
         "reported to be in the supporting information; the dftd3 program had the values earlier",
     ),
-    "wb97x": (
+    ("wb97x", "bj"): (
         "10.1021/acs.jctc.8b00842",
         "for omega-B97X-V with its nonlocal part left out, not for the omega-B97X of 2008",
     ),
-    "hcth120": (JOSS, UNKNOWN),
-    "dftb3": (JOSS, UNKNOWN),
-    "pwgga": (JOSS, UNKNOWN),
-    "hsesol": (JOSS, UNKNOWN),
+    ("opbe", "zero"): (
+        "10.1039/c0cp02984j",
+        "the parameter file of simple-dftd3 has s8 2.033, that of BPBE; its program has 2.055",
+    ),
+    ("wb97x", "zero"): (LIN, "for omega-B97X-D3, not for the omega-B97X of 2008"),
 }
 
 
@@ -227,33 +245,47 @@ def write_elements(folder: Path) -> None:
     write_table("elements.csv", ("Z", "symbol", "rcov_angstrom", "r4_over_r2"), rows)
 
 
-def functional_rows(folder: Path) -> Iterator[Sequence[object]]:
-    """One row per functional; those without Becke-Johnson parameters have empty numbers."""
+def published(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters by functional and damping function, defaults not filled in; the defaults."""
     text = member(folder, TAD_DFTD3, "tad_dftd3/param/parameters.toml").decode()
     table = tomllib.loads(text)
-    default = table["default"]["parameter"]["d3"]["bj"]
+    found = {name: entry["d3"] for name, entry in table["parameter"].items()}
+    for name, row in ZERO.items():
+        found[name] = {**found.get(name, {}), "zero": row}
+    return found, table["default"]["parameter"]["d3"]
+
+
+def functional_rows(folder: Path) -> Iterator[Sequence[object]]:
+    """One row per functional: its names, and the dampings that d3torch does not have."""
     text = member(folder, TAD_DFTD3, "tad_dftd3/param/aliases.toml").decode()
     aliases = {**tomllib.loads(text)["alias"], **ALIASES}
-    for name, entry in table["parameter"].items():
-        others = " ".join(sorted(a for a, target in aliases.items() if target == name))
-        if "bj" not in entry["d3"]:
-            yield (name, "", "", "", "", "", "", others, " ".join(sorted(entry["d3"])), "", "")
-            continue
-        row = {**default, **entry["d3"]["bj"]}
-        doi, note = (row["doi"], "") if "doi" in row else SOURCES[name]
-        numbers = [repr(float(row[key])) for key in ("s6", "s8", "a1", "a2", "s9")]
-        three_body = "defined" if name in THREE_BODY else ""
-        yield (name, *numbers, doi, others, "bj", note, three_body)
-    for name in ZERO_ONLY:
-        yield (name, "", "", "", "", "", "", "", "zero", "", "")
+    for name, entry in sorted(published(folder)[0].items()):
+        names = " ".join(sorted(a for a, target in aliases.items() if target == name))
+        others = " ".join(sorted(set(entry) - set(VARIANTS)))
+        yield (name, names, "defined" if name in THREE_BODY else "", others)
+
+
+def damping_rows(folder: Path) -> Iterator[Sequence[object]]:
+    """One row per functional and variant; parameters that the variant lacks are empty."""
+    table, defaults = published(folder)
+    for name, entry in sorted(table.items()):
+        for variant in sorted(set(entry) & set(VARIANTS)):
+            row = {"s8": 0.0, **defaults[variant], **entry[variant]}  # cf22d has no s8
+            if row["alp"] != ALP:
+                raise SystemExit(f"expected alp {ALP} for {name}, got {row['alp']}")
+            names = (*VARIANTS[variant], "s9")
+            numbers = [repr(float(row[key])) if key in names else "" for key in NUMBERS]
+            source = SOURCES.get((name, variant))
+            doi, note = source or ((row["doi"], "") if "doi" in row else (JOSS, UNKNOWN))
+            yield (name, variant, *numbers, doi, note)
 
 
 def write_functionals(folder: Path) -> None:
-    """Write ``functionals.csv``, sorted by name."""
-    numbers = ("s6", "s8", "a1", "a2", "s9")
-    header = ("name", *numbers, "doi", "aliases", "damping", "note", "three_body")
-    rows = iter(sorted(functional_rows(folder), key=lambda row: str(row[0])))
-    write_table("functionals.csv", header, rows)
+    """Write ``functionals.csv`` and ``damping.csv``, sorted by name."""
+    names = ("name", "aliases", "three_body", "others")
+    write_table("functionals.csv", names, functional_rows(folder))
+    header = ("functional", "variant", *NUMBERS, "doi", "note")
+    write_table("damping.csv", header, damping_rows(folder))
 
 
 def write_readme() -> None:

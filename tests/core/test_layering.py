@@ -17,7 +17,17 @@ ROOT = checkout()
 PACKAGE, CSRC = ROOT / "d3torch", ROOT / "csrc"
 # From the bottom up: a module imports from layers below its own, and from its own layer.
 LAYERS = [
-    {"units", "parameters", "reference", "checks", "structure", "extras", "files", "examples"},
+    {
+        "units",
+        "variants",
+        "parameters",
+        "reference",
+        "checks",
+        "structure",
+        "extras",
+        "files",
+        "examples",
+    },
     {"_library", "ops", "products", "results", "left_out", "state"}
     | {"settings", "module_settings"},
     {"eager", "model"},

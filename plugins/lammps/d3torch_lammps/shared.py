@@ -21,7 +21,7 @@ ENGINE = "csrc/engine"
 UNUSED = ("cuda", "pairs/pairs_cpu.cpp")
 """Of the engine: what LAMMPS has no use for; the headers of a given pair list are included."""
 
-CORE = ("units", "checks", "parameters", "reference", "files")
+CORE = ("units", "checks", "variants", "parameters", "reference", "files")
 """Modules of d3torch that know no torch."""
 
 
