@@ -262,6 +262,57 @@ def all_pairs(
     return r[i, j, s], torch.stack([i, j])
 
 
+def _root_c6(w: Tensor, i: Tensor, j: Tensor, species: Tensor, tables: Tables) -> Tensor:
+    """Square roots of C6 of pairs of atoms; 0, with slopes of 0, where C6 is 0."""
+    c6 = bilinear(w[i], tables.c6_ref[species[i], species[j]], w[j])
+    some = c6 > 0
+    return torch.where(some, torch.sqrt(torch.where(some, c6, torch.ones_like(c6))), 0.0 * c6)
+
+
+def _sides(
+    r: Tensor, i: Tensor, j: Tensor, w: Tensor, species: Tensor, tables: Tables, reach: Range
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors of the sides r_ij of triangles: r^2, sqrt(C6) sw/r^3 and (4/3 r0/r)^(16/3)."""
+    r2 = squared_lengths(r)
+    length = torch.sqrt(r2)
+    sw = switching(length, reach.atm_cutoff, reach.atm_width)
+    radii = pair_radii(tables)[species[i], species[j]]
+    damping = (4.0 / 3.0 * radii / length) ** (16.0 / 3.0)
+    return r2, _root_c6(w, i, j, species, tables) * sw / length**3, damping
+
+
+def three_body_energy(
+    vectors: Tensor,
+    cn: Tensor,
+    s9: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    reach: Range,
+) -> Tensor:
+    """E_i = s9/3 sum_{j<k} sqrt(C6_ij C6_ik C6_jk) [3/8 Q/p^5 + 1/p^3] f sw of a full list.
+
+    Every triangle of an atom and two of its neighbours, as in :mod:`d3torch.ops`; (n_atoms,).
+    """
+    w = reference_weights(cn, tables.cn_ref[species])
+    near = torch.nonzero((vectors.detach() ** 2).sum(dim=1) <= reach.atm_cutoff**2)[:, 0]
+    vectors, pairs = vectors[near], pairs[:, near]
+    energies: list[Tensor] = []
+    for i in range(species.shape[0]):
+        own = torch.nonzero(pairs[0] == i)[:, 0]
+        first, second = torch.combinations(own).unbind(1)
+        j, k = pairs[1, first], pairs[1, second]
+        sides = _sides(vectors[own], pairs[0, own], pairs[1, own], w, species, tables, reach)
+        at = torch.combinations(torch.arange(own.shape[0], device=own.device)).unbind(1)
+        a, v_ij, t_ij = sides[0][at[0]], sides[1][at[0]], sides[2][at[0]]
+        b, v_ik, t_ik = sides[0][at[1]], sides[1][at[1]], sides[2][at[1]]
+        c, v_jk, t_jk = _sides(vectors[second] - vectors[first], j, k, w, species, tables, reach)
+        angles = 1.0 + 0.375 * (a + c - b) * (a - c + b) * (b + c - a) / (a * b * c)
+        damped = angles / (1.0 + 6.0 * t_ij * t_ik * t_jk)
+        energies.append((v_ij * v_ik * v_jk * damped).sum())
+    return s9 / 3.0 * torch.stack(energies)
+
+
 def tail_integral(reach: Range, power: int, directions: int, h: Tensor) -> Tensor:
     """Integral of (1 - sw(r)) / r^power over space, a plane at height h, or a line; shape of h.
 
@@ -346,7 +397,7 @@ def dispersion_shares(
             continue
         cell, species = systems.cell[b], systems.species[first:last]
         own = reach_of(reach, systems.pbc[b])
-        farthest = max(own.cutoff, own.cn_cutoff)
+        farthest = max(own.cutoff, own.cn_cutoff, own.atm_cutoff)
         where = f" in system {b}" if len(systems.offsets) > 2 else ""
         x = systems.positions[first:last]
         vectors, pairs = all_pairs(
@@ -356,6 +407,9 @@ def dispersion_shares(
         energy = dispersion_energy(
             vectors, cn, damping[b], pairs, species, tables, own.cutoff, own.width, form
         )
+        if own.atm_cutoff > 0.0:
+            s9 = damping[b, -1]
+            energy = energy + three_body_energy(vectors, cn, s9, pairs, species, tables, own)
         if own.tail:
             given = (cn, x, cell, systems.pbc[b], damping[b], species, tables, own)
             energy = energy + tail_energy(*given)

@@ -307,12 +307,26 @@ def dispersion(
     a surface term would make it that of the converged energy, and no longer the derivative of this
     one, which dynamics and fits need. A width makes both the same.
 
+    With an ``atm_cutoff``, plus the three-body term of Axilrod, Teller and Muto, summed over all
+    triangles whose three sides are within it, images included,
+
+    .. math:: E_{ijk} = s_9 \frac{\sqrt{C6_{ij} C6_{ik} C6_{jk}}}{p^3} \left[\frac{3 Q}{8 p^2}
+        + 1\right] \frac{sw(r_{ij}) sw(r_{ik}) sw(r_{jk})}{1 + 6 (R_{ijk}/p)^{16/3}}, \quad
+        p = r_{ij} r_{ik} r_{jk}, \quad
+        R_{ijk} = \left(\tfrac{4}{3}\right)^3 r0_{ij} r0_{ik} r0_{jk}
+
+    with :math:`Q = (A+C-B)(A-C+B)(B+C-A)` of the squared sides; every atom of a triangle has a
+    third. :math:`s_9` is the last of the damping parameters, 1 in hartree: in an energy unit of
+    which a hartree has h it is :math:`1/\sqrt h`, since the term goes as
+    :math:`C6^{3/2}/r^9`.
+
     When gradients are wanted, this one sweep computes them too; backward only scales them, and
     double backward is one more sweep.
 
     Args:
         systems: structures; positions and cell are differentiable twice.
-        damping: parameters of the form of every system, (n_systems, n); differentiable twice.
+        damping: parameters of the form of every system, then s9 (1/sqrt(energy)) with an
+            ``atm_cutoff``, (n_systems, n); differentiable twice.
         tables: per-species data; at most 7 references.
         reach: cutoffs.
         form: the damping function.
@@ -325,7 +339,8 @@ def dispersion(
             on one spot, a singular cell, more work than ends in days; a sentence counts atoms from
             the first of their system.
 
-    Source: as :func:`dispersion_energy`.
+    Source: as :func:`dispersion_energy`; three-body term: Grimme et al., J. Chem. Phys. 132, 154104
+    (2010), doi:10.1063/1.3382344.
     """
     energy: Tensor = torch.ops.d3torch.dispersion(
         *systems, damping, *tables[:4], *reach[:4], tables.radii, form, *reach[4:]
@@ -340,9 +355,10 @@ def dispersion_shares(
 
     .. math:: E = \sum_i E_i
 
-    with the energies per centre of :func:`dispersion_energy`, and in a tail the terms of its atom
-    i. For losses of energies and forces beside which a host shows energies of atoms: those are
-    numbers, and a loss of them learns nothing.
+    with the energies per centre of :func:`dispersion_energy`, a third of each triangle of the
+    three-body term, and in a tail the terms of its atom i. For losses of energies and forces
+    beside which a host shows energies of atoms: those are numbers, and a loss of them learns
+    nothing.
 
     Args:
         systems: as of :func:`dispersion`; positions and cell are differentiable twice.

@@ -21,6 +21,12 @@ constexpr double most_neighbours = 5e8;
 // Pairs of one system: some days of work for a core.
 constexpr double most_pairs = 1e14;
 
+// Triangles of one system that its atoms look at, each from three corners: some days of work for a
+// core; and neighbours of one atom within the three-body cutoff: a thread keeps some 60 bytes of
+// each, for every corner at work.
+constexpr double most_triangles = 1e14;
+constexpr double most_three_body_neighbours = 1e6;
+
 // Smallest volume of a cell, relative to the product of the lengths of its vectors along periodic
 // axes. Below it they lie in a plane, or so nearly that their inverse has lost its digits.
 constexpr double least_relative_volume = 1e-10;
@@ -82,6 +88,14 @@ constexpr int largest_bunch = 4;
 // Growth of the summed sides of a box by joining another to the bunch, at most: clusters that lie
 // further apart would meet too many tiles in vain.
 constexpr double most_widening = 1.6;
+
+// Squared radius of the three-body damping that counts as at least: that of an element without one
+// is 0. Its power stays within the range of a float.
+constexpr double least_radius2 = 1e-6;
+
+// Corners at work together, at most: they share the sides between their neighbours. More corners
+// share more, and keep more of these sides' sums out of the fast caches.
+constexpr int most_corners = 16;
 
 // Clusters of a bin of the search on average, and bins of an axis at most. Fewer clusters a bin
 // make more bins to visit, more make more boxes to test; the bound keeps the table of bins small

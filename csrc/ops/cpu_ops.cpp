@@ -94,6 +94,11 @@ std::string sentence(const LatticeError& e) {
     case LatticeError::singular_cell:
       return "expected linearly independent lattice vectors for the periodic axes, got a singular "
              "cell";
+    case LatticeError::too_many_triangles:
+      return c10::str("expected at most ", most_three_body_neighbours,
+                      " neighbours of an atom and ", most_triangles,
+                      " triangles within atm_cutoff, got some ", e.neighbours,
+                      " neighbours of each atom: is the cutoff a square, or in another unit");
     default:
       return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ",
                       most_pairs, " pairs within the cutoffs, got some ", e.neighbours,
@@ -132,7 +137,6 @@ struct Cpu {
   template <class T>
   static void evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f,
                        const LatticeTangents<T>* tangents, Tensors8& out) {
-    refuse_three_body(f);
     auto in = input_of<T>(a, how, f, threads(), parse_instruction_set(how.instruction_set));
     check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
     check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());

@@ -122,7 +122,6 @@ struct Cuda {
   template <class T>
   static void evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f,
                        const LatticeTangents<T>* tangents, Tensors8& out) {
-    refuse_three_body(f);
     const int64_t n = a.n_atoms();
     const auto in = input_of<T>(a, how, f, 0, InstructionSet::best);
     if (in.systems.n_systems == 0) return;

@@ -206,13 +206,6 @@ inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a, const Latti
           empty_for(a, a.damping.sym_sizes())};
 }
 
-// The one place that stands in for the three-body term until the engines have it.
-inline void refuse_three_body(const LatticeForm& f) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!f.three_body(),
-                              "d3torch: the three-body term is not implemented by ",
-                              "the kernels: expected atm_cutoff 0, got ", f.atm_cutoff, ".");
-}
-
 // ---- inputs of the kernels, whose tensors are contiguous ----
 
 template <class X>

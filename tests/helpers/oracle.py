@@ -49,9 +49,7 @@ def _in_vacuum(positions, cell, periodic, reach):
     return cell, np.ones(3, dtype=bool)
 
 
-def model(
-    numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=1e-9 * BOHR
-) -> DispersionModel:
+def model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=0.0) -> DispersionModel:
     """The oracle's model of a structure; lengths in angstrom."""
     periodic = np.asarray(pbc, dtype=bool)
     if periodic.sum() in (1, 2):
@@ -63,7 +61,7 @@ def model(
         lattice,
         periodic if periodic.any() else None,
     )
-    m.set_realspace_cutoff(cutoff / BOHR, atm_cutoff / BOHR, cn_cutoff / BOHR)
+    m.set_realspace_cutoff(cutoff / BOHR, max(atm_cutoff / BOHR, 1e-9), cn_cutoff / BOHR)
     return m
 
 
@@ -84,14 +82,15 @@ def dispersion(
     xc="pbe",
     cutoff=60 * BOHR,
     cn_cutoff=40 * BOHR,
+    atm_cutoff=0.0,
     *,
     variant="bj",
-    s9=0.0,
-    atm_cutoff=40 * BOHR,
+    s9=None,
 ) -> Oracle:
-    """Energy, forces and virial of a structure."""
-    atm_cutoff = atm_cutoff if s9 else 1e-9 * BOHR
-    m = model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff)
+    """Energy, forces and virial of a structure; with the three-body term within atm_cutoff."""
+    s9 = float(atm_cutoff > 0) if s9 is None else s9
+    reach = (cutoff, cn_cutoff, atm_cutoff or (40 * BOHR if s9 else 0.0))
+    m = model(numbers, positions, cell, pbc, *reach)
     result = m.get_dispersion(damping(xc, variant, s9), grad=True)
     return Oracle(
         float(result["energy"]) * HARTREE,

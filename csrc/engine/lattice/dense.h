@@ -56,11 +56,11 @@ template <class T> class Molecule {
  public:
   Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
 
-  // Says whether a system goes without clusters: few atoms, no images.
+  // Says whether a system goes without clusters: few atoms, no images, no triangles.
   static bool fits(const LatticeInput<T>& in, int64_t system) {
     const bool* pbc = in.systems.pbc + 3 * system;
     return in.systems.offsets[system + 1] - in.systems.offsets[system] <= most_dense &&
-           !(pbc[0] || pbc[1] || pbc[2]);
+           !(pbc[0] || pbc[1] || pbc[2]) && !(in.three_body.cutoff > 0);
   }
 
   LatticeError run(int64_t system, const Evaluation<T>& out) {

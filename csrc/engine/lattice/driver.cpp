@@ -1,5 +1,6 @@
 // The CPU driver of the lattice engine: for every system three sweeps over its clusters
-// (coordination numbers, energies, gradient through the coordination numbers) with the kernels of
+// (coordination numbers, energies, gradient through the coordination numbers), and one over
+// triangles where the three-body term is asked for, with the kernels of
 // the chosen instruction set; small molecules go without clusters. Small systems go to one thread
 // each, large ones to all threads, one after the other.
 #include <algorithm>
@@ -8,14 +9,14 @@
 
 #include "engine/formulas/cell_gradient.h"
 #include "engine/lattice/dense.h"
-#include "engine/lattice/tail_sums.h"
+#include "engine/lattice/three_body.h"
 
 namespace d3 {
 namespace {
 
 // Runs one system after another through the three sweeps.
-template <class T, class Types> class Driver : public TailSweeps<T, Types> {
-  using Base = TailSweeps<T, Types>;
+template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
+  using Base = ThreeBodySweep<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
       Base::centres_, Base::range_;
@@ -32,8 +33,12 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
   LatticeError run(int64_t system, int threads, const Evaluation<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
-    const double around = neighbours_of_one();
-    if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
+    const double around = neighbours_of_one(range_.farthest());
+    if (around > most_neighbours || around * n_ > most_pairs)
+      return too_much(LatticeError::too_much, system, around);
+    const double corners = triangles() ? neighbours_of_one(in_.three_body.cutoff) : 0;
+    if (corners > most_three_body_neighbours || corners * corners * n_ > 2 * most_triangles)
+      return too_much(LatticeError::too_many_triangles, system, corners);
     this->allocate(threads);
     this->no_tail();
     const int same = this->sweep(in_.range.cn_cutoff, threads, &Driver::count);
@@ -41,6 +46,7 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
     if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();
     this->sweep(range_.cutoff, threads, &Driver::energy);
+    if (triangles()) this->add_three_body(threads);
     if (range_.tail) {
       const std::vector<A> weights = this->weights_of_slots();
       this->add_tail(weights, present_, weights, threads);
@@ -56,20 +62,21 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
   }
 
  private:
-  // Neighbours of an atom within the cutoff, roughly: the atoms that a homogeneous system has in a
+  bool triangles() const { return in_.three_body.cutoff > 0; }
+
+  // Neighbours of an atom within a cutoff, roughly: the atoms that a homogeneous system has in a
   // box with sides of twice the cutoff.
-  double neighbours_of_one() const {
-    const double reach = 2 * range_.farthest();
+  double neighbours_of_one(double cutoff) const {
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
-      const double cells = reach / this->frame_.height[k];
+      const double cells = 2 * cutoff / this->frame_.height[k];
       neighbours *= this->frame_.periodic[k] ? cells : std::min(cells, 1.0);
     }
     return neighbours;
   }
 
-  static LatticeError too_much(int64_t system, double neighbours) {
-    LatticeError error{LatticeError::too_much, system};
+  static LatticeError too_much(LatticeError::Kind kind, int64_t system, double neighbours) {
+    LatticeError error{kind, system};
     error.neighbours = neighbours;
     return error;
   }
@@ -95,6 +102,8 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
       A sum = in_.learn ? this->tail_by_damping(k) : A(0.0);
       for (size_t c = 0; c < centres_->clusters.size(); ++c)
         sum += by_damping_[most_damping * c + k];
+      if (triangles() && k == n_damping - 1)
+        for (const A& by : this->by_s9_) sum += in_.learn ? by : A(0.0);
       out.damping[n_damping * b + k] = T(output(sum));
     }
   }
@@ -113,6 +122,8 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
       for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
     for (int k = 0; k < 6 && in_.gradients; ++k) packed[k] += this->tail_virial(k);
+    for (size_t c = 0; triangles() && c < this->virial3_.size(); ++c)
+      packed[c % 6] += this->virial3_[c];
     const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
     for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];
   }
@@ -131,11 +142,9 @@ template <class T, class Types> class Driver : public TailSweeps<T, Types> {
   }
 };
 
-// Pairs of a system, roughly: enough to decide how threads share the work.
-template <class T> double work(const LatticeInput<T>& in, int64_t b) {
-  const double n = double(in.systems.offsets[b + 1] - in.systems.offsets[b]),
-               reach = in.range.farthest();
-  double images = 1;
+// Atoms within a reach along each vector of a cell, roughly.
+template <class T> double within(const LatticeInput<T>& in, int64_t b, double reach) {
+  double images = double(in.systems.offsets[b + 1] - in.systems.offsets[b]);
   for (int k = 0; k < 3; ++k) {
     const T* a = in.systems.cell + 9 * b + 3 * k;
     if (in.systems.pbc[3 * b + k])
@@ -143,7 +152,16 @@ template <class T> double work(const LatticeInput<T>& in, int64_t b) {
                         std::max(std::sqrt(double(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])),
                                  least_cell_vector);
   }
-  return n * n * images;
+  return images;
+}
+
+// Pairs of a system, and triangles, which take as long, roughly: enough to decide how threads share
+// the work. Of two neighbours in a ball, about half are neighbours of each other.
+template <class T> double work(const LatticeInput<T>& in, int64_t b) {
+  const double n = double(in.systems.offsets[b + 1] - in.systems.offsets[b]),
+               pairs = within(in, b, in.range.farthest()),
+               corners = in.three_body.cutoff > 0 ? within(in, b, in.three_body.cutoff) : 0;
+  return n * (pairs + 0.25 * corners * corners);
 }
 
 // Evaluates all systems: first the small ones, each on one thread, then the large ones, each on all

@@ -44,12 +44,13 @@ template <class T> struct LatticeTangents {
 struct LatticeError {
   enum Kind {
     none,
-    not_finite,     // a position is NaN or infinite
-    too_far,        // a position beyond `farthest`, see tuning.h
-    same_spot,      // two atoms, or an atom and an image
-    singular_cell,  // the periodic vectors do not span a volume
-    too_much,       // more neighbours or pairs than tuning.h allows
-    stopped         // by the watch
+    not_finite,          // a position is NaN or infinite
+    too_far,             // a position beyond `farthest`, see tuning.h
+    same_spot,           // two atoms, or an atom and an image
+    singular_cell,       // the periodic vectors do not span a volume
+    too_much,            // more neighbours or pairs than tuning.h allows
+    too_many_triangles,  // the same within the three-body cutoff
+    stopped              // by the watch
   };
   Kind kind = none;
   int64_t system = 0;
@@ -145,6 +146,17 @@ template <class T> struct Shell {
   T same2;
 };
 
+// The kernels of the sweep over triangles, for a few central atoms: see corners.h.
+//   fill       the sides to all their neighbours
+//   triangles  sums over the triangles with an atom of one tile, and of it or a later one
+//   finish     the sums of each central atom
+template <class T, class S> struct Corners;
+template <class T, class S, class A> struct ThreeBodyKernels {
+  void (*fill)(const Corners<T, S>&);
+  void (*triangles)(const Corners<T, S>&, int tile);
+  void (*finish)(const Corners<T, S>&, EnergySums<A>*);
+};
+
 // The kernels of the three sweeps. Each handles one central atom and all its neighbours, n groups
 // of one species each, and overwrites its sums:
 //   count           CN, and how many atoms sit on the spot of this one
@@ -160,6 +172,7 @@ template <class T, class S, class A> struct LatticeKernels {
   Count count;
   Energy energy[n_forms];
   CountGradient count_gradient;
+  ThreeBodyKernels<T, S, A> three_body;
 };
 
 // Bounding boxes of clusters in single precision, for the search: six columns, centres x y z, then

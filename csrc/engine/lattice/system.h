@@ -108,6 +108,12 @@ template <class T, class Types> class System {
       rows_[at] = T(x);
   }
 
+  // Where lanes without an atom are put: out of reach.
+  static double padding(const Cluster& cluster, double reach) {
+    return padding_reaches * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) +
+           padding_margin;
+  }
+
   // Calls f(cluster, lane, atom) for every neighbour, images included.
   template <class F> void for_lanes(F&& f) const {
     const ClusterSet& set = neighbours();
@@ -198,9 +204,7 @@ template <class T, class Types> class System {
     const double reach = range_.farthest();
     for (size_t c = 0; c < set.clusters.size(); ++c) {
       const Cluster& cluster = set.clusters[c];
-      const double nowhere =
-          padding_reaches * (reach + cluster.half[0] + cluster.half[1] + cluster.half[2]) +
-          padding_margin;
+      const double nowhere = padding(cluster, reach);
       for (int lane = 0; lane < lanes<T>; ++lane) {
         A x[3] = {A(nowhere), A(nowhere), A(nowhere)};
         if (lane < cluster.count)

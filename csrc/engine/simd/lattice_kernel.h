@@ -11,6 +11,7 @@
 //   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
+#include "engine/simd/three_body_kernel.h"
 #include "engine/simd/tile_loops.h"
 
 namespace d3 {

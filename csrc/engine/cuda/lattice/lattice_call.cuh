@@ -91,6 +91,9 @@ enum Part {
   n_parts = part_damping + most_damping
 };
 
+// Sums of an atom over its triangles: energy without s9, and virial.
+constexpr int n_three_body_parts = 1 + 6;
+
 // One call, passed to every kernel by value.
 template <class T, class S> struct LatticeCall {
   using X = S;
@@ -117,10 +120,11 @@ template <class T, class S> struct LatticeCall {
   A* c6;                     // (n_atoms)
   A* gradient;               // (n_atoms, 3)
 
-  A* parts;         // (blocks, n_parts), see Part
-  A* tail_weights;  // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
-  A* tail_rows;     // (max_clusters, n_refs) with a tail: factors of the weights in the energy
-  A* heights;       // (n_atoms) with a tail: those of the atoms of a slab
+  A* parts;             // (blocks, n_parts), see Part
+  A* three_body_parts;  // (n_atoms, n_three_body_parts) with a three-body term
+  A* tail_weights;      // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
+  A* tail_rows;         // (max_clusters, n_refs) with a tail: factors of the weights in the energy
+  A* heights;           // (n_atoms) with a tail: those of the atoms of a slab
 
   __device__ A input(const T* values, const T* tangents_, int64_t k) const {
     if constexpr (dual)
@@ -181,6 +185,7 @@ template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   c.c6 = arena.take<A>(n);
   c.gradient = arena.take<A>(3 * n);
   c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
+  c.three_body_parts = arena.take<A>(c.in.three_body.cutoff > 0 ? n_three_body_parts * n : 0);
   const int64_t tail = c.in.range.tail ? max_refs * m : 0;
   c.tail_weights = arena.take<A>(tail);
   c.tail_rows = arena.take<A>(tail);

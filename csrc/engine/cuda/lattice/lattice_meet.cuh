@@ -226,12 +226,11 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const BlockCentre
   body.empty();
 }
 
-// Clusters [begin, end) at one image: super boxes first, then boxes of clusters, then atoms.
-// The warps of a block take turns: each skips `turn` tiles, which are for the others.
-template <class T, class S, class Body>
-__device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
-                                     int end, const Image& image, T cutoff, T same2, int& turn,
-                                     Body& body) {
+// Calls found(cluster) for those of clusters [begin, end) that come within the cutoff at one image,
+// by all lanes of a warp: super boxes first, then boxes of clusters.
+template <class T, class S, class F>
+__device__ inline void for_clusters(const LatticeCall<T, S>& c, int begin, int end,
+                                    const Image& image, T cutoff, F&& found) {
   const float shift[3] = {float(image.vector[0]), float(image.vector[1]), float(image.vector[2])};
   for (int first = begin / super_clusters; first * super_clusters < end; first += warp_lanes) {
     const int super = first + lane_index();
@@ -249,13 +248,23 @@ __device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCent
       const int base = super_clusters * (first + __ffs(int(supers)) - 1), id = base + lane_index();
       bool near = id >= begin && id < end;
       if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
-      for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1) {
-        if (turn-- > 0) continue;
-        turn = warp_count() - 1;
-        meet_tile(c, m, base + __ffs(int(tiles)) - 1, image, cutoff * cutoff, same2, body);
-      }
+      for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1)
+        found(base + __ffs(int(tiles)) - 1);
     }
   }
+}
+
+// Clusters [begin, end) at one image. The warps of a block take turns: each skips `turn` tiles,
+// which are for the others.
+template <class T, class S, class Body>
+__device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
+                                     int end, const Image& image, T cutoff, T same2, int& turn,
+                                     Body& body) {
+  for_clusters(c, begin, end, image, cutoff, [&](int cluster) {
+    if (turn-- > 0) return;
+    turn = warp_count() - 1;
+    meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
+  });
 }
 
 // Meets all neighbours, one species after the other. A species whose only cluster is small, in a

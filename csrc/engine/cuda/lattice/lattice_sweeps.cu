@@ -2,6 +2,7 @@
 #include "engine/cuda/lattice/lattice_bodies.cuh"
 #include "engine/cuda/lattice/lattice_search.cuh"
 #include "engine/cuda/lattice/lattice_tail.cuh"
+#include "engine/cuda/lattice/lattice_three_body.cuh"
 
 namespace d3 {
 
@@ -225,6 +226,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   launch(fill_site_weights<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
   with_form(c.in.form,
             [&](auto tag) { sweep_energies<R, decltype(tag)::value>(c, blocks, threads, stream); });
+  if (c.in.three_body.cutoff > 0) add_three_body<R>(c, stream);
   if (c.in.range.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
   launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
