@@ -40,7 +40,8 @@ def ordinary(values: Tensor) -> Tensor:
 def detached(tables: Tables) -> Tables:
     """The tables without a graph."""
     radii = None if tables.radii is None else ordinary(tables.radii)
-    return Tables(*(ordinary(table) for table in tables[:4]), radii=radii)
+    rcov, r4r2, cn_ref, c6_ref = (ordinary(table) for table in tables[:4])
+    return Tables(rcov, r4r2, cn_ref, c6_ref, radii)
 
 
 @torch.jit.unused

@@ -73,7 +73,6 @@ inline void check_form(int64_t form, const std::optional<at::Tensor>& radii, boo
   TORCH_CHECK_VALUE(0 <= form && form < n_forms,
                     "d3torch: expected form 0 (rational), 1 (zero) or 2 (modified zero), got ",
                     form, ".");
-  TORCH_CHECK_NOT_IMPLEMENTED(form == 0, "d3torch: the kernels have rational damping alone.");
   const bool needed = form != 0 || three_body;
   TORCH_CHECK_VALUE(radii.has_value() == needed, "d3torch: expected ", needed ? "" : "no ",
                     "radii with ", needed && form == 0 ? "a three-body term" : form_name(form),

@@ -129,7 +129,7 @@ def _refusal_arguments(where: str, requires_grad: bool) -> tuple[Any, ...]:
     )
     if where == "coordination_number":
         return (v, case.pairs, case.species, case.tables.rcov, CUTOFF)
-    return (v, cn, damping, case.pairs, case.species, *case.tables[1:], CUTOFF, 0.0)
+    return (v, cn, damping, case.pairs, case.species, *case.tables[1:4], CUTOFF, 0.0)
 
 
 def test_gradients_of_the_wrong_shape_are_refused() -> None:

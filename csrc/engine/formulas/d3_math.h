@@ -1,7 +1,6 @@
-// The D3(BJ) formulas, each written once. X is any number type: float, double, Dual, a SIMD vector.
-// Grimme, Ehrlich, Goerigk, J. Comput. Chem. 32, 1456 (2011), doi:10.1002/jcc.21759 (rational
-// damping); Grimme, Antony, Ehrlich, Krieg, J. Chem. Phys. 132, 154104 (2010),
-// doi:10.1063/1.3382344 (CN, C6).
+// The formulas of D3, each written once; those of the damping are in damping.h. X is any number
+// type: float, double, Dual, a SIMD vector. Grimme, Antony, Ehrlich, Krieg, J. Chem. Phys. 132,
+// 154104 (2010), doi:10.1063/1.3382344.
 #pragma once
 #include <cmath>
 
@@ -102,69 +101,6 @@ template <class T> struct Cutoff {
     return r2 > R2((cutoff - width) * (cutoff - width));
   }
 };
-
-// The rational damping of one pair of species: its constants, the damped kernel
-//   g(r) = s6/(r^6 + R0^6) + s8 q/(r^8 + R0^8),  q = 3 Q_i Q_j,  R0 = a1 sqrt(q) + a2,
-// dg/dr divided by r, and the derivatives of g with respect to s6, s8 and R0.
-template <class X> struct Damped {
-  X value;
-  X slope_over_r;
-  X by_s6;
-  X by_s8;
-  X by_r0;
-};
-
-template <class X> struct RationalDamping {
-  X s6;
-  X s8q;   // s8 q
-  X q;     // 3 Q_i Q_j
-  X root;  // sqrt(q), which is dR0/da1
-  X r0;    // R0
-  X r0_6;  // R0^6
-  X r0_8;  // R0^8
-
-  template <class T> static D3_HD RationalDamping make(const X* damping, T q_i, T q_j) {
-    RationalDamping c;
-    c.q = X(T(3) * q_i * q_j);
-    c.root = sqrt(c.q);
-    c.s6 = damping[0];
-    c.s8q = damping[1] * c.q;
-    c.r0 = damping[2] * c.root + damping[3];
-    const X r0_2 = c.r0 * c.r0;
-    c.r0_6 = r0_2 * r0_2 * r0_2;
-    c.r0_8 = c.r0_6 * r0_2;
-    return c;
-  }
-
-  D3_HD Damped<X> operator()(X r2) const {
-    using V = typename value_type<X>::type;
-    const X six = X(V(6)), eight = X(V(8));
-    const X r4 = r2 * r2, r6 = r4 * r2;
-    const X d6 = r6 + r0_6, d8 = r6 * r2 + r0_8;
-    const X inv = reciprocal(d6 * d8);  // one division for both
-    const X t6 = d8 * inv, t8 = d6 * inv;
-    const X u6 = six * s6 * t6 * t6, u8 = eight * s8q * t8 * t8;
-    const X r0_4 = r0 * r0 * r0 * r0;
-    return {s6 * t6 + s8q * t8, -(u6 * r4 + u8 * r6), t6, q * t8,
-            -(u6 * r0_4 * r0 + u8 * r0_6 * r0)};
-  }
-};
-
-// The damped kernel times the switching function.
-template <class X, class T>
-D3_HD inline Damped<X> switched(const RationalDamping<X>& damping, X r2, Cutoff<T> cutoff) {
-  const Damped<X> g = damping(r2);
-  if (!(cutoff.width > 0)) return g;
-  const auto inside = cutoff.smooths(value(r2));
-  if (!any(inside)) return g;
-  const X r = sqrt(r2), one = X(T(1)), width = X(T(1) / cutoff.width);
-  const X x = (X(cutoff.cutoff) - r) * width;
-  const X y = x * (one - x);
-  const X sw = select(inside, x * x * x * (X(T(10)) + x * (X(T(6)) * x - X(T(15)))), one);
-  const X slope = select(inside, X(T(-30)) * width * y * y / r, X(T(0)));
-  return {g.value * sw, g.slope_over_r * sw + g.value * slope, g.by_s6 * sw, g.by_s8 * sw,
-          g.by_r0 * sw};
-}
 
 // A row of C6, row[b] = sum_a w_a C6ref[a][b]: contracted once per atom and species, so that a pair
 // needs one short dot product. The table's rows are n_refs long, of which n_a and n_b count.

@@ -7,6 +7,7 @@
 #pragma once
 #include <type_traits>
 
+#include "engine/formulas/damping.h"
 #include "engine/formulas/dual.h"
 
 namespace d3 {
@@ -27,29 +28,20 @@ enum Column {
   of_dcn,                       // dC6_ij/dCN_i g
   of_gradient,                  // C6_ij dg/dr r/|r|
   of_virial = of_gradient + 3,  // the outer product of that with r: xx xy xz yy yz zz
-  of_damping = of_virial + 6,   // C6_ij dg/d(s6 s8 a1 a2)
-  n_columns = of_damping + 4
+  of_damping = of_virial + 6    // C6_ij dg/d(parameter), of each parameter
 };
 
 // Columns that a mode sums up.
-template <EnergyMode mode>
+template <EnergyMode mode, DampingForm form>
 constexpr int energy_columns = mode == EnergyMode::energy     ? 1
                                : mode == EnergyMode::gradient ? int(of_damping)
-                                                              : int(n_columns);
-
-// Adds a number to a sum of its type, or to a sum of results: see output.
-template <class A, class X> D3_HD inline void add_to(A& sum, X x) {
-  if constexpr (std::is_same_v<A, X>)
-    sum += x;
-  else
-    sum += output(x);
-}
+                                                              : of_damping + n_parameters(form);
 
 // A pair within the cutoff: its C6 times the weight of its energy in what is summed up, and its
 // damped kernel g.
-template <class X> struct PairTerm {
+template <DampingForm form, class X> struct PairTerm {
   X c6;
-  Damped<X> g;
+  Damped<form, X> g;
 
   D3_HD inline X energy() const { return c6 * g.value; }
   D3_HD inline X slope_over_r() const { return c6 * g.slope_over_r; }
@@ -58,12 +50,9 @@ template <class X> struct PairTerm {
   D3_HD inline X by_c6(X dc6) const { return dc6 * g.value; }
   D3_HD inline X by_c6(X dc6, X weight) const { return weight * g.value * dc6; }
 
-  // Adds the derivatives by s6 s8 a1 a2; `root` is dR0/da1.
-  template <class A> D3_HD inline void add_damping(X root, A* sums) const {
-    add_to(sums[0], c6 * g.by_s6);
-    add_to(sums[1], c6 * g.by_s8);
-    add_to(sums[2], c6 * g.by_r0 * root);
-    add_to(sums[3], c6 * g.by_r0);
+  // Adds the derivatives by the parameters.
+  template <class A> D3_HD inline void add_damping(const Damping<X>& constants, A* sums) const {
+    DampingFunction<form>::add_slopes(c6, g, constants, sums);
   }
 };
 
@@ -90,16 +79,16 @@ D3_HD inline void add_gradient(X f, const Vector3<X>& r, const Vector3<X>& arm, 
   if constexpr (with_virial) add_virial(part, arm, virial);
 }
 
-// Adds a pair to the columns of a mode. `dc6` is dC6_ij/dCN_i; arm and root are as above.
-template <EnergyMode mode, bool with_virial, class X>
-D3_HD inline void add_columns(const PairTerm<X>& pair, X dc6, X root, const Vector3<X>& r,
-                              const Vector3<X>& arm, X* sums) {
+// Adds a pair to the columns of a mode. `dc6` is dC6_ij/dCN_i; the arm is as above.
+template <EnergyMode mode, bool with_virial, DampingForm form, class X>
+D3_HD inline void add_columns(const PairTerm<form, X>& pair, X dc6, const Damping<X>& constants,
+                              const Vector3<X>& r, const Vector3<X>& arm, X* sums) {
   sums[of_energy] += pair.energy();
   if constexpr (mode != EnergyMode::energy) {
     sums[of_dcn] += pair.by_c6(dc6);
     add_gradient<with_virial>(pair.slope_over_r(), r, arm, sums + of_gradient, sums + of_virial);
   }
-  if constexpr (mode == EnergyMode::learn) pair.add_damping(root, sums + of_damping);
+  if constexpr (mode == EnergyMode::learn) pair.add_damping(constants, sums + of_damping);
 }
 
 }  // namespace d3

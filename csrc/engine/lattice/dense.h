@@ -24,6 +24,7 @@ struct Dense {
   const double* slots;        // column: the slot as a number, -1 for padding
   const double* rcov;         // column
   const double* r4r2;         // column
+  const double* radii;        // n_slots columns: the radius of a species with every atom
   const double* cn_ref;       // max_refs columns, padding < 0
   const double* c6_ref;       // (n_refs, n_refs)
 
@@ -130,7 +131,8 @@ template <class T> class Molecule {
     d_.stride = (d_.n + lanes<double> - 1) / lanes<double> * lanes<double>;
     d_.n_slots = int(present_.size());
     d_.n_refs = first_ref_.empty() ? 0 : first_ref_.back();
-    const int columns = 6 + 3 * max_refs + 2 * d_.n_refs + n_constants * d_.n_slots + d_.n + 8;
+    const int columns =
+        6 + 3 * max_refs + 2 * d_.n_refs + (n_constants + 1) * d_.n_slots + d_.n + 8;
     memory_.resize(std::max<size_t>(memory_.size(), size_t(columns) * d_.stride));
     double* next = memory_.data();
     const auto take = [&](int n) { return std::exchange(next, next + n * d_.stride); };
@@ -138,6 +140,7 @@ template <class T> class Molecule {
     d_.slots = slots_ = take(1);
     d_.rcov = rcov_ = take(1);
     d_.r4r2 = r4r2_ = take(1);
+    d_.radii = radii_ = take(d_.n_slots);
     d_.cn_ref = cn_ref_ = take(max_refs);
     d_.w_by_ref = take(d_.n_refs);
     d_.c6_by_ref = take(d_.n_refs);
@@ -172,6 +175,9 @@ template <class T> class Molecule {
       slots_[i] = real ? slot_[i] : -1;
       rcov_[i] = in_.tables.rcov[species];
       r4r2_[i] = t.r4r2[species];
+      for (int s = 0; s < d_.n_slots; ++s)
+        radii_[s * d_.stride + i] =
+            t.radii ? double(t.radii[int64_t(present_[s]) * t.n_species + species]) : 0.0;
       for (int a = 0; a < max_refs; ++a)
         cn_ref_[a * d_.stride + i] = a < t.n_refs ? double(t.cn_ref[species * t.n_refs + a]) : -1.0;
     }
@@ -208,7 +214,7 @@ template <class T> class Molecule {
   Dense d_{};
   std::vector<int> present_, before_, slot_, first_ref_;
   std::vector<double> c6_ref_, memory_;
-  double *position_[3], *slots_, *rcov_, *r4r2_, *cn_ref_;
+  double *position_[3], *slots_, *rcov_, *r4r2_, *radii_, *cn_ref_;
 };
 
 }  // namespace d3

@@ -196,7 +196,7 @@ LatticeError run_all(const LatticeInput<T>& in, const LatticeTangents<T>* tangen
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     Driver<T, Types> driver(in, tangents, set.find, kernels);
-    Molecule<T> molecule(in, set.dense);
+    Molecule<T> molecule(in, set.dense[int(in.form)]);
 #pragma omp for schedule(dynamic, systems_at_once)
     for (int64_t b = 0; b < in.systems.n_systems; ++b) {
       if ((work(in, b) > small && !dense(b)) || stopped(in.watch)) continue;

@@ -128,9 +128,9 @@ template <class S> struct Centre {
 // The neighbours of the central atom that belong to one species.
 template <class T, class S> struct Group {
   TileList<T, S> list;
-  T rc;                        // sum of the covalent radii
-  int n_refs;                  // of the neighbours
-  RationalDamping<S> damping;  // of the two species
+  T rc;                // sum of the covalent radii
+  int n_refs;          // of the neighbours
+  Damping<S> damping;  // of the two species
 };
 
 // C6 row of the atom against a species, and its derivative by the atom's CN; padded with zeros.
@@ -159,7 +159,7 @@ template <class T, class S, class A> struct LatticeKernels {
   using CountGradient = void (*)(const Group<T, S>*, int n, ClusterRows<T>, const Centre<S>&,
                                  Shell<T>, EnergySums<A>&);
   Count count;
-  Energy energy;
+  Energy energy[n_forms];
   CountGradient count_gradient;
 };
 
@@ -177,12 +177,11 @@ using Find = int (*)(const Boxes&, int first, int last, const float* shift, cons
 // A small molecule, all pairs at once: see dense.h. The first atom that sits on another, or -1.
 struct Dense;
 using EvaluateDense = int (*)(const Dense&);
-constexpr int n_constants = 6;  // of the damping of two species: s8 q, q, its root, R0, R0^6, R0^8
 
 // Everything that is compiled once for each instruction set.
 template <class T> struct KernelSet {
   Find find;
-  EvaluateDense dense;
+  EvaluateDense dense[n_forms];
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
 };

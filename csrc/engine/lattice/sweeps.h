@@ -32,7 +32,10 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
          const LatticeKernels<T, S, A>& kernels)
-      : Base(in, tangents), find_(find), kernels_(kernels) {}
+      : Base(in, tangents),
+        find_(find),
+        kernels_(kernels),
+        energy_kernel_(kernels.energy[int(in.form)]) {}
 
   // Makes room for the results of the system that was prepared.
   void allocate(int threads) {
@@ -145,12 +148,10 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   }
 
   // Constants of the damping of two species, computed in A and then rounded to S.
-  RationalDamping<S> damping(int slot, int other) const {
-    const T* r4r2 = in_.tables.r4r2;
-    const auto d = RationalDamping<A>::make(this->damping_, double(r4r2[present_[slot]]),
-                                            double(r4r2[present_[other]]));
-    return {narrow<S>(d.s6), narrow<S>(d.s8q),  narrow<S>(d.q),   narrow<S>(d.root),
-            narrow<S>(d.r0), narrow<S>(d.r0_6), narrow<S>(d.r0_8)};
+  Damping<S> damping(int slot, int other) const {
+    const A* parameters = this->damping_;
+    const auto d = damping_of(in_.form, parameters, in_.tables, present_[slot], present_[other]);
+    return converted(d, [](A x) { return narrow<S>(x); });
   }
 
   // C6 row of an atom against a species, from its weights or their derivatives.
@@ -178,8 +179,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(w(atom), cluster.slot, slot, workspace.rows[slot].c6);
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
-      kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle,
-                      {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
+      energy_kernel_(groups, workspace.rows.data(), n, this->rows(), middle,
+                     {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
     return n_;
@@ -269,6 +270,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   const Find find_;
   const LatticeKernels<T, S, A> kernels_;
+  const typename LatticeKernels<T, S, A>::Energy energy_kernel_;
   std::vector<Workspace<T, S>> workspaces_;  // one a thread
   std::vector<Bunch> bunches_;
 };

@@ -123,14 +123,14 @@ template <class X> class AtomRows {
 };
 
 // Damping constants of every ordered pair of species.
-template <class X, class T, class D>
-std::vector<RationalDamping<X>> damping_table(const EnergyInput<T>& in, const D& damping) {
-  const X parameters[4] = {damping[0], damping[1], damping[2], damping[3]};
+template <DampingForm form, class X, class T, class D>
+std::vector<Damping<X>> damping_table(const EnergyInput<T>& in, const D& damping) {
+  X parameters[n_parameters(form)];
+  for (int k = 0; k < n_parameters(form); ++k) parameters[k] = damping[k];
   const Tables<T>& t = in.tables;
-  std::vector<RationalDamping<X>> table;
+  std::vector<Damping<X>> table;
   for (int a = 0; a < t.n_species; ++a)
-    for (int b = 0; b < t.n_species; ++b)
-      table.push_back(RationalDamping<X>::make(parameters, t.r4r2[a], t.r4r2[b]));
+    for (int b = 0; b < t.n_species; ++b) table.push_back(damping_of<form>(parameters, t, a, b));
   return table;
 }
 
@@ -139,13 +139,13 @@ template <class T, class V, class X> struct EnergyTask {
   const EnergyInput<T>& in;
   const V& vectors;
   const AtomRows<X>& rows;
-  const std::vector<RationalDamping<X>>& damping;
+  const std::vector<Damping<X>>& damping;
   const T* grad_energy;  // null: 1 for every centre
   T* grad_vectors;
 };
 
 // Adds and writes what is wanted of a block of pairs; returns the first that is wrong, or `none`.
-template <class T, class V, class X>
+template <DampingForm form, class T, class V, class X>
 int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end, double* energy,
                      double* grad_cn, double* grad_damping) {
   const Pairs<T>& list = task.in.list;
@@ -166,18 +166,18 @@ int64_t energy_block(const EnergyTask<T, V, X>& task, int64_t begin, int64_t end
       continue;
     }
     if (value(r2) == T(0)) bad = std::min(bad, p);
-    const RationalDamping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
-    const Damped<X> g = switched(constants, r2, cutoff);
+    const Damping<X>& constants = task.damping[s_i * task.in.tables.n_species + s_j];
+    const Damped<form, X> g = switched<form>(constants, r2, cutoff);
     const X c6 = dot(task.rows.c6(i, s_j), task.rows.w(j), n_refs);
-    if (energy) add_to(energy[i], PairTerm<X>{X(T(-0.5)) * c6, g}.energy());
+    if (energy) add_to(energy[i], PairTerm<form, X>{X(T(-0.5)) * c6, g}.energy());
     if (!task.grad_vectors) continue;
     const X half = X(task.grad_energy ? T(-0.5) * task.grad_energy[i] : T(-0.5));
-    const PairTerm<X> pair{half * c6, g};
+    const PairTerm<form, X> pair{half * c6, g};
     store(pair.slope_over_r(), r, task.grad_vectors + 3 * p);
     add_to(grad_cn[i], pair.by_c6(dot(task.rows.dc6(i, s_j), task.rows.w(j), n_refs), half));
     if (!grad_damping) continue;
     add_to(grad_cn[j], pair.by_c6(dot(task.rows.c6(i, s_j), task.rows.dw(j), n_refs), half));
-    pair.add_damping(constants.root, grad_damping);
+    pair.add_damping(constants, grad_damping);
   }
   return bad;
 }
@@ -189,29 +189,39 @@ enum class Wanted {
 };
 
 // Energies over a whole list when `energy`, slopes when wanted; on dual inputs their tangents.
-template <class T, class V, class C, class D>
-int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
-                   const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
+template <DampingForm form, class T, class V, class C, class D>
+int64_t energy_of_form(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
+                       const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
   using X = typename V::X;
   const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
   const AtomRows<X> rows(in, cn, slopes);
-  const auto constants = damping_table<X>(in, damping);
+  const auto constants = damping_table<form, X>(in, damping);
   const EnergyTask<T, V, X> task{in, vectors, rows, constants, grad_energy, out.vectors};
   const Chunks chunks(in.list.n_pairs, in.list.n_atoms);
   const int64_t n = in.list.n_atoms;
   const int threads = useful_threads(in.list.n_pairs, n, in.threads);
   ChunkSums energies(energy ? chunks.count() : 0, n), grad_cn(slopes ? chunks.count() : 0, n);
-  ChunkSums grad_damping(shared ? chunks.count() : 0, 4);
+  ChunkSums grad_damping(shared ? chunks.count() : 0, n_parameters(form));
   const int64_t bad =
       for_chunks(chunks, threads, in.watch, [&](int64_t c, int64_t begin, int64_t end) {
-        return energy_block(task, begin, end, energy ? energies.chunk(c) : nullptr,
-                            slopes ? grad_cn.chunk(c) : nullptr,
-                            shared ? grad_damping.chunk(c) : nullptr);
+        return energy_block<form>(task, begin, end, energy ? energies.chunk(c) : nullptr,
+                                  slopes ? grad_cn.chunk(c) : nullptr,
+                                  shared ? grad_damping.chunk(c) : nullptr);
       });
   if (energy) energies.reduce(energy, threads);
   if (slopes) grad_cn.reduce(out.cn, threads);
   if (shared) grad_damping.reduce(out.damping, 1);
   return bad;
+}
+
+// The same, by the form of the input.
+template <class T, class V, class C, class D>
+int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, const C& cn,
+                   const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
+  return with_form(in.form, [&](auto form) {
+    return energy_of_form<decltype(form)::value>(wanted, in, vectors, cn, damping, energy,
+                                                 grad_energy, out);
+  });
 }
 
 // The same on plain inputs.

@@ -2,6 +2,8 @@
 // columns are described at Dense in dense.h. Each atom i runs over all columns j, itself included:
 // the mask of Separation leaves it out.
 #pragma once
+#include <utility>
+
 #include "engine/lattice/dense.h"
 #include "engine/simd/registers.h"
 
@@ -83,58 +85,59 @@ inline void dense_c6(const Dense& d) {
 }
 
 // The constants of the damping of each species with every atom.
-inline void dense_constants(const Dense& d) {
-  const DoubleVec damping[4] = {DoubleVec(d.damping[0]), DoubleVec(d.damping[1]),
-                                DoubleVec(d.damping[2]), DoubleVec(d.damping[3])};
+template <DampingForm form> void dense_constants(const Dense& d) {
+  DoubleVec parameters[n_parameters(form)];
+  for (int k = 0; k < n_parameters(form); ++k) parameters[k] = DoubleVec(d.damping[k]);
   for (int i = 0, s = 0; s < d.n_slots; ++s) {
     while (d.slot[i] != s) i = i + 1 < d.n ? i + 1 : 0;
     for (int j = 0; j < d.stride; j += DoubleVec::size) {
-      const auto c = RationalDamping<DoubleVec>::make(damping, DoubleVec(d.r4r2[i]),
-                                                      DoubleVec::load(d.r4r2 + j));
-      const DoubleVec values[n_constants] = {c.s8q, c.q, c.root, c.r0, c.r0_6, c.r0_8};
-      for (int k = 0; k < n_constants; ++k)
-        values[k].store(d.constants + (s * n_constants + k) * d.stride + j);
+      const auto c =
+          DampingFunction<form>::make(parameters, DoubleVec(d.r4r2[i]), DoubleVec::load(d.r4r2 + j),
+                                      DoubleVec::load(d.radii + s * d.stride + j));
+      double* column = d.constants + s * n_constants * d.stride + j;
+      converted(c, [&](DoubleVec x) D3_LAMBDA {
+        x.store(std::exchange(column, column + d.stride));
+        return x;
+      });
     }
   }
 }
 
 // The damping of a species with a register of atoms, from its columns.
-D3_INLINE RationalDamping<DoubleVec> dense_damping(const Dense& d, int slot, int j) {
+D3_INLINE Damping<DoubleVec> dense_damping(const Dense& d, int slot, int j) {
   const auto constant = [&](int k) D3_LAMBDA {
     return DoubleVec::load(d.constants + (slot * n_constants + k) * d.stride + j);
   };
   return {DoubleVec(d.damping[0]),
-          constant(0),
           constant(1),
           constant(2),
-          constant(3),
-          constant(4),
-          constant(5)};
+          {constant(3), constant(4), constant(5), constant(6)}};
 }
 
 // Energies, derivatives by CN and damping, and the direct gradient (at fixed CN). Each pair is met
 // from both sides, and all factors are as in Sweeps::add_energy.
-inline void dense_energy(const Dense& d) {
+template <DampingForm form> void dense_energy(const Dense& d) {
   const DoubleVec zero(0.0);
-  DoubleVec by_damping[4] = {zero, zero, zero, zero};
+  DoubleVec by_damping[n_parameters(form)];
+  for (DoubleVec& sum : by_damping) sum = zero;
   for (int i = 0; i < d.n; ++i) {
     const int slot = d.slot[i], first = d.first_ref[slot], n_refs = d.first_ref[slot + 1] - first;
-    DoubleVec sums[n_columns];
+    DoubleVec sums[of_damping];
     for (DoubleVec& sum : sums) sum = zero;
     for (int j = 0; j < d.stride; j += DoubleVec::size) {
       const Separation s(d, i, j, d.cutoff);
-      const RationalDamping<DoubleVec> damping = dense_damping(d, slot, j);
-      const Damped<DoubleVec> g = switched(damping, s.r2, Cutoff<double>{d.cutoff, d.width});
+      const Damping<DoubleVec> damping = dense_damping(d, slot, j);
+      const auto g = switched<form>(damping, s.r2, Cutoff<double>{d.cutoff, d.width});
       DoubleVec c6 = zero, dc6 = zero;
       for (int a = 0; a < n_refs; ++a) {
         const DoubleVec by_ref = DoubleVec::load(d.c6_by_ref + (first + a) * d.stride + j);
         c6 += DoubleVec(d.w[a * d.stride + i]) * by_ref;
         dc6 += DoubleVec(d.dw[a * d.stride + i]) * by_ref;
       }
-      const PairTerm<DoubleVec> pair{select(s.inside, c6, zero), g};
-      add_columns<EnergyMode::gradient, false>(pair, select(s.inside, dc6, zero), damping.root, s.r,
-                                               s.r, sums);
-      if (d.learn) pair.add_damping(damping.root, by_damping);
+      const PairTerm<form, DoubleVec> pair{select(s.inside, c6, zero), g};
+      add_columns<EnergyMode::gradient, false>(pair, select(s.inside, dc6, zero), damping, s.r, s.r,
+                                               sums);
+      if (d.learn) pair.add_damping(damping, by_damping);
     }
     d.energy[i] = -0.5 * total(sums[of_energy]);
     d.dcn[i] = -total(sums[of_dcn]);
@@ -144,7 +147,8 @@ inline void dense_energy(const Dense& d) {
     for (int k = 0; k < 3; ++k) d.gradient[k][i] = total(sums[of_gradient + k]);
   }
   std::fill(d.dcn + d.n, d.dcn + d.stride, 0.0);
-  for (int k = 0; k < 4 && d.n > 0; ++k) d.by_damping[k] = -0.5 * total(by_damping[k]);
+  for (int k = 0; k < n_parameters(form) && d.n > 0; ++k)
+    d.by_damping[k] = -0.5 * total(by_damping[k]);
 }
 
 // Adds the gradient through the coordination numbers.
@@ -161,13 +165,13 @@ inline void dense_count_gradient(const Dense& d) {
 }
 
 // The whole molecule. Returns the first atom that sits on another, or -1.
-inline int dense(const Dense& d) {
+template <DampingForm form> int dense(const Dense& d) {
   const int same = dense_count(d);
   if (same >= 0) return same;
   dense_weights(d);
   dense_c6(d);
-  dense_constants(d);
-  dense_energy(d);
+  dense_constants<form>(d);
+  dense_energy<form>(d);
   dense_count_gradient(d);
   return -1;
 }

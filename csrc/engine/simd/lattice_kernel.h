@@ -56,15 +56,15 @@ void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S
 // ---- energy ----
 
 // Adds C6 g and its derivatives over a run of tiles, without the signs and halves that the driver
-// puts in. `sums` are n_columns registers, of which the mode uses the first.
-template <class K, class T, EnergyMode mode, int R, bool near, class S>
+// puts in. `sums` are registers, of which the mode uses the first.
+template <class K, class T, DampingForm form, EnergyMode mode, int R, bool near, class S>
 D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
-                          const RationalDamping<typename K::X>& damping,
-                          const typename K::X* c6_row, const typename K::X* dc6_row,
-                          Cutoff<T> cutoff, Shell<T> shell, typename K::X* sums) {
+                          const Damping<typename K::X>& damping, const typename K::X* c6_row,
+                          const typename K::X* dc6_row, Cutoff<T> cutoff, Shell<T> shell,
+                          typename K::X* sums) {
   using X = typename K::X;
   const X zero(T(0));
-  constexpr int columns = energy_columns<mode>;
+  constexpr int columns = energy_columns<mode, form>;
   X sum[columns];
   for (int k = 0; k < columns; ++k) sum[k] = sums[k];
   for (int t = 0; t < run.n; ++t) {
@@ -72,75 +72,73 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
     const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
     for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
       const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
-      const Damped<X> g = switched(damping, m.r2, cutoff);
+      const Damped<form, X> g = switched<form>(damping, m.r2, cutoff);
       X c6 = zero, dc6 = zero;
       for (int b = 0; b < R; ++b) {
         const X w = K::load(rows, base + v + (row_w + b) * lanes<T>);
         c6 += c6_row[b] * w;
         if (mode != EnergyMode::energy) dc6 += dc6_row[b] * w;
       }
-      const PairTerm<X> pair{select(m.inside, c6, zero), g};
-      add_columns<mode, true>(pair, select(m.inside, dc6, zero), damping.root, m.r, m.r, sum);
+      const PairTerm<form, X> pair{select(m.inside, c6, zero), g};
+      add_columns<mode, true>(pair, select(m.inside, dc6, zero), damping, m.r, m.r, sum);
     }
   }
   for (int k = 0; k < columns; ++k) sums[k] = sum[k];
 }
 
 // All tiles of one species, with the constants of the pair of species in registers.
-template <class K, class T, EnergyMode mode, int R, class S>
+template <class K, class T, DampingForm form, EnergyMode mode, int R, class S, class Totals>
 void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> rows,
-                  const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell,
-                  Sums<K, n_columns>& sums) {
-  const RationalDamping<S>& d = group.damping;
-  const RationalDamping<typename K::X> damping{
-      K::broadcast(d.s6), K::broadcast(d.s8q),  K::broadcast(d.q),   K::broadcast(d.root),
-      K::broadcast(d.r0), K::broadcast(d.r0_6), K::broadcast(d.r0_8)};
+                  const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell, Totals& sums) {
+  const auto broadcast = [](S x) D3_LAMBDA { return K::broadcast(x); };
+  const Damping<typename K::X> damping = converted(group.damping, broadcast);
   typename K::X c6[R], dc6[R];
   for (int b = 0; b < R; ++b) {
     c6[b] = K::broadcast(row.c6[b]);
     dc6[b] = K::broadcast(row.dc6[b]);
   }
   for_blocks(group.list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
-    energy_run<K, T, mode, R, near.value>(run, rows, centre, damping, c6, dc6, cutoff, shell,
-                                          sums.now);
+    energy_run<K, T, form, mode, R, near.value>(run, rows, centre, damping, c6, dc6, cutoff, shell,
+                                                sums.now);
     sums.end_block();
   });
 }
 
 // Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
 // one up. Rows are padded with zeros, so that a longer loop gives the same sums.
-template <class K, class T, EnergyMode mode, class... Args>
+template <class K, class T, DampingForm form, EnergyMode mode, class... Args>
 D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
-  if (n_refs <= 2) return energy_group<K, T, mode, 2>(args...);
-  if (n_refs <= 3) return energy_group<K, T, mode, 3>(args...);
-  if (n_refs <= 5) return energy_group<K, T, mode, 5>(args...);
-  energy_group<K, T, mode, max_refs>(args...);
+  if (n_refs <= 2) return energy_group<K, T, form, mode, 2>(args...);
+  if (n_refs <= 3) return energy_group<K, T, form, mode, 3>(args...);
+  if (n_refs <= 5) return energy_group<K, T, form, mode, 5>(args...);
+  energy_group<K, T, form, mode, max_refs>(args...);
 }
 
 // Energy sums of the central atom. Dual numbers take the one loop that does everything: second
 // derivatives always want all of it.
-template <class K, class T, class S, class A>
+template <class K, class T, DampingForm form, class S, class A>
 void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T> rows,
             const Centre<S>& centre, Cutoff<T> cutoff, Shell<T> shell, EnergyMode mode,
             EnergySums<A>& out) {
-  Sums<K, n_columns> sums;
+  Sums<K, energy_columns<EnergyMode::learn, form>> sums;
   for (int k = 0; k < n; ++k) {
     const Group<T, S>& g = groups[k];
     if (std::is_same_v<S, T> && mode == EnergyMode::energy)
-      energy_by_refs<K, T, EnergyMode::energy>(g.n_refs, g, c6[k], rows, centre, cutoff, shell,
-                                               sums);
+      energy_by_refs<K, T, form, EnergyMode::energy>(g.n_refs, g, c6[k], rows, centre, cutoff,
+                                                     shell, sums);
     else if (std::is_same_v<S, T> && mode == EnergyMode::gradient)
-      energy_by_refs<K, T, EnergyMode::gradient>(g.n_refs, g, c6[k], rows, centre, cutoff, shell,
-                                                 sums);
+      energy_by_refs<K, T, form, EnergyMode::gradient>(g.n_refs, g, c6[k], rows, centre, cutoff,
+                                                       shell, sums);
     else
-      energy_group<K, T, EnergyMode::learn, max_refs>(g, c6[k], rows, centre, cutoff, shell, sums);
+      energy_group<K, T, form, EnergyMode::learn, max_refs>(g, c6[k], rows, centre, cutoff, shell,
+                                                            sums);
   }
   sums.empty();
   out.energy = sums.before[of_energy];
   out.dcn = sums.before[of_dcn];
   for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[of_gradient + k];
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[of_virial + k];
-  for (int k = 0; k < 4; ++k) out.damping[k] = sums.before[of_damping + k];
+  for (int k = 0; k < n_parameters(form); ++k) out.damping[k] = sums.before[of_damping + k];
 }
 
 // ---- gradient through the coordination numbers ----
@@ -190,11 +188,19 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
 template <class T> KernelSet<T> kernel_set() {
   using P = PlainRegisters<T>;
   using D = DualRegisters<T>;
+  using E = Dual<T>;
+  using A = Dual<double>;
+  constexpr DampingForm rational = DampingForm::rational, zero = DampingForm::zero,
+                        modified = DampingForm::modified_zero;
   return {find,
-          dense,
-          {count<P, T, T, double>, energy<P, T, T, double>, count_gradient<P, T, T, double>},
-          {count<D, T, Dual<T>, Dual<double>>, energy<D, T, Dual<T>, Dual<double>>,
-           count_gradient<D, T, Dual<T>, Dual<double>>}};
+          {dense<rational>, dense<zero>, dense<modified>},
+          {count<P, T, T, double>,
+           {energy<P, T, rational, T, double>, energy<P, T, zero, T, double>,
+            energy<P, T, modified, T, double>},
+           count_gradient<P, T, T, double>},
+          {count<D, T, E, A>,
+           {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
+           count_gradient<D, T, E, A>}};
 }
 
 }  // namespace D3_ISA

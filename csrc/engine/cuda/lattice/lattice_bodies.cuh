@@ -64,13 +64,13 @@ template <class T, class S> struct CountBody : Sums<S, 1> {
 
 // Sums up the energy and what the mode adds, in the order of Column. The tables' rows are R long.
 // Without `smooth`, the width must be 0.
-template <class T, class S, EnergyMode mode, int R, bool smooth>
-struct EnergyBody : Sums<S, energy_columns<mode>> {
+template <class T, class S, DampingForm form, EnergyMode mode, int R, bool smooth>
+struct EnergyBody : Sums<S, energy_columns<mode, form>> {
   static constexpr bool counts_same = false;
   const LatticeCall<T, S>& call;
   const BlockCentre<S>& centre;
   const Cutoff<T> cutoff;
-  RationalDamping<S> damping;
+  Damping<S> damping;
   S c6_row[R], dc6_row[R];
   unsigned same = 0;
 
@@ -83,25 +83,24 @@ struct EnergyBody : Sums<S, energy_columns<mode>> {
     const T* c6_ref = t.c6_ref + (int64_t(centre.species) * t.n_species + s) * R * R;
     contract(call.neighbours[centre.place].w.v, c6_ref, R, R, R, c6_row);
     if (mode != EnergyMode::energy) contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
-    Wide<S> parameters[4];
-    for (int k = 0; k < 4; ++k) parameters[k] = call.damping(centre.system, k);
-    const auto d = RationalDamping<Wide<S>>::make(parameters, double(t.r4r2[centre.species]),
-                                                  double(t.r4r2[s]));
-    const auto narrowed = [](Wide<S> x) { return settled(narrow<S>(x)); };
-    damping = {narrowed(d.s6), narrowed(d.s8q),  narrowed(d.q),   narrowed(d.root),
-               narrowed(d.r0), narrowed(d.r0_6), narrowed(d.r0_8)};
+    constexpr int n = n_parameters(form);
+    Wide<S> parameters[n];
+    for (int k = 0; k < n; ++k) parameters[k] = call.damping(centre.system, k);
+    damping = converted(damping_of<form>(parameters, t, centre.species, s),
+                        [](Wide<S> x) { return settled(narrow<S>(x)); });
   }
 
   template <bool with_virial>
   __device__ void add(bool inside, const Vector3<S>& r, S r2, const Neighbour<S>& n,
                       const Vector3<S>& offset) {
     const SiteWeights<S> w = n.w;
-    const Damped<S> g = smooth ? switched(damping, r2, cutoff) : damping(r2);
+    const Damped<form, S> g =
+        smooth ? switched<form>(damping, r2, cutoff) : DampingFunction<form>::at(damping, r2);
     const S zero(T(0));
-    const PairTerm<S> pair{select(inside, dot(c6_row, w.v, R), zero), g};
+    const PairTerm<form, S> pair{select(inside, dot(c6_row, w.v, R), zero), g};
     S dc6 = zero;
     if constexpr (mode != EnergyMode::energy) dc6 = select(inside, dot(dc6_row, w.v, R), zero);
-    add_columns<mode, with_virial>(pair, dc6, damping.root, r, offset, this->now);
+    add_columns<mode, with_virial>(pair, dc6, damping, r, offset, this->now);
   }
   // The virial of a tile, from its gradient.
   __device__ void end_tile(const Vector3<S>& offset) {

@@ -57,13 +57,13 @@ template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall
 
 // Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
 // directions of each pair.
-template <int R, bool smooth, EnergyMode mode, class T, class S>
+template <int R, DampingForm form, bool smooth, EnergyMode mode, class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>)
     energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   BlockCentre<S> m;
   if (!make_centre(c, c.in.range.cutoff, m)) return;
-  EnergyBody<T, S, mode, R, smooth> body(c, m);
+  EnergyBody<T, S, form, mode, R, smooth> body(c, m);
   meet_all(c, m, c.in.range.cutoff, body);
   const A* sums = gather(m, body.before);
   const A half(-0.5);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
     for (int k = t; k < 6; k += blockDim.x)
       parts[part_virial + k] = half * column_sum(sums, of_virial + k);
   if constexpr (mode == EnergyMode::learn)
-    for (int k = t; k < 4; k += blockDim.x)
+    for (int k = t; k < n_parameters(form); k += blockDim.x)
       parts[part_damping + k] = half * column_sum(sums, of_damping + k);
 }
 
@@ -191,33 +191,40 @@ inline int warps_of_block(int64_t blocks) {
   return warps;
 }
 
+// Shared memory of a block that sweeps.
+template <class S> size_t sweep_bytes(int columns, int threads) {
+  return search_bytes + sizeof(Wide<S>) * columns * block_atoms * (threads / warp_lanes);
+}
+
+// Launches the sweep of the energies in the mode that is asked for. Duals want everything.
+template <int R, DampingForm form, class T, class S>
+void sweep_energies(const LatticeCall<T, S>& c, int64_t blocks, int threads, cudaStream_t stream) {
+  const auto run = [&](auto smooth, auto mode) {
+    constexpr EnergyMode wanted = decltype(mode)::value;
+    launch(energy_sweep<R, form, decltype(smooth)::value, wanted, T, S>, blocks, threads,
+           sweep_bytes<S>(energy_columns<wanted, form>, threads), stream, c);
+  };
+  using Learn = std::integral_constant<EnergyMode, EnergyMode::learn>;
+  using Gradient = std::integral_constant<EnergyMode, EnergyMode::gradient>;
+  using Energies = std::integral_constant<EnergyMode, EnergyMode::energy>;
+  if constexpr (!LatticeCall<T, S>::dual) {
+    if (!c.in.gradients) return run(std::true_type(), Energies());
+    if (!c.in.learn && c.in.range.width > 0) return run(std::true_type(), Gradient());
+    if (!c.in.learn) return run(std::false_type(), Gradient());
+  }
+  run(std::true_type(), Learn());
+}
+
 // Launches everything between the clusters and the results of the systems.
 template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaStream_t stream) {
-  using A = Wide<S>;
-  constexpr bool dual = LatticeCall<T, S>::dual;
   const int64_t blocks = c.max_clusters * blocks_of_cluster,
                 atom_blocks = blocks_for(c.n_atoms, lattice_threads);
   const int warps = warps_of_block(blocks), threads = warps * warp_lanes;
-  const auto shared = [&](int columns) {
-    return search_bytes + sizeof(A) * columns * block_atoms * warps;
-  };
+  const auto shared = [&](int columns) { return sweep_bytes<S>(columns, threads); };
   launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
   launch(fill_site_weights<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
-  if (dual || c.in.learn)
-    launch(energy_sweep<R, true, EnergyMode::learn, T, S>, blocks, threads, shared(n_columns),
-           stream, c);
-  else if constexpr (!dual) {
-    const bool smooth = c.in.range.width > 0;
-    if (!c.in.gradients)
-      launch(energy_sweep<R, true, EnergyMode::energy, T, S>, blocks, threads, shared(1), stream,
-             c);
-    else if (smooth)
-      launch(energy_sweep<R, true, EnergyMode::gradient, T, S>, blocks, threads, shared(of_damping),
-             stream, c);
-    else
-      launch(energy_sweep<R, false, EnergyMode::gradient, T, S>, blocks, threads,
-             shared(of_damping), stream, c);
-  }
+  with_form(c.in.form,
+            [&](auto tag) { sweep_energies<R, decltype(tag)::value>(c, blocks, threads, stream); });
   if (c.in.range.tail) add_tail<R>(c, stream);
   if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
   launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);

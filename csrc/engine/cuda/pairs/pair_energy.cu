@@ -28,11 +28,12 @@ template <int R, class V, class T> __global__ void fill_weights(EnergyCall<V, T>
   }
 }
 
-// One block of four warps: each adds up one component of the blocks' sums.
+// One block of a warp for each parameter: each adds up one component of the blocks' sums.
 template <class T>
 __global__ void finish_damping(const double* sums, int64_t blocks, const ListState* state, T* out) {
   double sum = 0;
-  for (int64_t b = lane_index(); b < blocks; b += warp_lanes) sum += sums[4 * b + warp_index()];
+  for (int64_t b = lane_index(); b < blocks; b += warp_lanes)
+    sum += sums[warp_count() * b + warp_index()];
   sum = warp_sum(sum);
   if (lane_index() == 0) out[warp_index()] = state->bad ? T(not_a_number()) : T(sum);
 }
@@ -74,7 +75,8 @@ EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) 
   c.energy = energy ? arena.take<double>(n) : nullptr;
   c.grad_cn = slopes ? arena.take<double>(n) : nullptr;
   c.block_damping =
-      slopes ? arena.take<double>(4 * (rows > scattered ? rows : scattered)) : nullptr;
+      slopes ? arena.take<double>(most_parameters * (rows > scattered ? rows : scattered))
+             : nullptr;
   const size_t zeroed = arena.used();
   c.rows = arena.take<int64_t>(n);
   c.w = arena.take<Weights<X>>(n);
@@ -83,7 +85,7 @@ EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) 
 }
 
 // Launches both walks; the state, which the host does not know, decides which of them works.
-template <int R, bool slopes, class V, class T>
+template <int R, DampingForm form, bool slopes, class V, class T>
 void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
           EnergyGradients<T> out) {
   using X = typename V::X;
@@ -92,15 +94,15 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
   const int64_t atom_blocks = blocks_for(list.n_atoms, pair_threads);
   const int warps = row_warps<X>(c.in.tables.n_species), rows_threads = warp_lanes * warps;
   const size_t shared = sizeof(SpeciesRow<X>) * c.in.tables.n_species * warps,
-               sums = 4 * sizeof(double) * pair_threads / warp_lanes;
+               sums = n_parameters(form) * sizeof(double) * pair_threads / warp_lanes;
   c.grad_vectors = out.vectors;
   check_cuda(cudaMemsetAsync(c.state, 0, sizes.zeroed, stream));
   launch(inspect<slopes, V, T>, inspect_blocks(list.n_pairs, list.n_atoms), pair_threads, 0, stream,
          list, c.vectors, c.in.tables.n_species, c.state, c.present, c.rows);
   launch(fill_weights<R, V, T>, atom_blocks, pair_threads, 0, stream, c);
-  launch(energy_rows<R, slopes, V, T>, row_blocks(c), rows_threads, shared > sums ? shared : sums,
-         stream, c);
-  launch(energy_scattered<R, slopes, V, T>, scatter_blocks(c), pair_threads, sums, stream, c);
+  launch(energy_rows<R, form, slopes, V, T>, row_blocks(c), rows_threads,
+         shared > sums ? shared : sums, stream, c);
+  launch(energy_scattered<R, form, slopes, V, T>, scatter_blocks(c), pair_threads, sums, stream, c);
   if (energy)
     launch(finish<T>, atom_blocks, pair_threads, 0, stream, c.energy, list.n_atoms, c.state,
            energy);
@@ -108,20 +110,23 @@ void walk(EnergyCall<V, T>& c, void* memory, cudaStream_t stream, T* energy,
   launch(finish<T>, atom_blocks, pair_threads, 0, stream, c.grad_cn, list.n_atoms, c.state, out.cn);
   if (c.own) return;
   const int64_t blocks = row_blocks(c) > scatter_blocks(c) ? row_blocks(c) : scatter_blocks(c);
-  launch(finish_damping<T>, 1, 4 * warp_lanes, 0, stream, c.block_damping, blocks, c.state,
-         out.damping);
+  launch(finish_damping<T>, 1, n_parameters(form) * warp_lanes, 0, stream, c.block_damping, blocks,
+         c.state, out.damping);
 }
 
-// Picks the kernels for the number of references, to which the caller pads the tables.
+// Picks the kernels for the form and the number of references, to which the caller pads the tables.
 template <bool slopes, class V, class T>
 void walk_any(EnergyCall<V, T> c, void* memory, cudaStream_t stream, T* energy,
               EnergyGradients<T> out) {
-  if (c.in.tables.n_refs == 5)
-    walk<5, slopes>(c, memory, stream, energy, out);
-  else if (c.in.tables.n_refs == max_refs)
-    walk<max_refs, slopes>(c, memory, stream, energy, out);
-  else
-    throw std::invalid_argument("d3torch: expected tables of 5 or 7 references on a GPU.");
+  with_form(c.in.form, [&](auto tag) {
+    constexpr DampingForm form = decltype(tag)::value;
+    if (c.in.tables.n_refs == 5)
+      walk<5, form, slopes>(c, memory, stream, energy, out);
+    else if (c.in.tables.n_refs == max_refs)
+      walk<max_refs, form, slopes>(c, memory, stream, energy, out);
+    else
+      throw std::invalid_argument("d3torch: expected tables of 5 or 7 references on a GPU.");
+  });
 }
 
 template <class T>

@@ -21,7 +21,7 @@ template <class X> struct alignas(16) Weights {
 template <class X> struct SpeciesRow {
   X c6[max_refs];   // sum_a w_a C6ref[a][b]
   X dc6[max_refs];  // its derivative by the atom's CN
-  RationalDamping<X> damping;
+  Damping<X> damping;
 };
 
 // Inputs, scratch and results of one call; what is not wanted is null.
@@ -38,7 +38,7 @@ template <class V, class T> struct EnergyCall {
   Weights<X>* dw;         // (n_atoms), derivatives by CN
   double* energy;         // (n_atoms)
   double* grad_cn;        // (n_atoms)
-  double* block_damping;  // (blocks, 4)
+  double* block_damping;  // (blocks, n_parameters)
   T* grad_vectors;        // (n_pairs, 3)
 };
 
@@ -46,11 +46,11 @@ template <class V, class T> struct EnergyCall {
 struct EnergyPart {
   double energy = 0;
   double grad_cn = 0;  // of the centre
-  double damping[4] = {0, 0, 0, 0};
+  double damping[most_parameters] = {};
 };
 
 // Contracts the row of atom i against a species. The table's rows are R long.
-template <int R, class V, class T>
+template <int R, DampingForm form, class V, class T>
 __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i,
                                                         int s_i, int s_j) {
   using X = typename V::X;
@@ -60,15 +60,16 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
   SpeciesRow<X> row;
   contract(w.v, c6_ref, R, R, R, row.c6);
   contract(dw.v, c6_ref, R, R, R, row.dc6);
-  const X damping[4] = {c.damping[0], c.damping[1], c.damping[2], c.damping[3]};
-  row.damping = RationalDamping<X>::make(damping, t.r4r2[s_i], t.r4r2[s_j]);
+  X parameters[n_parameters(form)];
+  for (int k = 0; k < n_parameters(form); ++k) parameters[k] = c.damping[k];
+  row.damping = damping_of<form>(parameters, t, s_i, s_j);
   return row;
 }
 
 // Adds energy and gradients of one pair to the sums of a thread. `slope_j` gets the part of dE/dCN
 // of the neighbour, and is 0 in two cases: with `symmetric`, the reverse pair is in the list, and
 // its part of dE/dCN of the centre is added here; with c.own, only slopes by the centre are wanted.
-template <int R, bool slopes, class V, class T>
+template <int R, DampingForm form, bool slopes, class V, class T>
 __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends& e,
                                 const SpeciesRow<typename V::X>& row, bool symmetric,
                                 EnergyPart& sum, double& slope_j) {
@@ -81,13 +82,13 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
     if (slopes) store_same(e.ok ? T(0) : T(not_a_number()), c.grad_vectors + 3 * p);
     return;
   }
-  const Damped<X> g = switched(row.damping, r2, cutoff);
+  const Damped<form, X> g = switched<form>(row.damping, r2, cutoff);
   const Weights<X> w = c.w[e.j];
   const X c6 = dot(row.c6, w.v, R);
-  if (c.energy) add_to(sum.energy, PairTerm<X>{X(T(-0.5)) * c6, g}.energy());
+  if (c.energy) add_to(sum.energy, PairTerm<form, X>{X(T(-0.5)) * c6, g}.energy());
   if constexpr (slopes) {
     const X half = X(c.own ? T(-0.5) : T(-0.5) * c.grad_energy[e.i]);
-    const PairTerm<X> pair{half * c6, g};
+    const PairTerm<form, X> pair{half * c6, g};
     store(pair.slope_over_r(), r, c.grad_vectors + 3 * p);
     const X both = symmetric && !c.own ? half + X(T(-0.5) * c.grad_energy[e.j]) : half;
     add_to(sum.grad_cn, pair.by_c6(both * dot(row.dc6, w.v, R)));
@@ -96,27 +97,28 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
       const Weights<X> dw = c.dw[e.j];
       add_to(slope_j, pair.by_c6(half * dot(row.c6, dw.v, R)));
     }
-    pair.add_damping(row.damping.root, sum.damping);
+    pair.add_damping(row.damping, sum.damping);
   }
 }
 
 // Sums of the damping over the threads of a block, in shared memory that nobody needs any more.
-__device__ inline void sum_damping(EnergyPart& part, double* out) {
+template <int n> __device__ inline void sum_damping(EnergyPart& part, double* out) {
   double* shared = shared_memory<double>();
   __syncthreads();
-  for (int k = 0; k < 4; ++k) {
+  for (int k = 0; k < n; ++k) {
     const double sum = warp_sum(part.damping[k]);
-    if (lane_index() == 0) shared[4 * warp_index() + k] = sum;
+    if (lane_index() == 0) shared[n * warp_index() + k] = sum;
   }
   __syncthreads();
-  if (threadIdx.x >= 4) return;
+  if (threadIdx.x >= n) return;
   double sum = 0;
-  for (int w = 0; w < warp_count(); ++w) sum += shared[4 * w + threadIdx.x];
-  out[4 * int64_t(blockIdx.x) + threadIdx.x] = sum;
+  for (int w = 0; w < warp_count(); ++w) sum += shared[n * w + threadIdx.x];
+  out[n * int64_t(blockIdx.x) + threadIdx.x] = sum;
 }
 
 // A sorted list: a warp for each atom, its rows of constants in shared memory.
-template <int R, bool slopes, class V, class T> __global__ void energy_rows(EnergyCall<V, T> c) {
+template <int R, DampingForm form, bool slopes, class V, class T>
+__global__ void energy_rows(EnergyCall<V, T> c) {
   using X = typename V::X;
   if (!c.state->sorted()) return;
   const Pairs<T>& list = c.in.list;
@@ -128,14 +130,14 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
   if (i < list.n_atoms) {
     const int s_i = int(list.species[i]);
     for (int s = lane_index(); s < n_species; s += warp_lanes)
-      if (c.present[s]) rows[s] = species_row<R>(c, i, s_i, s);
+      if (c.present[s]) rows[s] = species_row<R, form>(c, i, s_i, s);
     __syncwarp();
     const Chunk chunk = chunk_of(list, c.rows, true, i, list.n_atoms);
     for (int64_t p = chunk.begin + lane_index(); p < chunk.end; p += warp_lanes) {
       const int64_t j = list.neighbour[p];
       const Ends e{i, j, s_i, int(list.species[j]), true};
       double slope_j;
-      add_pair<R, slopes>(c, p, e, rows[e.s_j], symmetric, part, slope_j);
+      add_pair<R, form, slopes>(c, p, e, rows[e.s_j], symmetric, part, slope_j);
       if (slopes && !gathered) atomicAdd(c.grad_cn + j, slope_j);
     }
     const double energy = warp_sum(part.energy), grad_cn = warp_sum(part.grad_cn);
@@ -145,11 +147,11 @@ template <int R, bool slopes, class V, class T> __global__ void energy_rows(Ener
       if (slopes && !gathered) atomicAdd(c.grad_cn + i, grad_cn);
     }
   }
-  if (slopes) sum_damping(part, c.block_damping);
+  if (slopes) sum_damping<n_parameters(form)>(part, c.block_damping);
 }
 
 // A list in any order: a thread for each pair, constants from scratch, sums by atomic additions.
-template <int R, bool slopes, class V, class T>
+template <int R, DampingForm form, bool slopes, class V, class T>
 __global__ void energy_scattered(EnergyCall<V, T> c) {
   if (c.state->sorted()) return;
   const Pairs<T>& list = c.in.list;
@@ -158,15 +160,15 @@ __global__ void energy_scattered(EnergyCall<V, T> c) {
     const Ends e = ends_of(list, list.centre[p], list.neighbour[p], c.in.tables.n_species);
     EnergyPart part;
     double slope_j;
-    add_pair<R, slopes>(c, p, e, species_row<R>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false, part,
-                        slope_j);
+    add_pair<R, form, slopes>(c, p, e, species_row<R, form>(c, e.ok ? e.i : 0, e.s_i, e.s_j), false,
+                              part, slope_j);
     if (!e.ok) continue;
     if (c.energy) atomicAdd(c.energy + e.i, part.energy);
     if (slopes) atomicAdd(c.grad_cn + e.i, part.grad_cn);
     if (slopes && !c.own) atomicAdd(c.grad_cn + e.j, slope_j);
-    for (int k = 0; k < 4; ++k) total.damping[k] += part.damping[k];
+    for (int k = 0; k < n_parameters(form); ++k) total.damping[k] += part.damping[k];
   }
-  if (slopes) sum_damping(total, c.block_damping);
+  if (slopes) sum_damping<n_parameters(form)>(total, c.block_damping);
 }
 
 }  // namespace d3
