@@ -1,4 +1,4 @@
-"""The module D3BJ: construction, units, learnable parameters, round trips, second derivatives."""
+"""The module D3: construction, units, learnable parameters, round trips, second derivatives."""
 
 from __future__ import annotations
 
