@@ -19,6 +19,9 @@ from .ops import ByCentre, Range, Shares, Systems, Tables
 from .products import bilinear, product
 from .structure import SAME_SPOT
 
+EVERY_PAIR = 1e4
+"""Distance, in any unit, up to which a molecule has all its pairs where there is a tail."""
+
 
 def segment_sum(values: Tensor, index: Tensor, n: int) -> Tensor:
     """Sum of the values that share an index, (n,)."""
@@ -221,27 +224,73 @@ def all_pairs(
     return r[i, j, s], torch.stack([i, j])
 
 
-def tail_integral(reach: Range, power: int) -> float:
-    """Integral of (1 - sw(r)) 4 pi r^2 / r^power from cutoff - width to infinity."""
+def tail_integral(reach: Range, power: int, directions: int, h: Tensor) -> Tensor:
+    """Integral of (1 - sw(r)) / r^power over space, a plane at height h, or a line; shape of h.
+
+    With 3, 2 or 1 periodic directions; over space and a line h means nothing.
+    """
+    shell = [2.0, 2.0 * math.pi, 4.0 * math.pi][directions - 1]
+    fall = power - directions
     near = reach.cutoff - reach.width
-    r = torch.linspace(near, reach.cutoff, 4001, dtype=torch.float64, device="cpu")
-    switched = (1.0 - switching(r, reach.cutoff, reach.width)) * r ** (2 - power)
-    inner = float(torch.trapezoid(switched, r)) if reach.width > 0.0 else 0.0
-    return 4.0 * math.pi * (inner + reach.cutoff ** (3 - power) / (power - 3))
+    low = h.abs().clamp(near, reach.cutoff) if directions == 2 else torch.full_like(h, near)
+    far = h.abs().clamp(min=reach.cutoff) if directions == 2 else torch.full_like(h, reach.cutoff)
+    part = torch.linspace(0.0, 1.0, 129, dtype=h.dtype, device=h.device)
+    simpson = (2.0 + 2.0 * (torch.arange(129, device=h.device) % 2)).to(h.dtype) / (3.0 * 128)
+    simpson[0], simpson[128] = 1.0 / (3.0 * 128), 1.0 / (3.0 * 128)
+    r = low[..., None] + (reach.cutoff - low)[..., None] * part
+    lost = (1.0 - switching(r, reach.cutoff, reach.width)) * r ** (-fall - 1)
+    inner = (lost * simpson).sum(dim=-1) * (reach.cutoff - low) if reach.width > 0.0 else 0.0 * h
+    return shell * (inner + far ** (-fall) / fall)
+
+
+def periods(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:
+    """Volume, area or length of the cell of 3, 2 or 1 periodic directions, and the normal of 2."""
+    a = cell[pbc]
+    if len(a) == 3:
+        return (torch.linalg.cross(a[0], a[1]) * a[2]).sum().abs(), torch.zeros_like(a[0])
+    across = torch.linalg.cross(a[0], a[1]) if len(a) == 2 else a[0]
+    measure = torch.sqrt((across**2).sum())
+    return measure, across / measure if len(a) == 2 else torch.zeros_like(across)
 
 
 def tail_energy(
-    cn: Tensor, cell: Tensor, damping: Tensor, species: Tensor, tables: Tables, reach: Range
+    cn: Tensor,
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,
+    damping: Tensor,
+    species: Tensor,
+    tables: Tables,
+    reach: Range,
 ) -> Tensor:
-    """E_i = -1/(2V) sum_j C6_ij (s6 I6 + 3 s8 Q_i Q_j I8) of the tail, as in :mod:`d3torch.ops`."""
+    """E_i = -1/(2M) sum_j C6_ij (s6 I6 + 3 s8 Q_i Q_j I8) of the tail, as in :mod:`d3torch.ops`."""
+    directions = int(pbc.sum())
+    if directions == 0:
+        return torch.zeros_like(cn)
     w = reference_weights(cn, tables.cn_ref[species])
     c6 = bilinear(w[:, None], tables.c6_ref[species[:, None], species], w[None])
     q = tables.r4r2[species]
-    kernel = damping[0] * tail_integral(reach, 6)
-    kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8)
-    volume = (torch.linalg.cross(cell[0], cell[1]) * cell[2]).sum().abs()
-    energy: Tensor = -0.5 * (c6 * kernel).sum(dim=1) / volume
+    measure, normal = periods(cell, pbc)
+    h = torch.zeros((), dtype=torch.float64, device=cell.device)
+    if directions == 2:
+        heights = (positions * normal).sum(dim=1)
+        h = heights[None] - heights[:, None]
+    kernel = damping[0] * tail_integral(reach, 6, directions, h)
+    kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8, directions, h)
+    energy: Tensor = -0.5 * (c6 * kernel).sum(dim=1) / measure
     return energy
+
+
+def reach_of(reach: Range, pbc: Tensor, every_pair: float = EVERY_PAIR) -> Range:
+    """The range of one structure: with a tail, a molecule has all its pairs, as in the kernels."""
+    if not reach.tail or bool(pbc.any()):
+        return reach
+    return Range(max(reach.cutoff, every_pair), reach.cn_cutoff, 0.0, True)
+
+
+def same_spot(reach: Range, farthest: float, same: float = SAME_SPOT) -> float:
+    """The ``same`` of :func:`all_pairs` up to a distance, for a range of the caller."""
+    return same * max(reach.cutoff, reach.cn_cutoff) / farthest
 
 
 def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: Range) -> Shares:
@@ -255,16 +304,20 @@ def dispersion_shares(systems: Systems, damping: Tensor, tables: Tables, reach: 
             energies.append(none.sum())
             continue
         cell, species = systems.cell[b], systems.species[first:last]
-        farthest = max(reach.cutoff, reach.cn_cutoff)
+        own = reach_of(reach, systems.pbc[b])
+        farthest = max(own.cutoff, own.cn_cutoff)
         where = f" in system {b}" if len(systems.offsets) > 2 else ""
         x = systems.positions[first:last]
-        vectors, pairs = all_pairs(x, cell, systems.pbc[b], farthest, where)
+        vectors, pairs = all_pairs(
+            x, cell, systems.pbc[b], farthest, where, same_spot(reach, farthest)
+        )
         cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energy = dispersion_energy(
-            vectors, cn, damping[b], pairs, species, tables, reach.cutoff, reach.width
+            vectors, cn, damping[b], pairs, species, tables, own.cutoff, own.width
         )
-        if reach.tail:
-            energy = energy + tail_energy(cn, cell, damping[b], species, tables, reach)
+        if own.tail:
+            given = (cn, x, cell, systems.pbc[b], damping[b], species, tables, own)
+            energy = energy + tail_energy(*given)
         energies.append(energy.sum())
         shares.append(energy.detach())
     return Shares(torch.stack(energies) if len(energies) > 0 else none, torch.cat(shares))

@@ -34,7 +34,7 @@ class Results(NamedTuple):
         virial: dE/dstrain = sum of r (x) dE/dr over the pairs, (3, 3), energy.
         cn: coordination numbers, (n,).
         c6: C6 of each atom with its like, (n,), energy length^6.
-        cutoff: the two-body cutoff that was taken, length.
+        cutoff: the two-body cutoff that was taken, length; with a tail, a molecule has all pairs.
     """
 
     energy: Tensor
@@ -79,8 +79,7 @@ class Evaluator:
 
         Raises:
             TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
-                on one spot; an element not in the module; a tail asked of the eager backend, or
-                without three periodic directions.
+                on one spot; an element not in the module.
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
@@ -94,11 +93,6 @@ class Evaluator:
         if self.model.backend == "eager":
             values = _by_pairs(self.model, structure, self.species, reach)
         else:
-            if reach.tail and not structure.pbc.all():  # a GPU could only answer NaN
-                found = structure.pbc.tolist()
-                raise ValueError(
-                    f"expected three periodic directions for tail=True, got pbc={found}"
-                )
             values = self._by_lattice(self.systems(structure), reach)
         energy, energies, forces, virial, cn, c6 = (value.double().cpu() for value in values)
         return Results(energy, energies, forces, virial, cn, c6, reach.cutoff)
@@ -178,24 +172,38 @@ def _by_pairs(
     """Results of plain torch on a pair list, also where the caller wants no graph."""
     from .neighbors import neighbor_pairs
 
-    if reach.tail:
-        raise ValueError("expected backend='kernel' for tail=True, got backend='eager'")
+    reach = _whole(structure, reach)
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
         tables = Tables(*(eager.ordinary(table) for table in model.tables()))
         damping, species = eager.ordinary(model.damping()), eager.ordinary(species)
         vectors = near.vectors.to(tables.rcov).requires_grad_()
+        x, cell, pbc = (torch.from_numpy(value).to(species.device) for value in structure)
+        x, cell = (value.to(tables.rcov.dtype).requires_grad_() for value in (x, cell))
         pairs = near.pairs.to(species.device)
         cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energies = eager.dispersion_energy(
             vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width
         )
-        (gradient,) = torch.autograd.grad(energies.sum(), vectors)
-    slope = gradient.double()
-    forces = forces_of_pairs(slope, pairs, len(species))
-    virial = outer_sum(vectors.detach().double(), slope)
+        if reach.tail:
+            given = (cn, x, cell, pbc, damping, species, tables, reach)
+            energies = energies + eager.tail_energy(*given)
+        inputs = (vectors, x, cell)
+        slopes = torch.autograd.grad(energies.sum(), inputs, materialize_grads=True)
+    slope, by_x, by_cell = (value.double() for value in slopes)
+    forces = forces_of_pairs(slope, pairs, len(species)) - by_x
+    arms = ((vectors, slope), (x, by_x), (cell, by_cell))
+    virial = sum((outer_sum(arm.detach().double(), by) for arm, by in arms), slope.new_zeros(3, 3))
     cn, energies = cn.detach(), energies.detach()
     return energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species)
+
+
+def _whole(structure: Structure, reach: Range) -> Range:
+    """The range with a cutoff that holds all of a molecule, if there is a tail."""
+    if not reach.tail or structure.pbc.any() or not len(structure.positions):
+        return reach
+    extent = float(np.linalg.norm(np.ptp(structure.positions, axis=0)))
+    return reach._replace(cutoff=max(reach.cutoff, extent * (1 + 1e-9)), width=0.0)
 
 
 def auto_cutoff(

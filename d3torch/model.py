@@ -20,6 +20,7 @@ from .module_settings import (
 from .parameters import (
     DampingParameters,
     resolve_damping,
+    warn_of_hard_tail,
     warn_of_three_body,
 )
 from .products import bilinear
@@ -54,7 +55,8 @@ class D3BJ(CheckedState):
         cn_cutoff: cutoff of the coordination number; default 40 bohr, at most 1000 A.
         width: width of the smooth switch to zero at the cutoff; 0 cuts off hard; None takes 0, and
             with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
-        tail: add the isotropic energy beyond the cutoff, in :meth:`lattice` and :meth:`evaluate`.
+        tail: add what is beyond the cutoff along the periodic directions, and all pairs of a
+            molecule, in :meth:`lattice` and :meth:`evaluate`; see :func:`d3torch.ops.dispersion`.
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
         units: ``"eV/A"`` or ``"hartree/bohr"``, of everything above but ``damping`` and below.
         learnable: make s6, s8, a1, a2 parameters (else they are buffers).
@@ -66,7 +68,8 @@ class D3BJ(CheckedState):
             unknown functional; one sentence each.
 
     Warns:
-        DispersionWarning: for a method that is defined with the three-body term.
+        DispersionWarning: for a method that is defined with the three-body term; for a tail at a
+            hard cutoff.
 
     ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
     A state dict carries the settings (elements, cutoffs, width, tail, units, reference); loading
@@ -113,9 +116,8 @@ class D3BJ(CheckedState):
         self.units = require_choice("units", units, tuple(UNITS))
         unit = get_units(self.units)
         damped = resolve_damping(xc, damping)
-        self.tail = require_bool("tail", tail)
-        self.cutoff, self.cn_cutoff, self.width = resolve_range(
-            cutoff, cn_cutoff, width, self.tail, unit
+        self.cutoff, self.cn_cutoff, self.width, self.tail = resolve_range(
+            cutoff, cn_cutoff, width, require_bool("tail", tail), unit
         )
         settings = Settings(
             xc=xc, damping=damping, reference=reference, **reach_in_angstrom(self, unit)
@@ -132,6 +134,8 @@ class D3BJ(CheckedState):
         self.record: str | None = json.dumps(settings.record())
         if xc is not None:
             warn_of_three_body(xc)
+        if self.tail and self.width == 0.0:
+            warn_of_hard_tail()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "D3BJ":
         """Convert; in a new dtype, tables and a fixed damping are made anew, not rounded twice."""

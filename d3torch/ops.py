@@ -122,10 +122,11 @@ class Range(NamedTuple):
         cutoff: two-body cutoff, length.
         cn_cutoff: cutoff of the coordination number, length.
         width: switching width, length; 0 cuts off hard.
-        tail: add the energy of a homogeneous continuation beyond the cutoff (3D periodic only).
-            The virial is the derivative of this energy: at a hard cutoff it knows nothing of pairs
-            that cross it, and is corrected by half only; take a width where stress matters, such as
-            the 2 A that :class:`d3torch.D3BJ` takes by itself.
+        tail: add the energy of a homogeneous continuation beyond the cutoff, along the periodic
+            directions; a molecule has all its pairs instead, whatever the cutoff. The virial is
+            the derivative of this energy: at a hard cutoff it knows nothing of pairs that cross
+            it, and is corrected by half only; take a width where stress matters, such as the 2 A
+            that :class:`d3torch.D3BJ` takes by itself.
     """
 
     cutoff: float
@@ -265,8 +266,15 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
     within the cutoff, own images included, from the :func:`coordination_number` within its own.
     With ``tail``, plus
 
-    .. math:: E_{tail} = -\frac{1}{2V} \sum_{ij} C6_{ij} \int (1 - sw(r))
-        \left[\frac{s_6}{r^6} + \frac{3 s_8 Q_i Q_j}{r^8}\right] 4 \pi r^2 dr
+    .. math:: E_{tail} = -\frac{1}{2M} \sum_{ij} C6_{ij} \int (1 - sw(r))
+        \left[\frac{s_6}{r^6} + \frac{3 s_8 Q_i Q_j}{r^8}\right] dX
+
+    over space, with the volume M of the cell, in a crystal; over the plane at the height of j above
+    i, with the area, in a slab; along a line, with the length, in a wire, which counts as thin.
+    A molecule has all its pairs up to 1e4 lengths in full, and no tail. At a hard cutoff the sum
+    over pairs jumps where a pair crosses it, and the virial, which is the derivative, cannot know:
+    a surface term would make it that of the converged energy, and no longer the derivative of this
+    one, which dynamics and fits need. A width makes both the same.
 
     When gradients are wanted, this one sweep computes them too; backward only scales them, and
     double backward is one more sweep.
@@ -282,8 +290,8 @@ def dispersion(systems: Systems, damping: Tensor, tables: Tables, reach: Range) 
 
     Raises:
         ValueError, TypeError, IndexError: shape, device, dtype or index; NaN positions, two atoms
-            on one spot, a singular cell, a tail without three periodic directions, more work than
-            ends in days; a sentence counts atoms from the first of their system.
+            on one spot, a singular cell, more work than ends in days; a sentence counts atoms from
+            the first of their system.
 
     Source: as :func:`dispersion_energy`.
     """

@@ -224,6 +224,16 @@ def warn_of_three_body(xc: str) -> None:
         )
 
 
+def warn_of_hard_tail() -> None:
+    """Say that a tail corrects the pressure by half only where the cutoff is hard."""
+    warnings.warn(
+        "a tail at a hard cutoff, width 0, corrects energies, but the pressure by half only: "
+        "leave out the width, which is 2 A then",
+        DispersionWarning,
+        stacklevel=3,
+    )
+
+
 def functionals(pattern: str | None = None) -> list[Functional]:
     """Functionals with D3(BJ) parameters, sorted by name.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
 from .checks import require_bool, require_choice, require_cutoffs, require_positive
@@ -15,14 +15,27 @@ from .units import BOHR, UNITS, Units
 if TYPE_CHECKING:
     from .model import D3BJ
 
-PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0)}
-"""Cutoff and CN cutoff in bohr: of simple-dftd3, and of ``mace_mp(dispersion=True)``."""
+
+class Preset(NamedTuple):
+    """What a preset stands for: cutoff and CN cutoff in bohr, and whether there is a tail."""
+
+    cutoff: float
+    cn_cutoff: float
+    tail: bool = False
+
+
+PRESETS = {
+    "s-dftd3": Preset(60.0, 40.0),
+    "mace_mp": Preset(40.0, 40.0),
+    "converged": Preset(40.0, 40.0, tail=True),
+}
+"""Of simple-dftd3; of ``mace_mp(dispersion=True)``; sums as of an infinite cutoff."""
 
 FUNCTIONAL = "pbe"
 """The functional of settings that name neither one nor damping parameters."""
 
 TAIL_WIDTH = 2.0 / BOHR
-"""Switching width in bohr that a tail brings: the virial at a hard cutoff is corrected by half."""
+"""Switching width in bohr that a tail brings; see :func:`d3torch.ops.dispersion`."""
 
 AUTO = "auto"
 """A cutoff that is chosen for each structure."""
@@ -43,21 +56,25 @@ def resolve_range(
     cutoff: object,
     cn_cutoff: object,
     width: object,
-    tail: bool,
+    tail: bool | None,
     unit: Units,
     preset: object = "s-dftd3",
-) -> tuple[float, float, float]:
-    """The cutoffs and the switching width with defaults filled in, in the length of the unit.
+) -> tuple[float, float, float, bool]:
+    """Cutoffs, switching width and tail with defaults filled in, in the length of the unit.
 
     Raises:
         TypeError, ValueError: as :func:`d3torch.checks.require_cutoffs`; for an unknown preset.
     """
-    ranges = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
-    return require_cutoffs(
-        ranges[0] * unit.length if cutoff is None else cutoff,
-        ranges[1] * unit.length if cn_cutoff is None else cn_cutoff,
-        (TAIL_WIDTH * unit.length if tail else 0.0) if width is None else width,
-        unit,
+    found = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+    tailed = found.tail if tail is None else require_bool("tail", tail)
+    return (
+        *require_cutoffs(
+            found.cutoff * unit.length if cutoff is None else cutoff,
+            found.cn_cutoff * unit.length if cn_cutoff is None else cn_cutoff,
+            (TAIL_WIDTH * unit.length if tailed else 0.0) if width is None else width,
+            unit,
+        ),
+        tailed,
     )
 
 
@@ -77,12 +94,15 @@ class Settings:
         cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
         width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
             and with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
-        tail: add the isotropic energy beyond the cutoff; three periodic directions only.
+        tail: add what a homogeneous continuation along the periodic directions adds beyond the
+            cutoff, see :func:`d3torch.ops.dispersion`; a molecule then has all its pairs. None
+            takes that of the preset.
         tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out at most; with a cutoff in
             A it means nothing and is not kept.
         reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
-        preset: ``"s-dftd3"``, 60 and 40 bohr, or ``"mace_mp"``, 40 and 40 bohr, as
-            ``mace_mp(dispersion=True)``: a name for cutoffs, which are kept instead of it.
+        preset: ``"s-dftd3"``, 60 and 40 bohr; ``"mace_mp"``, 40 and 40 bohr, as
+            ``mace_mp(dispersion=True)``; or ``"converged"``, 40 and 40 bohr and a tail, which gives
+            energy, forces and stress of an infinite cutoff: a name for what is kept instead of it.
 
     Attributes:
         xc: its one name, None with explicit damping.
@@ -110,15 +130,14 @@ class Settings:
         cutoff: float | str | None = None,
         cn_cutoff: float | None = None,
         width: float | None = None,
-        tail: bool = False,
+        tail: bool | None = None,
         tolerance: float | None = 1e-4,
         reference: str = "2024",
         preset: str = "s-dftd3",
     ) -> None:
         xc = FUNCTIONAL if xc is None and damping is None else xc
         auto = isinstance(cutoff, str) and cutoff == AUTO
-        given = None if auto else cutoff, cn_cutoff, width, require_bool("tail", tail)
-        reach = resolve_range(*given, ANGSTROM, preset)
+        reach = resolve_range(None if auto else cutoff, cn_cutoff, width, tail, ANGSTROM, preset)
         if tolerance is not None or auto:
             require_positive("tolerance", tolerance)
         values = {
@@ -127,7 +146,7 @@ class Settings:
             "cutoff": AUTO if auto else reach[0],
             "cn_cutoff": reach[1],
             "width": reach[2],
-            "tail": tail,
+            "tail": reach[3],
             "tolerance": tolerance if auto else None,
             "reference": check_reference(reference),
         }
@@ -168,10 +187,13 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         """The settings with some keywords changed; None takes a default.
 
-        xc and damping replace each other; a preset replaces the cutoffs that are not given.
+        xc and damping replace each other; a preset replaces the cutoffs that are not given, and
+        one with a tail replaces width and tail too.
         """
         kept = self.keywords()
         instead = {"xc": ("damping",), "damping": ("xc",), "preset": ("cutoff", "cn_cutoff")}
+        if changes.get("preset") in PRESETS and PRESETS[changes["preset"]].tail:
+            instead["preset"] = ("cutoff", "cn_cutoff", "width", "tail")
         for name in changes:
             for other in instead.get(name, ()):
                 kept.pop(other, None)
@@ -238,13 +260,16 @@ class Settings:
         """The settings, if they have a fixed cutoff and no tail.
 
         Args:
-            host: what asks, for the error.
+            host: what asks, for the error: it hands over forces of pairs, and no pressure.
 
         Raises:
             ValueError: otherwise.
         """
         if self.tail:
-            raise ValueError(f"expected no tail for {host}, got tail=True")
+            raise ValueError(
+                f"expected no tail for {host}, which passes on forces of pairs while a tail has "
+                "a pressure beside them (pair_style d3torch can tell it), got tail=True"
+            )
         return self.fixed(host)
 
     def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3BJ:

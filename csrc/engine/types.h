@@ -54,14 +54,24 @@ template <class T> struct Tables {
   int n_refs;
 };
 
+// Distance, in any unit of length, up to which a molecule has all its pairs where there is a tail:
+// no molecule is larger, and the eighth power of it is still a float.
+constexpr double every_pair = 1e4;
+
 // How far the dispersion reaches.
 template <class T> struct Range {
   T cutoff;     // of the energy
   T cn_cutoff;  // of the coordination number
   T width;      // of the smooth switch before the cutoff; 0 cuts off hard
-  bool tail;    // add the isotropic energy beyond the cutoff
+  bool tail;    // add the energy of a homogeneous continuation beyond the cutoff: see tail.h
 
   T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
+
+  // That of a system: with a tail, a molecule has all its pairs, which leaves nothing beyond.
+  Range of(bool molecule) const {
+    if (!tail || !molecule) return *this;
+    return {cutoff > T(every_pair) ? cutoff : T(every_pair), cn_cutoff, T(0), tail};
+  }
 };
 
 // Everything that is known of a batch of structures.

@@ -94,8 +94,6 @@ std::string sentence(const LatticeError& e) {
     case LatticeError::singular_cell:
       return "expected linearly independent lattice vectors for the periodic axes, got a singular "
              "cell";
-    case LatticeError::tail_needs_volume:
-      return "expected three periodic directions for the tail correction, got fewer";
     default:
       return c10::str("expected at most ", most_neighbours, " neighbours of an atom and ",
                       most_pairs, " pairs within the cutoffs, got some ", e.neighbours,

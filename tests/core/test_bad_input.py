@@ -159,11 +159,3 @@ def test_evaluate_refuses_numbers(numbers, words):
     with pytest.raises((ValueError, TypeError)) as caught:
         evaluate(D3BJ(["H", "O"], "pbe"), X, None, False, numbers)
     assert_one_sentence(caught.value, words)
-
-
-@pytest.mark.parametrize("pbc", [False, (True, True, False)])
-def test_evaluate_refuses_a_tail_without_a_volume(pbc):
-    """Before the engine: on a GPU it could only answer NaN."""
-    cell = None if pbc is False else np.eye(3) * 9.0
-    with pytest.raises(ValueError, match="three periodic directions for tail=True, got pbc="):
-        evaluate(D3BJ(["H"], "pbe", tail=True), X, cell, pbc, [1, 1])

@@ -246,15 +246,37 @@ def test_tangents_with_tail(dtype: torch.dtype) -> None:
     _compare_tangents(lattice_arguments(batch, dtype, width=1.0, tail=True))
 
 
-def test_tail_without_three_periodic_directions_is_nan() -> None:
-    slab = BULK[1]._replace(pbc=np.array([True, True, False]))
-    arguments = lattice_arguments([BULK[0], slab, BULK[2]], torch.float64, tail=True)
-    with pytest.raises(ValueError, match=r"expected three periodic directions .* in system 1\."):
-        run_cpu("dispersion_evaluate", *arguments)
-    found = run("dispersion_evaluate", *arguments)
-    assert found[0].isnan().tolist() == [False, True, False]
-    owner = torch.repeat_interleave(torch.arange(3), arguments[4].diff())
-    assert torch.equal(found[4].isnan().all(1), owner == 1)
+def _spread(s: Structure, pbc: tuple[bool, bool, bool]) -> Structure:
+    """With other periodic directions and a cutoff that is exceeded by the extent along the rest."""
+    normal = np.cross(s.cell[0], s.cell[1])
+    heights = np.linspace(0.0, 9.0, len(s.numbers))[:, None] * normal / np.linalg.norm(normal)
+    spread = {"positions": s.positions + heights, "pbc": np.array(pbc)}
+    return s._replace(cutoff=6.0, cn_cutoff=5.0, **spread)
+
+
+KINDS = [(True, True, False), (True, False, True), (False, False, True), (False, False, False)]
+
+
+@dtypes
+@pytest.mark.parametrize("width", [0.0, 1.5])
+def test_tail_of_slabs_chains_and_molecules(width: float, dtype: torch.dtype) -> None:
+    """Thick slabs, and thin ones; with second derivatives; all kinds in one batch."""
+    batch = [_spread(BULK[k], pbc) for k, pbc in enumerate(KINDS)]
+    thin = BULK[1]._replace(pbc=np.array(KINDS[0]), cutoff=12.0)
+    for structures in ([*batch, BULK[2]], batch[:1], [thin]):
+        arguments = lattice_arguments(structures, dtype, width=width, tail=True)
+        arguments = (*arguments[:5], _other_damping(arguments[5]), *arguments[6:])
+        compare(arguments)
+        _compare_tangents(arguments)
+
+
+def test_tail_of_a_thick_slab_of_many_clusters() -> None:
+    """Boxes of clusters are compared first: pairs of them above, below and around the cutoff."""
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (2, 2, 4)
+    atoms.rattle(0.2, seed=4)
+    atoms.pbc = (True, True, False)
+    arguments = lattice_arguments([structure_of(atoms, 8.5, 4.1)], torch.float64, 1.5, tail=True)
+    compare(arguments)
 
 
 # ---- what the CPU refuses comes out as NaN, for the system that it concerns ----

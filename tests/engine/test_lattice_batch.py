@@ -263,7 +263,6 @@ REFUSALS: list[tuple[str, Change, type[Exception], str]] = [
     ("cn_cutoff", lambda _: 2e5, ValueError, "cutoffs of at most 1e5, got 200000"),
     ("cn_cutoff", lambda _: -1.0, ValueError, "a positive cn_cutoff, got -1"),
     ("width", lambda _: 9.0, ValueError, "width of at least 0 and below the cutoff 9, got 9"),
-    ("tail", lambda _: True, ValueError, "three periodic directions .*, got fewer in system 0."),
     *(
         (name, lambda t: t.to("meta"), ValueError, f"{name} on the device of the positions, cpu")
         for name in (*ops.Systems._fields[1:], "damping", *ops.Tables._fields)

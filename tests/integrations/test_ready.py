@@ -195,11 +195,32 @@ def test_columns_of_a_host_are_the_elements_of_its_module(name: str, words: str)
         assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize("name", ["mace", "ml-iap"])
-def test_a_tail_is_refused_where_there_is_none(name: str) -> None:
-    for given in (ASKED.replace(tail=True), ASKED.replace(tail=True).module(NUMBERS)):
-        with pytest.raises(ValueError, match=r"^expected no tail for .*, got tail=True$"):
-            HOSTS[name].make(given)
+TAILED = Settings(xc="b3lyp", cutoff=3.0, cn_cutoff=8.0, tail=True)
+
+
+@pytest.mark.parametrize("name", ["ase", "mace", "torch-sim"])
+def test_a_tail_is_computed(name: str) -> None:
+    """All pairs of a molecule that is larger than the cutoff."""
+    expected = _energy(Settings(xc="b3lyp", cutoff=50.0, cn_cutoff=8.0).module(NUMBERS))
+    for given in (TAILED, TAILED.module(NUMBERS)):
+        host = HOSTS[name].make(given)
+        assert HOSTS[name].energy(host) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_tail_is_refused_where_only_forces_of_pairs_are_told() -> None:
+    for given in (TAILED, TAILED.module(NUMBERS)):
+        with pytest.raises(ValueError, match=r"^expected no tail for ML-IAP, which .*, got tail"):
+            _mliap(given)
+
+
+def test_a_tail_of_a_fused_model_is_refused_by_the_routes_through_lammps() -> None:
+    fused = _mace(TAILED)
+    from d3torch.integrations.lammps.libtorch import LAMMPSMACED3
+    from d3torch.integrations.lammps.mace import MACED3MLIAP
+
+    for route in (LAMMPSMACED3, MACED3MLIAP):
+        with pytest.raises(ValueError, match=r"^expected no tail for .*, which .*, got tail=True$"):
+            route(fused)
 
 
 @pytest.mark.parametrize("name", ["mace", "ml-iap", "torch-sim"])

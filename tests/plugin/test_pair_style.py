@@ -147,6 +147,64 @@ def test_functional_width_and_reference_are_those_of_the_calculator(
     assert np.abs(found.virial - stress).max() < 1e-10
 
 
+def _thick_slab() -> Atoms:
+    """Thicker than the cutoff: pairs of atoms that no rank has near its own."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (1, 1, 4)
+    atoms.center(vacuum=4.0, axis=2)
+    atoms.pbc = [True, True, False]
+    return standing(atoms)
+
+
+def _chain() -> Atoms:
+    places = [(9, 9.3, 0), (9, 8.7, 1.24), (9, 10.2, -0.3), (9, 7.8, 1.5)]
+    atoms = Atoms("C2H2", places, cell=[18, 18, 2.48], pbc=[False, False, True])
+    return standing(atoms * (1, 1, 3))
+
+
+TAILED = {
+    "crystal": _triclinic,
+    "slab": _slab,
+    "thick slab": _thick_slab,
+    "chain": _chain,
+    "molecule": _silicate,
+}
+
+
+@pytest.mark.parametrize("name", TAILED)
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_a_tail_is_that_of_the_calculator(ranks: int, name: str, tmp_path: Path) -> None:
+    """Energies, forces, and virials as a whole and by atoms, for any periodic directions."""
+    atoms = TAILED[name]()
+    found = evaluate(atoms, style(atoms, 9.0, 7.0, "tail yes"), tmp_path, ranks)
+    atoms.calc = D3Calculator("pbe", cutoff=9.0, cn_cutoff=7.0, tail=True)
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert np.abs(found.energies - atoms.get_potential_energies()).max() < 1e-12
+    assert np.abs(found.forces - atoms.get_forces()).max() < 1e-11
+    if atoms.pbc.any():
+        stress = atoms.get_stress(voigt=False) * atoms.get_volume()
+        assert np.abs(found.virial - stress).max() < 1e-10
+    total = found.virials.sum(axis=0)
+    assert np.abs(total - [found.virial[ab] for ab in lammps_runs.VOIGT]).max() < 1e-9
+
+
+def test_converged_is_the_preset_and_survives_a_restart(tmp_path: Path) -> None:
+    atoms = _triclinic()
+    named = " ".join(sorted(set(atoms.symbols)))
+    pair = f"pair_style d3torch bj pbe converged\npair_coeff * * {named}\n"
+    found = evaluate(atoms, pair + "write_restart tailed\n", tmp_path)
+    atoms.calc = D3Calculator("pbe", preset="converged")
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    script = "read_restart tailed\nrun 0\n" + 'print "energy $(pe:%.17g)"\n'
+    out = lammps_runs.lammps(script, tmp_path)
+    assert lammps_runs.value("energy", out.stdout)[0] == found.energy
+
+
+def test_a_tail_at_a_hard_cutoff_is_warned_of(tmp_path: Path) -> None:
+    atoms = _triclinic()
+    found = evaluate(atoms, style(atoms, 9.0, 7.0, "tail yes width 0"), tmp_path)
+    assert "WARNING: pair_style d3torch: a tail at a hard cutoff, width 0" in found.log
+
+
 def test_every_element_and_functional_is_known(tmp_path: Path) -> None:
     """The generated data against the Python tables: pairs of atoms, two of each element."""
     from d3torch import functionals

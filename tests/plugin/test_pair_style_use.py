@@ -189,7 +189,10 @@ REFUSALS = [
     ("pair_style d3torch bj d3bj 9 7\n", "expected a functional with Becke-Johnson parameters"),
     ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
-    ("pair_style d3torch bj pbe 9 7 tail yes\n", "expected the keyword width or reference, got"),
+    ("pair_style d3torch bj pbe 9 7 tails yes\n", "expected the keyword width, tail or reference"),
+    ("pair_style d3torch bj pbe 9 7 tail maybe\n", "expected tail yes or no, got maybe"),
+    ("pair_style d3torch bj pbe 9 7 width -1\n", "expected 0 <= width < cutoff = 9, got -1"),
+    ("pair_style d3torch bj pbe 9 7 tail yes width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 reference 1999\n", "expected reference 2010 or 2024, got 1999"),
     (
         GOOD + "pair_coeff * * Na\n",

@@ -55,11 +55,11 @@ template <class T> class Molecule {
  public:
   Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
 
-  // Says whether a system goes without clusters: few atoms, no images, no tail.
+  // Says whether a system goes without clusters: few atoms, no images.
   static bool fits(const LatticeInput<T>& in, int64_t system) {
     const bool* pbc = in.systems.pbc + 3 * system;
     return in.systems.offsets[system + 1] - in.systems.offsets[system] <= most_dense &&
-           !(pbc[0] || pbc[1] || pbc[2]) && !in.range.tail;
+           !(pbc[0] || pbc[1] || pbc[2]);
   }
 
   LatticeError run(int64_t system, const Evaluation<T>& out) {
@@ -74,9 +74,10 @@ template <class T> class Molecule {
     lay_out();
     fill_atoms();
     for (int k = 0; k < 4; ++k) d_.damping[k] = in_.damping[4 * system + k];
-    d_.cutoff = in_.range.cutoff;
-    d_.cn_cutoff = in_.range.cn_cutoff;
-    d_.width = in_.range.width;
+    const Range<T> range = in_.range.of(true);
+    d_.cutoff = range.cutoff;
+    d_.cn_cutoff = range.cn_cutoff;
+    d_.width = range.width;
     d_.learn = in_.learn;
     const int same = evaluate_(d_);
     if (same >= 0) return {LatticeError::same_spot, system, same};

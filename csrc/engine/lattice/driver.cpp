@@ -7,20 +7,19 @@
 #include <vector>
 
 #include "engine/formulas/cell_gradient.h"
-#include "engine/formulas/tail.h"
 #include "engine/lattice/dense.h"
-#include "engine/lattice/sweeps.h"
+#include "engine/lattice/tail_sums.h"
 
 namespace d3 {
 namespace {
 
 // Runs one system after another through the three sweeps.
-template <class T, class Types> class Driver : public Sweeps<T, Types> {
-  using Base = Sweeps<T, Types>;
+template <class T, class Types> class Driver : public TailSweeps<T, Types> {
+  using Base = TailSweeps<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
-      Base::centres_;
-  using Base::w, Base::dw;
+      Base::centres_, Base::range_;
+  using Base::w;
   using typename Base::A;
   using typename Base::S;
 
@@ -36,13 +35,16 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     const double around = neighbours_of_one();
     if (around > most_neighbours || around * n_ > most_pairs) return too_much(system, around);
     this->allocate(threads);
-    for (A& sum : tail_) sum = A(0.0);
+    this->no_tail();
     const int same = this->sweep(in_.range.cn_cutoff, threads, &Driver::count);
     if (same >= 0) return {LatticeError::same_spot, system, same};
     if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();
-    this->sweep(in_.range.cutoff, threads, &Driver::energy);
-    if (in_.range.tail) add_tail();
+    this->sweep(range_.cutoff, threads, &Driver::energy);
+    if (range_.tail) {
+      const std::vector<A> weights = this->weights_of_slots();
+      this->add_tail(weights, present_, weights, threads);
+    }
     if (in_.gradients) {
       this->for_lanes(
           [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
@@ -57,7 +59,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
   // Neighbours of an atom within the cutoff, roughly: the atoms that a homogeneous system has in a
   // box with sides of twice the cutoff.
   double neighbours_of_one() const {
-    const double reach = 2 * in_.range.farthest();
+    const double reach = 2 * range_.farthest();
     double neighbours = n_;
     for (int k = 0; k < 3; ++k) {
       const double cells = reach / this->frame_.height[k];
@@ -70,30 +72,6 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     LatticeError error{LatticeError::too_much, system};
     error.neighbours = neighbours;
     return error;
-  }
-
-  // Adds the energy beyond the cutoff, linear in the number of atoms: see tail.h.
-  void add_tail() {
-    const int n_refs = in_.tables.n_refs, n = int(present_.size()) * n_refs;
-    const T* r4r2 = in_.tables.r4r2;
-    std::vector<A> weights(n, A(0.0)), rows(n);
-    for (const Point& p : centres_->points)
-      for (int a = 0; a < n_refs; ++a) weights[p.slot * n_refs + a] += w(p.atom)[a];
-    const A scale = A(-0.5) / volume_of(this->cell_);
-    const TailIntegrals integrals = tail_integrals(in_.range.cutoff, in_.range.width);
-    for (int k = 0; k < n; ++k) {
-      const int slot = k / n_refs, a = k % n_refs;
-      TailEntry<A> entry;
-      for (int other = 0; other < int(present_.size()); ++other)
-        entry.add(this->c6_ref(slot, other) + a * n_refs, &weights[other * n_refs], n_refs,
-                  3.0 * r4r2[present_[slot]] * r4r2[present_[other]], integrals);
-      rows[k] = entry.finish(scale, this->damping_[0], this->damping_[1], weights[k], tail_);
-    }
-    for (const Point& p : centres_->points) {
-      const TailOfAtom<A> tail(w(p.atom), dw(p.atom), &rows[p.slot * n_refs], n_refs);
-      energy_[p.atom] += tail.energy;
-      dcn_[p.atom] += tail.dcn;
-    }
   }
 
   // Writes the results of the system: values, or in a dual evaluation tangents.
@@ -113,7 +91,7 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     for (int k = 0; k < 9; ++k) out.virial[9 * b + k] = T(output(virial[k / 3][k % 3]));
     write_cell(virial, out.cell + 9 * b);
     for (int k = 0; k < 4; ++k) {
-      A sum = k < 2 && in_.learn ? tail_[tail_s6 + k] : A(0.0);
+      A sum = in_.learn ? this->tail_by_damping(k) : A(0.0);
       for (size_t c = 0; c < centres_->clusters.size(); ++c) sum += by_damping_[4 * c + k];
       out.damping[4 * b + k] = T(output(sum));
     }
@@ -127,15 +105,14 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     return dot(row, w(p.atom), n_refs_[p.slot]);
   }
 
-  // Adds up the virials of the clusters. The tail goes as 1/volume: a strain adds minus its energy
-  // to the diagonal.
+  // Adds up the virials of the clusters and of the tail.
   void sum_virial(A virial[3][3]) const {
     A packed[6] = {};
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
       for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
+    for (int k = 0; k < 6 && in_.gradients; ++k) packed[k] += this->tail_virial(k);
     const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
     for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];
-    for (int k = 0; k < 3 && in_.gradients; ++k) virial[k][k] += -tail_[tail_energy];
   }
 
   // The gradient by the cell at fixed positions, from the virial: see cell_gradient.h.
@@ -150,8 +127,6 @@ template <class T, class Types> class Driver : public Sweeps<T, Types> {
     gradient_by_cell(this->frame_.inverse, this->cell_, this->frame_.periodic, rest, by_cell);
     for (int k = 0; k < 9; ++k) out[k] = T(output(by_cell[k / 3][k % 3]));
   }
-
-  A tail_[n_tail_sums]{};  // see TailSum
 };
 
 // Pairs of a system, roughly: enough to decide how threads share the work.

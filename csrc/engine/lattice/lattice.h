@@ -40,13 +40,12 @@ template <class T> struct LatticeTangents {
 struct LatticeError {
   enum Kind {
     none,
-    not_finite,         // a position is NaN or infinite
-    too_far,            // a position beyond `farthest`, see tuning.h
-    same_spot,          // two atoms, or an atom and an image
-    singular_cell,      // the periodic vectors do not span a volume
-    tail_needs_volume,  // a tail without three periodic directions
-    too_much,           // more neighbours or pairs than tuning.h allows
-    stopped             // by the watch
+    not_finite,     // a position is NaN or infinite
+    too_far,        // a position beyond `farthest`, see tuning.h
+    same_spot,      // two atoms, or an atom and an image
+    singular_cell,  // the periodic vectors do not span a volume
+    too_much,       // more neighbours or pairs than tuning.h allows
+    stopped         // by the watch
   };
   Kind kind = none;
   int64_t system = 0;

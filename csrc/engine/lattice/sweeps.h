@@ -25,7 +25,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
  protected:
   using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
-      Base::centres_;
+      Base::centres_, Base::range_;
   // The body of a sweep: sums for the atoms of one cluster, whose tiles are in the workspace with
   // offsets from `origin`. Returns the first of its atoms that sits on another, or n_.
   using Sweep = int (Sweeps::*)(int cluster, const Vec3& origin, Workspace<T, S>&);
@@ -179,7 +179,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
       kernels_.energy(groups, workspace.rows.data(), n, this->rows(), middle,
-                      {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
+                      {range_.cutoff, range_.width}, shell(range_.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
     return n_;

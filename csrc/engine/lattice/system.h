@@ -56,14 +56,13 @@ template <class T, class Types> class System {
     for (const Point& p : atoms_)
       if (std::abs(p.x[0]) + std::abs(p.x[1]) + std::abs(p.x[2]) > farthest)
         return {LatticeError::too_far, system, p.atom};
-    if (in_.range.tail && !(periodic[0] && periodic[1] && periodic[2]))
-      return {LatticeError::tail_needs_volume, system, 0};
+    range_ = in_.range.of(!(periodic[0] || periodic[1] || periodic[2]));
     if (!make_frame(cell, periodic, atoms_, frame_))
       return {LatticeError::singular_cell, system, 0};
     for (Point& p : atoms_)
       if (!wrap(frame_, frame_.fractional(p.x), p.x, p.shift))
         return {LatticeError::too_far, system, p.atom};
-    neighbours_.build(frame_, atoms_, lanes<T>, in_.range.farthest(), least_clusters * lanes<T>);
+    neighbours_.build(frame_, atoms_, lanes<T>, range_.farthest(), least_clusters * lanes<T>);
     const bool part = n_centres >= 0 && n_centres < n_,
                repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
@@ -137,6 +136,7 @@ template <class T, class Types> class System {
   const LatticeInput<T>& in_;
   const LatticeTangents<T>* tangents_;
   int64_t system_ = 0, first_ = 0;
+  Range<T> range_;  // of this system
   int n_ = 0;
   std::vector<int> present_;  // species of each slot
   std::vector<int> n_refs_;   // references of each slot
@@ -193,7 +193,7 @@ template <class T, class Types> class System {
     const size_t size = set.clusters.size() * n_rows * lanes<T>;
     rows_.assign(size, T(0));
     t_rows_.assign(dual ? size : 0, T(0));
-    const double reach = in_.range.farthest();
+    const double reach = range_.farthest();
     for (size_t c = 0; c < set.clusters.size(); ++c) {
       const Cluster& cluster = set.clusters[c];
       const double nowhere =

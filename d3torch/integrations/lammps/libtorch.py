@@ -123,6 +123,7 @@ class LAMMPSMACED3(nn.Module):
     ) -> None:
         super().__init__()
         fused, head = with_head(fused, head)
+        fused.settings.without_tail("LAMMPS through libtorch")
         for name in NAMED:
             self.register_buffer(name, getattr(fused, name))
         self.dispersion = MaskedDispersion(fused.dispersion.d3, pbc)

@@ -46,6 +46,7 @@ class Unified:
     """
 
     def __init__(self, model: D3BJ, elements: Sequence[int]) -> None:
+        model.settings.without_tail("ML-IAP")
         self.model = model
         self.element_types = [SYMBOLS[z] for z in elements]
         self.rcutfac = 0.5 * max(model.cutoff, model.cn_cutoff)  # LAMMPS doubles it

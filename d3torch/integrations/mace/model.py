@@ -76,7 +76,7 @@ class MACED3(CheckedState):
             model, in its order, of its dtype and on its device, which is taken as it is.
         learnable: make s6, s8, a1, a2 parameters; a ready D3BJ says so itself.
         d3_heads: names of the heads that get D3; None for all. The D3 of other graphs is 0.
-        **keywords: those of :class:`d3torch.Settings`, instead of it; no tail, no ``"auto"``.
+        **keywords: those of :class:`d3torch.Settings`, instead of it; no ``"auto"``.
 
     Raises:
         TypeError: for what is no MACE model, see :func:`check_model`, or no number.
@@ -114,7 +114,7 @@ class MACED3(CheckedState):
         made = {"learnable": None if learnable is False else learnable}
         elements, weight = self.atomic_numbers.tolist(), next(model.parameters())
         self.dispersion = DispersionTerm(
-            module_of("a MACE model", settings, keywords, elements, made, like=weight)
+            module_of("a MACE model", settings, keywords, elements, made, like=weight, tail=True)
         )
         self.model = model
 

@@ -94,7 +94,7 @@ void PairD3Torch::fill_tables() {
   input_.damping = host_damping_;
   input_.tables = {tables_.rcov.data(),   tables_.r4r2.data(), tables_.cn_ref.data(),
                    tables_.c6_ref.data(), nelements,           tables_.n_refs};
-  input_.range = {settings_.cutoff, settings_.cn_cutoff, settings_.width, false};
+  input_.range = {settings_.cutoff, settings_.cn_cutoff, settings_.width, settings_.tail};
   input_.threads = std::max(comm->nthreads, 1);
   input_.instruction_set = d3::InstructionSet::best;
   input_.gradients = true;
@@ -136,8 +136,9 @@ void PairD3Torch::compute(int eflag, int vflag) {
   gather_atoms();
   choose_atoms();
   fill_box();
-  const d3::LatticeError e =
-      sweeps_->run(int(own_.size()), vflag_atom, [this](double* column) { share(column); });
+  const d3::LatticeError e = sweeps_->run(
+      int(own_.size()), vflag_atom, [this](double* column) { share(column); },
+      [this](double* numbers, int n) { sum(numbers, n); });
   if (e.kind) refuse_atom(e);
   add_results();
 }
@@ -171,10 +172,11 @@ void PairD3Torch::choose_atoms() {
   others_.clear();
   if (n_own > 0 && comm->nprocs > 1) {
     const d3::Surroundings near = surroundings();
+    const bool all = needs_all_atoms();
     for (int k = 0; k < starts_.back(); ++k) {
       double fractional[3];
       domain->x2lamda(&all_[n_columns * size_t(k)], fractional);
-      if ((k < first || k >= last) && near.hold(fractional)) others_.push_back(k);
+      if ((k < first || k >= last) && (all || near.hold(fractional))) others_.push_back(k);
     }
   }
   const size_t n = n_own + others_.size();
@@ -183,6 +185,25 @@ void PairD3Torch::choose_atoms() {
   offsets_.assign({0, int64_t(n)});
   for (int k = 0; k < n_own; ++k) place(k, first + k);
   for (size_t k = 0; k < others_.size(); ++k) place(n_own + int(k), others_[k]);
+}
+
+// With a tail, a molecule has all its pairs, and a slab that is thicker than cutoff - width needs
+// the heights of all atoms.
+bool PairD3Torch::needs_all_atoms() {
+  const int* periodic = domain->periodicity;
+  const int n_periodic = periodic[0] + periodic[1] + periodic[2];
+  if (!settings_.tail || n_periodic % 2) return false;
+  const int open = !periodic[0] ? 0 : !periodic[1] ? 1 : 2;
+  double low = HUGE_VAL, high = -HUGE_VAL;
+  for (int k = 0; k < starts_.back(); ++k) {
+    double fractional[3];
+    domain->x2lamda(&all_[n_columns * size_t(k)], fractional);
+    low = std::min(low, fractional[open]);
+    high = std::max(high, fractional[open]);
+  }
+  const double reach = surroundings().reach[open],
+               height = std::max(settings_.cutoff, settings_.cn_cutoff) / reach;
+  return n_periodic == 0 || (high - low) * height > settings_.cutoff - settings_.width - 1e-6;
 }
 
 void PairD3Torch::place(int to, int from) {
@@ -234,6 +255,13 @@ void PairD3Torch::share(double* column) {
   MPI_Allgatherv(column, n, MPI_DOUBLE, column_.data(), counts_.data(), starts_.data(), MPI_DOUBLE,
                  world);
   for (size_t k = 0; k < others_.size(); ++k) column[n + k] = column_[others_[k]];
+}
+
+void PairD3Torch::sum(double* numbers, int n) {
+  if (comm->nprocs == 1) return;
+  summed_.resize(n);
+  MPI_Allreduce(numbers, summed_.data(), n, MPI_DOUBLE, MPI_SUM, world);
+  std::copy(summed_.begin(), summed_.end(), numbers);
 }
 
 void PairD3Torch::add_results() {

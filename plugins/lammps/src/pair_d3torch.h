@@ -1,9 +1,10 @@
-// pair_style d3torch bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024]
+// pair_style d3torch bj XC CUTOFF CN_CUTOFF [width W] [tail yes|no] [reference 2010|2024]
+// pair_style d3torch bj XC converged [...]
 // pair_coeff * * ELEMENT ...
 //
 // D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates
 // its own by the lattice engine, which finds neighbours and images itself. Two columns, CN and
-// dE/dCN, go from the owners to all between the sweeps.
+// dE/dCN, go from the owners to all between the sweeps; for a tail, sums over all atoms.
 #pragma once
 #include <cstdlib>
 #include <memory>
@@ -47,13 +48,16 @@ class PairD3Torch : public Pair {
 
  private:
   struct Settings {
-    char xc[64], reference[8];
+    char xc[64], reference[7];
+    bool tail;  // 0 in the restart files of versions without tails
     double cutoff, cn_cutoff, width;
   };
 
   [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
   double number(const char* name, const char* text) const;
   void read_keywords(int, char**);
+  void read_width(const char*);
+  bool yes_or_no(const std::string& word, const char*) const;
   void check_cutoff(const std::string& name, double given) const;
   void apply_settings();
   void set_elements(int, char**);
@@ -64,10 +68,12 @@ class PairD3Torch : public Pair {
 
   void gather_atoms();
   void choose_atoms();
+  bool needs_all_atoms();
   d3::Surroundings surroundings() const;
   void place(int to, int from);
   void fill_box();
   void share(double* column);
+  void sum(double* numbers, int n);
   void add_results();
   [[noreturn]] void refuse_atom(const d3::LatticeError&) const;
 
@@ -84,7 +90,7 @@ class PairD3Torch : public Pair {
   // Of this step: own atoms; what they send; what all ranks have; the others that may be near;
   // input of the engine.
   std::vector<int> own_, counts_, starts_, others_;
-  std::vector<double> sent_, all_, positions_, column_;
+  std::vector<double> sent_, all_, positions_, column_, summed_;
   std::vector<int64_t> species_, offsets_;
   double cell_[9];
   bool periodic_[3];

@@ -17,6 +17,9 @@ namespace {
 // Angstrom; a longer cutoff is a number in another unit, such as 9000 bohr^2, which is 50 angstrom.
 constexpr double longest_cutoff = 1000;
 
+// What `converged` stands for, and the width that a tail brings, angstrom.
+constexpr double converged_cutoff = 40 * 0.5291772109044924, tail_width = 2;
+
 std::string text(double x) { return fmt::format("{}", x); }
 
 }  // namespace
@@ -32,9 +35,12 @@ double PairD3Torch::number(const char* name, const char* text) const {
 void PairD3Torch::settings(int narg, char** arg) {
   const std::string units = update->unit_style;
   if (units != "metal" && units != "real") refuse("expected units metal or real, got " + units);
-  if (narg < 4)
-    refuse("expected bj XC CUTOFF CN_CUTOFF [width W] [reference 2010|2024], got " +
-           std::to_string(narg) + " words");
+  const bool converged = narg > 2 && !std::strcmp(arg[2], "converged");
+  if (narg < 4 && !converged)
+    refuse(
+        "expected bj XC CUTOFF CN_CUTOFF (or bj XC converged) [width W] [tail yes|no] [reference "
+        "2010|2024], got " +
+        std::to_string(narg) + " words");
   if (utils::lowercase(arg[0]) != "bj")
     refuse(std::string("expected the damping bj (Becke-Johnson), got ") + arg[0]);
   settings_ = {};
@@ -42,25 +48,44 @@ void PairD3Torch::settings(int narg, char** arg) {
     refuse(std::string("expected a functional such as pbe, got ") + arg[1]);
   std::strcpy(settings_.xc, arg[1]);
   std::strcpy(settings_.reference, "2024");
-  settings_.cutoff = number("the cutoff", arg[2]);
-  settings_.cn_cutoff = number("the cutoff of CN", arg[3]);
-  read_keywords(narg - 4, arg + 4);
+  settings_.tail = converged;
+  settings_.width = -1;  // not given
+  settings_.cutoff = converged ? converged_cutoff : number("the cutoff", arg[2]);
+  settings_.cn_cutoff = converged ? converged_cutoff : number("the cutoff of CN", arg[3]);
+  const int known = converged ? 3 : 4;
+  read_keywords(narg - known, arg + known);
   apply_settings();
 }
 
 void PairD3Torch::read_keywords(int narg, char** arg) {
   for (int k = 0; k < narg; k += 2) {
     const std::string word = arg[k];
-    if (word != "width" && word != "reference")
-      refuse("expected the keyword width or reference, got " + word);
+    if (word != "width" && word != "tail" && word != "reference")
+      refuse("expected the keyword width, tail or reference, got " + word);
     if (k + 1 == narg) refuse("expected a value after " + word);
     if (word == "width")
-      settings_.width = number("the width", arg[k + 1]);
+      read_width(arg[k + 1]);
+    else if (word == "tail")
+      settings_.tail = yes_or_no(word, arg[k + 1]);
     else if (std::strlen(arg[k + 1]) < sizeof settings_.reference)
       std::strcpy(settings_.reference, arg[k + 1]);
     else
       refuse(std::string("expected reference 2010 or 2024, got ") + arg[k + 1]);
   }
+  if (settings_.width < 0) settings_.width = settings_.tail ? tail_width : 0;
+}
+
+void PairD3Torch::read_width(const char* text_of_width) {
+  settings_.width = number("the width", text_of_width);
+  if (settings_.width < 0)
+    refuse("expected 0 <= width < cutoff = " + text(settings_.cutoff) + ", got " +
+           text(settings_.width));
+}
+
+bool PairD3Torch::yes_or_no(const std::string& word, const char* given) const {
+  if (std::strcmp(given, "yes") && std::strcmp(given, "no"))
+    refuse("expected " + word + " yes or no, got " + given);
+  return !std::strcmp(given, "yes");
 }
 
 void PairD3Torch::check_cutoff(const std::string& name, double given) const {
@@ -78,6 +103,10 @@ void PairD3Torch::apply_settings() {
     refuse("expected 0 <= width < cutoff = " + text(s.cutoff) + ", got " + text(s.width));
   if (!d3::last_element(s.reference))
     refuse(std::string("expected reference 2010 or 2024, got ") + s.reference);
+  if (s.tail && s.width == 0 && comm->me == 0)
+    error->warning(FLERR,
+                   "pair_style d3torch: a tail at a hard cutoff, width 0, corrects energies, but "
+                   "the pressure by half only: leave out the width, which is 2 A then");
   bool three_body = false;
   if (!d3::find_functional(s.xc, damping_, &three_body))
     refuse(std::string("expected a functional with Becke-Johnson parameters, such as pbe, got ") +

@@ -2,30 +2,34 @@
 // rank's atoms in the middle, and between them what the ranks have to tell each other. Knows
 // neither MPI nor LAMMPS.
 #pragma once
-#include "engine/lattice/sweeps.h"
+#include "engine/lattice/tail_sums.h"
 
 namespace d3 {
 
-class RankSweeps : private Sweeps<double, PlainTypes<double>> {
-  using Base = Sweeps<double, PlainTypes<double>>;
+class RankSweeps : private TailSweeps<double, PlainTypes<double>> {
+  using Base = TailSweeps<double, PlainTypes<double>>;
 
  public:
   explicit RankSweeps(const LatticeInput<double>& in)
       : RankSweeps(in, kernels_for<double>(in.instruction_set)) {}
 
   // Evaluates system 0 for its first n_own atoms. share(column) is called twice, with CN and with
-  // dE/dCN of all atoms: it puts the owners' values in the place of the other atoms'. Every rank
-  // must come to it, also one without atoms.
-  template <class Share> LatticeError run(int n_own, bool virials, Share&& share) {
+  // dE/dCN of all atoms: it puts the owners' values in the place of the other atoms'. With a tail,
+  // sum(numbers, n) adds up numbers of all ranks. Every rank must come to both, also one without
+  // atoms.
+  template <class Share, class Sum>
+  LatticeError run(int n_own, bool virials, Share&& share, Sum&& sum) {
     const LatticeError error = this->prepare(0, n_own);
     if (error.kind) return error;
     this->allocate(in_.threads);
+    this->no_tail();
     atom_virial_.assign(virials ? 6 * n_ : 0, 0.0);
     const int same = this->sweep(in_.range.cn_cutoff, in_.threads, &RankSweeps::count);
     if (same >= 0) return {LatticeError::same_spot, 0, same};
     share(cn_.data());
     this->fill_weights();
-    this->sweep(in_.range.cutoff, in_.threads, &RankSweeps::energy);
+    this->sweep(range_.cutoff, in_.threads, &RankSweeps::energy);
+    if (range_.tail) add_tail_of_ranks(sum);
     share(dcn_.data());
     this->for_lanes(
         [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
@@ -43,11 +47,25 @@ class RankSweeps : private Sweeps<double, PlainTypes<double>> {
   void add_virial_to(double* sum) const {
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
       for (int k = 0; k < 6; ++k) sum[k] += virial_[6 * c + k];
+    for (int k = 0; k < 6; ++k) sum[k] += this->tail_virial(k);
   }
 
  private:
   RankSweeps(const LatticeInput<double>& in, const KernelSet<double>& kernels)
       : Base(in, nullptr, kernels.find, kernels.plain) {}
+
+  // The ranks add up the weights of every species, whether they have atoms of it or not.
+  template <class Sum> void add_tail_of_ranks(Sum&& sum) {
+    const int n_refs = in_.tables.n_refs;
+    const std::vector<double> own = this->weights_of_slots();
+    std::vector<double> all(size_t(in_.tables.n_species) * n_refs, 0.0);
+    std::vector<int> species(in_.tables.n_species);
+    for (size_t k = 0; k < own.size(); ++k)
+      all[present_[k / n_refs] * n_refs + k % n_refs] = own[k];
+    for (size_t s = 0; s < species.size(); ++s) species[s] = int(s);
+    sum(all.data(), int(all.size()));
+    this->add_tail(own, species, all, in_.threads);
+  }
 };
 
 // Which atoms of a periodic cell may have an image within `reach` of a box: positions and box in

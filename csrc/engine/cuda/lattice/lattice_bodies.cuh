@@ -75,7 +75,7 @@ struct EnergyBody : Sums<S, energy_columns<mode>> {
   unsigned same = 0;
 
   __device__ EnergyBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
-      : call(c), centre(m), cutoff{c.in.range.cutoff, c.in.range.width} {}
+      : call(c), centre(m), cutoff{c.range_of(m.system).cutoff, c.range_of(m.system).width} {}
 
   // Constants against a species: the C6 row of this lane's atom and its derivative, the damping.
   __device__ void species(int s) {

@@ -37,6 +37,7 @@ struct SystemFrame : Geometry {
   // Two atoms on one spot: found while other blocks still count, so that no sweep may skip the
   // system for it.
   unsigned coincident;
+  int periodic_directions;
   __device__ bool spoilt() const { return bad || coincident; }
 };
 
@@ -119,6 +120,7 @@ template <class T, class S> struct LatticeCall {
   A* parts;         // (blocks, n_parts), see Part
   A* tail_weights;  // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
   A* tail_rows;     // (max_clusters, n_refs) with a tail: factors of the weights in the energy
+  A* heights;       // (n_atoms) with a tail: those of the atoms of a slab
 
   __device__ A input(const T* values, const T* tangents_, int64_t k) const {
     if constexpr (dual)
@@ -134,6 +136,15 @@ template <class T, class S> struct LatticeCall {
   }
   __device__ A cell(int64_t system, int k, int d) const {
     return input(in.systems.cell, tangents.cell, 9 * system + 3 * k + d);
+  }
+
+  // The range of a system: see Range::of.
+  __device__ Range<T> range_of(int64_t system) const {
+    Range<T> range = in.range;
+    if (!range.tail || frames[system].periodic_directions > 0) return range;
+    if (range.cutoff < T(every_pair)) range.cutoff = T(every_pair);
+    range.width = T(0);
+    return range;
   }
 
   // The clusters of a system are [first_cluster(b), first_cluster(b + 1)).
@@ -173,6 +184,7 @@ template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   const int64_t tail = c.in.range.tail ? max_refs * m : 0;
   c.tail_weights = arena.take<A>(tail);
   c.tail_rows = arena.take<A>(tail);
+  c.heights = arena.take<A>(c.in.range.tail ? n : 0);
   return arena.used();
 }
 

@@ -87,9 +87,10 @@ __device__ void set_search(const ClusterBox& box, const ClusterInfo& info, const
   if (threadIdx.x == 0) search_of_block() = search;
 }
 
-// Finds the atoms of this block and prepares its search. False if there is nothing to do for it.
+// Finds the atoms of this block and prepares its search, within the cutoff of the CN or that of the
+// energy. False if there is nothing to do for it.
 template <class T, class S>
-__device__ bool make_centre(const LatticeCall<T, S>& c, T cutoff, BlockCentre<S>& m) {
+__device__ bool make_centre(const LatticeCall<T, S>& c, bool counts, BlockCentre<S>& m) {
   m.cluster = int(blockIdx.x / blocks_of_cluster);
   if (c.state->bad || m.cluster >= c.atoms.clusters[c.n_atoms - 1]) return false;
   const ClusterBox box = c.boxes[m.cluster];
@@ -107,6 +108,7 @@ __device__ bool make_centre(const LatticeCall<T, S>& c, T cutoff, BlockCentre<S>
   m.first = box.first + part;
   m.place = m.first + (m.active() ? m.column : 0);
   m.site = c.neighbours[m.place].site;
+  const T cutoff = counts ? c.in.range.cn_cutoff : c.range_of(m.system).cutoff;
   set_search(box, info, f, cutoff, m.site);
   __syncthreads();
   return true;

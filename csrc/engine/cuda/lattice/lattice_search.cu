@@ -25,8 +25,8 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
     for (int d = 0; d < 3; ++d)
       f.cell[k][d] = f.periodic[k] ? double(in.systems.cell[9 * b + 3 * k + d]) : 0.0;
   }
-  const bool bulk = f.periodic[0] && f.periodic[1] && f.periodic[2];
-  f.bad = !complete_and_invert(f) || (in.range.tail && !bulk);
+  f.periodic_directions = f.periodic[0] + f.periodic[1] + f.periodic[2];
+  f.bad = !complete_and_invert(f);
   f.coincident = 0;
   const int64_t first = in.systems.offsets[b], last = in.systems.offsets[b + 1];
   const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) &&

@@ -22,7 +22,7 @@ template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   BlockCentre<S> m;
-  if (!make_centre(c, c.in.range.cn_cutoff, m)) return;
+  if (!make_centre(c, true, m)) return;
   CountBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
   const A totals[2] = {body.before[0], A(double(body.same))};
@@ -62,9 +62,9 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyM
     energy_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   BlockCentre<S> m;
-  if (!make_centre(c, c.in.range.cutoff, m)) return;
+  if (!make_centre(c, false, m)) return;
   EnergyBody<T, S, mode, R, smooth> body(c, m);
-  meet_all(c, m, c.in.range.cutoff, body);
+  meet_all(c, m, c.range_of(m.system).cutoff, body);
   const A* sums = gather(m, body.before);
   const A half(-0.5);
   A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
     count_gradient_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
   BlockCentre<S> m;
-  if (!make_centre(c, c.in.range.cn_cutoff, m)) return;
+  if (!make_centre(c, true, m)) return;
   CountGradientBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
   A* sums = gather(m, body.before);
