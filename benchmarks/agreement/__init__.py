@@ -1,0 +1,1 @@
+"""What other programs compute for the same structures, and why it differs."""
