@@ -196,7 +196,7 @@ template <> struct DampingFunction<DampingForm::modified_zero> {
   template <class X>
   static D3_HD Damped<DampingForm::modified_zero, X> at(const Damping<X>& d, X r2) {
     using V = typename value_type<X>::type;
-    const X six = X(V(6)), r = sqrt(r2), inv = reciprocal(r2), inv_r = r * inv;
+    const X six = X(V(6)), inv_r = reciprocal_sqrt(r2), inv = inv_r * inv_r, r = r2 * inv_r;
     const X y6 = held(r * d.of_form[a6] + d.of_form[shift]),
             y8 = held(r * d.of_form[a8] + d.of_form[shift]);
     const X y6_4 = square(square(y6)), y6_13 = y6_4 * y6_4 * y6_4 * y6, y6_14 = y6_13 * y6;
