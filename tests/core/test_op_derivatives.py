@@ -27,7 +27,6 @@ from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
 from d3torch import D3BJ, eager, ops
 
-
 # The twin's derivatives are torch's own: one form is enough of them.
 differentiated = pytest.mark.parametrize(
     ("backend", "form"),
