@@ -305,6 +305,9 @@ def _refusal(capsys: pytest.CaptureFixture[str], file: Any, output: Any, *more: 
         ("MACE-matpes-r2scan-omat-ft.model", "Default", "pbe", "expected xc r2scan"),
         ("MACE-matpes-r2scan-omat-ft.model", "Default", "r2scan", ""),
         ("a.model", "omat_pbe", "pbe", ""),
+        ("a.model", "omat_pbe", "pbe --variant zero", ""),
+        ("a.model", "omat_pbe", "b3lyp --variant zerom", "expected xc pbe"),
+        ("a.model", "matpes_r2scan", "pbe --variant bjm", "expected xc r2scan"),
     ],
 )
 def test_fuse_warns_of_what_training_data_contain(
@@ -316,7 +319,7 @@ def test_fuse_warns_of_what_training_data_contain(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     torch.save(models.build(heads=[head]), tmp_path / file)
-    fuse = ["fuse", str(tmp_path / file), "-o", str(tmp_path / "out.model"), "--xc", xc]
+    fuse = ["fuse", str(tmp_path / file), "-o", str(tmp_path / "out.model"), "--xc", *xc.split()]
     code, _, err = _run(capsys, *fuse)
     assert code == 0
     assert warning in err
