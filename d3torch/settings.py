@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .checks import (
@@ -22,21 +22,11 @@ from .variants import BJ, VARIANTS, Damping, check_variant
 if TYPE_CHECKING:
     from .model import D3
 
+PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0), "converged": (40.0, 40.0)}
+"""Cutoff and CN cutoff in bohr: of simple-dftd3, of ``mace_mp(dispersion=True)``, with a tail."""
 
-class Preset(NamedTuple):
-    """What a preset stands for: cutoff and CN cutoff in bohr, and whether there is a tail."""
-
-    cutoff: float
-    cn_cutoff: float
-    tail: bool = False
-
-
-PRESETS = {
-    "s-dftd3": Preset(60.0, 40.0),
-    "mace_mp": Preset(40.0, 40.0),
-    "converged": Preset(40.0, 40.0, tail=True),
-}
-"""Of simple-dftd3; of ``mace_mp(dispersion=True)``; sums as of an infinite cutoff."""
+WITH_TAIL = ("converged",)
+"""Presets that have a tail: their sums are those of an infinite cutoff."""
 
 FUNCTIONAL = "pbe"
 """The functional of settings that name neither one nor damping parameters."""
@@ -75,12 +65,13 @@ def resolve_range(
     Raises:
         TypeError, ValueError: as :func:`d3torch.checks.require_cutoffs`; for an unknown preset.
     """
-    found = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
-    tailed = found.tail if tail is None else require_bool("tail", tail)
+    name = require_choice("preset", preset, tuple(PRESETS))
+    ranges = PRESETS[name]
+    tailed = name in WITH_TAIL if tail is None else require_bool("tail", tail)
     return (
         *require_cutoffs(
-            found.cutoff * unit.length if cutoff is None else cutoff,
-            found.cn_cutoff * unit.length if cn_cutoff is None else cn_cutoff,
+            ranges[0] * unit.length if cutoff is None else cutoff,
+            ranges[1] * unit.length if cn_cutoff is None else cn_cutoff,
             (TAIL_WIDTH * unit.length if tailed else 0.0) if width is None else width,
             unit,
         ),
@@ -249,7 +240,7 @@ class Settings:
         """
         kept = self.keywords()
         instead = {"xc": ("damping",), "damping": ("xc",), "preset": ("cutoff", "cn_cutoff")}
-        if changes.get("preset") in PRESETS and PRESETS[changes["preset"]].tail:
+        if changes.get("preset") in WITH_TAIL:
             instead["preset"] = ("cutoff", "cn_cutoff", "width", "tail")
         for name in changes:
             for other in instead.get(name, ()):

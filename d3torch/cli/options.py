@@ -24,8 +24,7 @@ def add_settings(parser: Any, *, structures: bool = False) -> None:
     add("--variant", choices=tuple(VARIANTS), help="damping (default: bj, Becke-Johnson)")
     add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
     add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
-    tail = ", with --tail 2" if structures else ""
-    add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
+    add("--width", type=float, metavar="A", help="smooth cutoff; default: 0, with a tail 2")
     add("--reference", choices=REFERENCES, help="(default: 2024)")
     add("--s9", type=float, metavar="WEIGHT", help="of the three-body term; default: 0, without")
     add("--atm-cutoff", type=float, metavar="A", help="of that term; default: 40 bohr")
