@@ -198,10 +198,12 @@ template <class T> KernelSet<T> kernel_set() {
           {count<P, T, T, double>,
            {energy<P, T, rational, T, double>, energy<P, T, zero, T, double>,
             energy<P, T, modified, T, double>},
-           count_gradient<P, T, T, double>},
+           count_gradient<P, T, T, double>,
+           three_body_kernels<P, T, T, double>()},
           {count<D, T, E, A>,
            {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
-           count_gradient<D, T, E, A>}};
+           count_gradient<D, T, E, A>,
+           three_body_kernels<D, T, E, A>()}};
 }
 
 }  // namespace D3_ISA
