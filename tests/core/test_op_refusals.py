@@ -17,7 +17,7 @@ from d3torch import ops
 COUNTING = ("vectors", "pairs", "species", "rcov", "cutoff")
 ENERGY = (
     *("vectors", "cn", "damping", "pairs", "species"),
-    *("r4r2", "cn_ref", "c6_ref", "cutoff", "width"),
+    *("r4r2", "cn_ref", "c6_ref", "cutoff", "width", "radii", "form"),
 )
 REFUSALS: list[tuple[str, Any, type[Exception], str]] = [
     ("vectors", lambda t: t.half(), TypeError, "float64 or float32, got Half"),
@@ -95,7 +95,36 @@ REFUSALS: list[tuple[str, Any, type[Exception], str]] = [
     ("cutoff", lambda _: float("nan"), ValueError, "a positive cutoff, got nan"),
     ("width", lambda _: -0.5, ValueError, "at least 0 and below the cutoff 4.4, got -0.5"),
     ("width", lambda _: CUTOFF, ValueError, "at least 0 and below the cutoff 4.4, got 4.4"),
+    ("form", lambda _: 3, ValueError, r"form 0 \(rational\), 1 \(zero\) or 2 \(modif.*, got 3"),
+    ("form", lambda _: -1, ValueError, r"form 0 \(rational\), 1 \(zero\) or 2 \(modif.*, got -1"),
+    ("form", lambda _: 1, ValueError, "expected radii with zero damping, got none"),
+    ("form", lambda _: 2, ValueError, "expected radii with modified zero damping, got none"),
+    ("radii", lambda _: RADII, ValueError, "expected no radii with rational damping, got some"),
 ]
+RADII = torch.ones(4, 4, dtype=torch.float64)
+OF_FORMS: list[tuple[int, Tensor, int, type[Exception], str]] = [
+    (
+        1,
+        RADII[:3],
+        4,
+        ValueError,
+        r"radii of shape \(n_species, n_species\) = \[4, 4\], got \[3, 4\]",
+    ),
+    (1, RADII.float(), 4, TypeError, "radii of the dtype of the vectors, Double, got Float"),
+    (2, RADII.to("meta"), 5, ValueError, "radii on the device of the vectors, cpu, got meta"),
+    (1, RADII, 5, ValueError, r"damping of shape \(s6, s8, rs6, rs8\) = \[4\], got \[5\]"),
+    (2, RADII, 4, ValueError, r"damping of shape \(s6, s8, rs6, rs8, bet\) = \[5\], got \[4\]"),
+]
+
+
+@pytest.mark.parametrize(("form", "radii", "columns", "error", "message"), OF_FORMS)
+def test_wrong_arguments_of_a_form_are_refused(
+    form: int, radii: Tensor, columns: int, error: type[Exception], message: str
+) -> None:
+    given = list(_refusal_arguments("dispersion_energy", False))
+    given[2] = torch.ones(columns, dtype=torch.float64)
+    with pytest.raises(error, match=message):
+        OPS.dispersion_energy(*given[:-2], radii, form)
 
 
 ARGUMENTS = {"coordination_number": COUNTING, "dispersion_energy": ENERGY}
@@ -129,7 +158,7 @@ def _refusal_arguments(where: str, requires_grad: bool) -> tuple[Any, ...]:
     )
     if where == "coordination_number":
         return (v, case.pairs, case.species, case.tables.rcov, CUTOFF)
-    return (v, cn, damping, case.pairs, case.species, *case.tables[1:4], CUTOFF, 0.0)
+    return (v, cn, damping, case.pairs, case.species, *case.tables[1:4], CUTOFF, 0.0, None, 0)
 
 
 def test_gradients_of_the_wrong_shape_are_refused() -> None:

@@ -28,7 +28,12 @@ from systems import Case, pair_list, small_case, small_tables
 from torch import Tensor
 from torch.autograd import grad
 
-from d3torch import _library
+from d3torch import _library, ops
+
+WITH_FORMS = [
+    *((name, ops.RATIONAL) for name in NAMES),
+    *((name, ops.MODIFIED_ZERO) for name in NAMES if name.startswith("dispersion")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +48,13 @@ def _restore_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("requires_grad", [False, True])
 @dtypes
-@pytest.mark.parametrize("name", NAMES)
-def test_opcheck(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
+@pytest.mark.parametrize(("name", "form"), WITH_FORMS)
+def test_opcheck(name: str, form: int, dtype: torch.dtype, requires_grad: bool) -> None:
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
     if not (requires_grad and name.endswith(("_double_backward", "_by_centre"))):  # refused
         tests.append("test_aot_dispatch_dynamic")
     op = getattr(OPS, name).default
-    torch.library.opcheck(op, op_arguments(name, dtype, requires_grad), test_utils=tests)
+    torch.library.opcheck(op, op_arguments(name, dtype, requires_grad, form), test_utils=tests)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,7 +123,7 @@ def test_non_contiguous_inputs(dtype: torch.dtype, backend: str) -> None:
         return view
 
     tables = type(case.tables)(*map(strided, case.tables[:4]))
-    loose = Case(*map(strided, case[:-1]), tables=tables)
+    loose = Case(*map(strided, case[:5]), tables=tables)
     inputs = [strided(x.detach()).requires_grad_() for x in inputs_of(case)]
     a = first_and_second(energy_of(backend, loose, 2.0), inputs)
     b = first_and_second(energy_of(backend, case, 2.0), inputs_of(case))

@@ -14,8 +14,11 @@ from ase import Atoms
 from ase.build import bulk
 from corpus import Structure, random_structures
 from cuda_device import EMULATED, GPU, assert_close, on_either, run, run_cpu
+from systems import DAMPING
 
-from d3torch import D3BJ
+from d3torch import D3BJ, ops
+from d3torch.reference import reference_tables
+from d3torch.units import BOHR
 
 pytestmark = on_either
 STRUCTURES = random_structures(220 if GPU else 24)
@@ -29,6 +32,7 @@ def lattice_arguments(
     width: float = 0.0,
     reference: str = "2024",
     tail: bool = False,
+    form: int = ops.RATIONAL,
 ) -> tuple[Any, ...]:
     """Arguments of the ops for a batch of structures, at the cutoffs of the first."""
     first = structures[0]
@@ -43,7 +47,17 @@ def lattice_arguments(
     damping = model.damping().detach().repeat(len(structures), 1)
     systems = (positions, cell, pbc, species, counts.cumsum(0))
     r = model.reach()
-    return (*systems, damping, *model.tables(), r.cutoff, r.cn_cutoff, r.width, tail)
+    if form != ops.RATIONAL:
+        parameters = torch.tensor(DAMPING[form], dtype=dtype)
+        parameters[4:] /= BOHR
+        damping = parameters.repeat(len(structures), 1)
+    return (*systems, damping, *model.tables()[:4], r.cutoff, r.cn_cutoff, r.width, tail)
+
+
+def radii_of(structures: list[Structure], dtype: torch.dtype) -> torch.Tensor:
+    """The pair radii of the elements of a batch, A."""
+    elements = np.unique(np.concatenate([s.numbers for s in structures])).tolist()
+    return torch.tensor(reference_tables(elements).radii * BOHR, dtype=dtype)
 
 
 def _assert_agree(found: Any, expected: Any, cutoff: float) -> None:
@@ -66,6 +80,26 @@ def compare(arguments: tuple[Any, ...], gradients: bool = True, learn: bool = Tr
     _assert_agree(
         found, run_cpu("dispersion_evaluate", *arguments, gradients, learn), arguments[10]
     )
+
+
+@dtypes
+@pytest.mark.parametrize("form", [ops.ZERO, ops.MODIFIED_ZERO])
+@pytest.mark.parametrize("key", [3, 5, 8])
+def test_every_form(key: int, form: int, dtype: torch.dtype) -> None:
+    """In every mode, with and without a switch, with a tail where one can be, and on duals."""
+    s = STRUCTURES[key]
+    radii = radii_of([s], dtype)
+    for width in (0.0, 1.0):
+        given = lattice_arguments([s, s], dtype, width, tail=bool(s.pbc.all()), form=form)
+        for wanted in ((False, False), (True, False), (True, True)):
+            last = (*given, *wanted, "best", radii, form)
+            both = [f("dispersion_evaluate", *last) for f in (run, run_cpu)]
+            _assert_agree(*both, given[10])
+        tangents = [torch.cos(torch.arange(x.numel(), dtype=dtype)).view_as(x) for x in given[:2]]
+        tangents.append(0.1 * torch.ones_like(given[5]))
+        last = (*tangents, *given, radii, form)
+        both = [f("dispersion_tangent", *last) for f in (run, run_cpu)]
+        _assert_agree(*both, given[10])
 
 
 def structure_of(atoms: Atoms, cutoff: float, cn_cutoff: float) -> Structure:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from cuda_device import EMULATED, assert_close, on_either, run, run_cpu
-from systems import Case, small_case
+from systems import Case, forms, small_case
 from torch import Tensor
 
 pytestmark = on_either
@@ -69,7 +69,8 @@ def pair_arguments(name: str, case: Case, suffix: str) -> tuple[Any, ...]:
         tangents: tuple[Tensor, ...] = (torch.sin(v),)
     else:
         base = (v, cn, d, case.pairs, case.species, *case.tables[1:4], CUTOFF, WIDTH)
-        tangents = (torch.sin(v), torch.cos(cn), torch.linspace(1.0, 0.3, 4, dtype=v.dtype))
+        base = (*base, case.tables.radii, case.form)
+        tangents = (torch.sin(v), torch.cos(cn), torch.linspace(1.0, 0.3, len(d), dtype=v.dtype))
     weights = torch.linspace(0.5, 1.5, len(case.species), dtype=v.dtype)
     if suffix == "_double_backward":
         return (*tangents, weights, *base)
@@ -85,6 +86,19 @@ def test_results_are_those_of_the_cpu(
 ) -> None:
     case = LISTS[kind](small_case(dtype, n_atoms=26))
     arguments = pair_arguments(name, case, suffix)
+    assert_close(run(name + suffix, *arguments), run_cpu(name + suffix, *arguments))
+
+
+@dtypes
+@forms
+@pytest.mark.parametrize("kind", ["sorted", "shuffled"])
+@pytest.mark.parametrize("suffix", ["", "_by_centre", "_backward", "_double_backward"])
+def test_every_form_is_that_of_the_cpu(
+    suffix: str, kind: str, form: int, dtype: torch.dtype
+) -> None:
+    name = "dispersion_energy"
+    case = LISTS[kind](small_case(dtype, n_atoms=26, form=form))
+    arguments = pair_arguments(name, case, "" if suffix == "_by_centre" else suffix)
     assert_close(run(name + suffix, *arguments), run_cpu(name + suffix, *arguments))
 
 

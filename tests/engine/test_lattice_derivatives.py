@@ -16,10 +16,13 @@ import pytest
 import torch
 from corpus import random_structures
 from pair_ops import first_and_second
+from systems import DAMPING, FORMS
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
 from d3torch import D3BJ, eager, library_path, ops
+from d3torch.reference import reference_tables
+from d3torch.units import BOHR
 
 LIBRARY = library_path()
 ELEMENTS = ["H", "C", "O", "Na"]
@@ -31,10 +34,11 @@ PERIODIC = {
     "crystal": (True, True, True),
     "tail": (True, True, True),
 }
+KINDS = [*PERIODIC, *(f"{form} {kind}" for form in ("zero", "modified_zero") for kind in PERIODIC)]
 DIFFERENTIABLE = ["dispersion", "dispersion_shares", "dispersion_backward"]
 NAMES = [*DIFFERENTIABLE, "dispersion_evaluate", "dispersion_tangent"]
 OPS = torch.ops.d3torch
-kinds = pytest.mark.parametrize("kind", PERIODIC)
+kinds = pytest.mark.parametrize("kind", KINDS)
 widths = pytest.mark.parametrize("width", [0.0, 1.6])
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 
@@ -45,9 +49,14 @@ class Case(NamedTuple):
     systems: ops.Systems
     damping: Tensor
     model: D3BJ
+    tables: ops.Tables
+    form: int
 
 
 def _case(kind: str = "crystal", width: float = 0.0, dtype: torch.dtype = torch.float64) -> Case:
+    """A case by its periodicity, after the name of its damping where that is not rational."""
+    *name, kind = kind.split()
+    form = FORMS[name[0]] if name else ops.RATIONAL
     settings: dict[str, Any] = {"width": width, "tail": kind == "tail", "dtype": dtype}
     model = D3BJ(ELEMENTS, "pbe", cutoff=6.2, cn_cutoff=5.3, **settings)
     rng = np.random.default_rng(8)
@@ -58,8 +67,19 @@ def _case(kind: str = "crystal", width: float = 0.0, dtype: torch.dtype = torch.
     positions = torch.cat([fractional[:4] @ cells[0], fractional[4:] @ cells[1]])
     species = torch.tensor([0, 1, 2, 3, 1, 2, 1])
     batch = model.systems(positions.to(dtype), species, cells.to(dtype), pbc, offsets)
-    second = D3BJ(ELEMENTS, "b3-lyp", dtype=dtype).damping()
-    return Case(batch, torch.stack([model.damping(), second]), model)
+    damping, tables = _damping(model, form)
+    return Case(batch, damping, model, tables, form)
+
+
+def _damping(model: D3BJ, form: int) -> tuple[Tensor, ops.Tables]:
+    """Parameters of two systems, and the tables that the form needs."""
+    if form == ops.RATIONAL:
+        second = D3BJ(ELEMENTS, "b3-lyp", dtype=model.rcov.dtype).damping()
+        return torch.stack([model.damping(), second]), model.tables()
+    radii = torch.tensor(reference_tables(ELEMENTS).radii * BOHR, dtype=model.rcov.dtype)
+    first = torch.tensor(DAMPING[form], dtype=model.rcov.dtype)
+    first[4:] /= BOHR
+    return torch.stack([first, 1.03 * first]), model.tables()._replace(radii=radii)
 
 
 def _energy(case: Case, backend: str = "kernel") -> Callable[..., Tensor]:
@@ -70,10 +90,10 @@ def _energy(case: Case, backend: str = "kernel") -> Callable[..., Tensor]:
 
 def _function(case: Case, op: Callable[..., Any]) -> Callable[..., Any]:
     """An op as a function of positions, cell and damping."""
-    tables, reach = case.model.tables(), case.model.reach()
+    last = (case.tables, case.model.reach(), case.form)
 
     def function(positions: Tensor, cell: Tensor, damping: Tensor) -> Any:
-        return op(case.systems._replace(positions=positions, cell=cell), damping, tables, reach)
+        return op(case.systems._replace(positions=positions, cell=cell), damping, *last)
 
     return function
 
@@ -110,7 +130,7 @@ def test_derivatives_are_those_of_eager(width: float, kind: str) -> None:
     """The twin's integral over the switch, in the tail, is a sum over 4000 trapezoids."""
     case = _case(kind, width)
     found, twin = (first_and_second(_energy(case, b), _inputs(case)) for b in ("kernel", "eager"))
-    _assert_close(found, twin, 1e-7 if kind == "tail" and width > 0 else 1e-12)
+    _assert_close(found, twin, 1e-7 if "tail" in kind and width > 0 else 1e-12)
 
 
 @kinds
@@ -119,6 +139,9 @@ def test_derivatives_in_float32_are_those_of_float64(width: float, kind: str) ->
     """At the same rounded inputs and tables."""
     case, twin = _case(kind, width, torch.float32), _case(kind, width)
     twin.model.load_state_dict(case.model.state_dict())
+    radii = case.tables.radii
+    tables = twin.model.tables()._replace(radii=None if radii is None else radii.double())
+    twin = twin._replace(tables=tables)
     found = first_and_second(_energy(case), _inputs(case))
     inputs = [x.detach().double().requires_grad_() for x in _inputs(case)]
     expected = first_and_second(_energy(twin, "eager"), inputs)
@@ -130,8 +153,8 @@ def test_evaluate_gives_what_autograd_gives(kind: str) -> None:
     case = _case(kind, 1.6)
     inputs = _inputs(case)
     energy = _energy(case)(*inputs)
-    last = (case.damping, case.model.tables(), case.model.reach())
-    e = ops.evaluate(case.systems, *last, learn=True)
+    last = (case.damping, case.tables, case.model.reach())
+    e = ops.evaluate(case.systems, *last, learn=True, form=case.form)
     expected = [energy, *grad(energy.sum(), inputs)]
     assert all(map(torch.equal, (e.energy, e.gradient, e.by_cell, e.by_damping), expected))
 
@@ -156,10 +179,11 @@ def test_shares_come_with_the_energies_of_dispersion(
     energy = _function(case, lambda *given: ops.dispersion_shares(*given).energy)
     found, expected = (first_and_second(f, _inputs(case)) for f in (energy, _energy(case)))
     assert all(map(torch.equal, found, expected))
-    last = (case.systems, case.damping, case.model.tables(), case.model.reach())
+    last = (case.systems, case.damping, case.tables, case.model.reach())
     for gradients in (False, True):
-        assert torch.equal(_shares(case).energies, ops.evaluate(*last, gradients).energies)
-    assert all(map(torch.equal, ops.dispersion_shares(*last), _shares(case)))
+        e = ops.evaluate(*last, gradients, form=case.form)
+        assert torch.equal(_shares(case).energies, e.energies)
+    assert all(map(torch.equal, ops.dispersion_shares(*last, case.form), _shares(case)))
 
 
 @kinds
@@ -167,7 +191,7 @@ def test_shares_come_with_the_energies_of_dispersion(
 def test_shares_are_those_of_eager_and_add_up(width: float, kind: str) -> None:
     case = _case(kind, width)
     found, twin = _shares(case), _shares(case, eager)
-    _assert_close([*found], [*twin], 1e-7 if kind == "tail" and width > 0 else 1e-12)
+    _assert_close([*found], [*twin], 1e-7 if "tail" in kind and width > 0 else 1e-12)
     sums = [part.sum() for part in found.energies.split([4, 3])]
     _assert_close([torch.stack(sums)], [found.energy], 1e-13)
 
@@ -202,7 +226,8 @@ def test_virial_is_the_derivative_by_strain(kind: str) -> None:
     """By finite differences of the energy, the only formula that cannot share a mistake."""
     case = _case(kind, 1.6)
     systems, energy = case.systems, _energy(case)
-    virial = case.model.evaluate(systems).virial[0]  # with the damping of the first system
+    last = (case.damping, case.tables, case.model.reach())
+    virial = ops.evaluate(systems, *last, form=case.form).virial[0]
     found, h = [], 1e-4
     for strain in torch.eye(9, dtype=torch.float64).reshape(9, 3, 3):
         up, down = (
@@ -258,19 +283,25 @@ def test_evaluate_of_the_module_has_no_graph() -> None:
     assert not any(t.requires_grad for t in case.model.evaluate(systems))
 
 
-@pytest.mark.parametrize("name", ops.Tables._fields[:4])
+@pytest.mark.parametrize("name", ops.Tables._fields)
 def test_tables_are_refused_as_differentiable(name: str) -> None:
-    case = _case()
-    tables = case.model.tables()
+    case = _case("zero crystal")
+    tables = case.tables
     tables = tables._replace(**{name: getattr(tables, name).clone().requires_grad_()})
     with pytest.raises(NotImplementedError, match=f"{name} is not differentiable"):
-        ops.dispersion(case.systems, case.damping, tables, case.model.reach())
+        ops.dispersion(case.systems, case.damping, tables, case.model.reach(), case.form)
 
 
-def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any, ...]:
-    case = _case("tail", 1.6, dtype)
+def _arguments(
+    name: str, dtype: torch.dtype, requires_grad: bool, kind: str = "tail"
+) -> tuple[Any, ...]:
+    case = _case(kind, 1.6, dtype)
     x, cell, damping = (i.detach().requires_grad_(requires_grad) for i in _inputs(case))
-    base = (x, cell, *case.systems[2:], damping, *case.model.tables()[:4], *case.model.reach()[:4])
+    base = (x, cell, *case.systems[2:], damping, *case.tables[:4], *case.model.reach()[:4])
+    last = (case.tables.radii, case.form)
+    if name == "dispersion_evaluate":
+        return (*base, True, True, "best", *last)
+    base = (*base, *last)
     ones = tuple(torch.ones_like(t) for t in (x, cell, damping))
     if name == "dispersion_backward":
         per_system = torch.tensor([0.5, 1.5], dtype=dtype).requires_grad_(requires_grad)
@@ -281,12 +312,13 @@ def _arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any,
 @pytest.mark.parametrize("requires_grad", [False, True])
 @dtypes
 @pytest.mark.parametrize("name", NAMES)
-def test_opcheck(name: str, dtype: torch.dtype, requires_grad: bool) -> None:
+@pytest.mark.parametrize("kind", ["tail", "modified_zero tail"])
+def test_opcheck(kind: str, name: str, dtype: torch.dtype, requires_grad: bool) -> None:
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
     if not requires_grad or name in DIFFERENTIABLE:  # the derivatives of others are refused
         tests.append("test_aot_dispatch_dynamic")
     op = getattr(OPS, name).default
-    torch.library.opcheck(op, _arguments(name, dtype, requires_grad), test_utils=tests)
+    torch.library.opcheck(op, _arguments(name, dtype, requires_grad, kind), test_utils=tests)
 
 
 class Energies(nn.Module):

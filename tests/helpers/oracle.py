@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from dftd3.interface import DispersionModel, RationalDampingParam
+from dftd3.interface import (
+    DispersionModel,
+    ModifiedZeroDampingParam,
+    RationalDampingParam,
+    ZeroDampingParam,
+)
 
 from d3torch.units import BOHR, HARTREE
 
@@ -71,3 +76,17 @@ def dispersion(
         -np.asarray(result["gradient"]) * (HARTREE / BOHR),
         np.asarray(result["virial"]) * HARTREE,
     )
+
+
+PARAMETERS = (RationalDampingParam, ZeroDampingParam, ModifiedZeroDampingParam)
+NAMES = (("s6", "s8", "a1", "a2"), ("s6", "s8", "rs6", "rs8"), ("s6", "s8", "rs6", "rs8", "bet"))
+
+
+def of_form(values, form, numbers, positions, cell, pbc, cutoff, cn_cutoff) -> Oracle:
+    """Energy, forces and virial in hartree and bohr, by a form and its parameters."""
+    param = PARAMETERS[form](**dict(zip(NAMES[form], values, strict=True)), s9=0.0)
+    result = model(numbers, positions, cell, pbc, cutoff, cn_cutoff).get_dispersion(
+        param, grad=True
+    )
+    gradient, virial = np.asarray(result["gradient"]), np.asarray(result["virial"])
+    return Oracle(float(result["energy"]), -gradient, virial)

@@ -35,7 +35,7 @@ def counter(backend: str, case: Case, cutoff: float = CUTOFF) -> Callable[[Tenso
 
 def energy_of(backend: str, case: Case, width: float = 0.0) -> Callable[..., Tensor]:
     energy = BACKENDS[backend].dispersion_energy
-    last = (case.pairs, case.species, case.tables, CUTOFF, width)
+    last = (case.pairs, case.species, case.tables, CUTOFF, width, case.form)
     return lambda vectors, cn, damping: energy(vectors, cn, damping, *last)
 
 
@@ -71,9 +71,11 @@ def assert_close(a: Tensor, b: Tensor, dtype: torch.dtype, float64: float = 1e-1
         assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
-def op_arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[Any, ...]:
+def op_arguments(
+    name: str, dtype: torch.dtype, requires_grad: bool, form: int = 0
+) -> tuple[Any, ...]:
     """Arguments for each of the ops."""
-    case = small_case(dtype, n_atoms=4)
+    case = small_case(dtype, n_atoms=4, form=form)
     v, cn, d = (
         x.clone().requires_grad_(requires_grad) for x in (case.vectors, case.cn, case.damping)
     )
@@ -83,6 +85,7 @@ def op_arguments(name: str, dtype: torch.dtype, requires_grad: bool) -> tuple[An
         tangents = (torch.ones_like(v),)
     else:
         base = (v, cn, d, case.pairs, case.species, *case.tables[1:4], CUTOFF, 1.6)
+        base = (*base, case.tables.radii, form)
         tangents = (torch.ones_like(v), torch.ones_like(cn), torch.ones_like(d))
     if name.endswith("_double_backward"):
         return (*tangents, per_atom, *base)

@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from d3torch import D3BJ
-from d3torch.ops import Tables
+from d3torch.ops import MODIFIED_ZERO, RATIONAL, ZERO, Tables
 from d3torch.reference import reference_tables
 
 Array = NDArray[np.float64]
+
+FORMS = {"rational": RATIONAL, "zero": ZERO, "modified_zero": MODIFIED_ZERO}
+forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+DAMPING = {
+    RATIONAL: [1.0, 0.7875, 0.4289, 4.4407],
+    ZERO: [1.0, 0.722, 1.217, 1.0],
+    MODIFIED_ZERO: [0.9, 0.5, 2.340218, 1.1, 0.129434],
+}
+"""Parameters of each form, in bohr: of PBE, with a C8 term and an rs8 of its own in the last."""
 
 
 class Result(NamedTuple):
@@ -33,6 +43,7 @@ class Case(NamedTuple):
     cn: Tensor
     damping: Tensor
     tables: Tables
+    form: int = RATIONAL
 
 
 def pair_list(
@@ -91,15 +102,21 @@ def _largest(values: Array) -> float:
     return float(np.abs(values).max(initial=0.0))
 
 
-def small_tables(elements: list[str | int], dtype: torch.dtype = torch.float64) -> Tables:
-    """Tables of some elements in hartree and bohr."""
+def small_tables(
+    elements: list[str | int], dtype: torch.dtype = torch.float64, form: int = RATIONAL
+) -> Tables:
+    """Tables of some elements in hartree and bohr, with the radii that a form needs."""
     t = reference_tables(elements)
-    values = [torch.tensor(v, dtype=dtype) for v in (t.rcov, t.r4r2, t.cn_ref, t.c6_ref)]
-    return Tables(*values)
+    names = ("rcov", "r4r2", "cn_ref", "c6_ref", "radii")[: 4 if form == RATIONAL else 5]
+    return Tables(*(torch.tensor(getattr(t, name), dtype=dtype) for name in names))
 
 
 def small_case(
-    dtype: torch.dtype = torch.float64, n_atoms: int = 5, reach: float = 30.0, seed: int = 3
+    dtype: torch.dtype = torch.float64,
+    n_atoms: int = 5,
+    reach: float = 30.0,
+    seed: int = 3,
+    form: int = RATIONAL,
 ) -> Case:
     """A random cluster of H, C, O and Na with its pairs shuffled and CN between the references."""
     rng = np.random.default_rng(seed)
@@ -112,6 +129,7 @@ def small_case(
         pairs[:, order].contiguous(),
         torch.tensor(np.arange(n_atoms) % 4),
         torch.tensor(rng.uniform(0.3, 3.6, n_atoms), dtype=dtype),
-        torch.tensor([1.0, 0.7875, 0.4289, 4.4407], dtype=dtype),
-        small_tables(["H", "C", "O", "Na"], dtype),
+        torch.tensor(DAMPING[form], dtype=dtype),
+        small_tables(["H", "C", "O", "Na"], dtype, form),
+        form,
     )

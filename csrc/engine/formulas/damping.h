@@ -196,23 +196,23 @@ template <> struct DampingFunction<DampingForm::modified_zero> {
   template <class X>
   static D3_HD Damped<DampingForm::modified_zero, X> at(const Damping<X>& d, X r2) {
     using V = typename value_type<X>::type;
-    const X six = X(V(6)), r = sqrt(r2), inv = reciprocal(r2), inv_r = r * inv;
+    const X six = X(V(6)), inv_r = reciprocal_sqrt(r2), inv = inv_r * inv_r, r = r2 * inv_r;
     const X y6 = held(r * d.of_form[a6] + d.of_form[shift]),
             y8 = held(r * d.of_form[a8] + d.of_form[shift]);
     const X y6_4 = square(square(y6)), y6_13 = y6_4 * y6_4 * y6_4 * y6, y6_14 = y6_13 * y6;
     const X y8_2 = y8 * y8, y8_4 = y8_2 * y8_2, y8_15 = y8_4 * y8_4 * y8_4 * y8_2 * y8;
     const X y8_16 = y8_15 * y8;
     const TwoReciprocals<X> w = reciprocals(y6_14 + six, y8_16 + six);
-    const X inv6 = d.s6 * inv * inv * inv, inv8 = d.s8q * square(square(inv));  // of s6, s8 q
-    const X f6 = y6_14 * w.first, f8 = y8_16 * w.second;
-    const X by_y6 = inv6 * (X(V(84)) * y6_13) * w.first * w.first,
-            by_y8 = inv8 * (X(V(96)) * y8_15) * w.second * w.second;
-    const X by_r6 = by_y6 * d.of_form[a6], by_r8 = by_y8 * d.of_form[a8];
-    const X g6 = inv6 * f6, g8 = inv8 * f8, arm = r * d.of_form[r0];
-    return {g6 + g8,
-            (by_r6 + by_r8) * inv_r - (six * g6 + X(V(8)) * g8) * inv,
-            {inv * inv * inv * f6, d.q * square(square(inv)) * f8, -(by_r6 * d.of_form[a6] * arm),
-             -(by_r8 * d.of_form[a8] * arm), (by_y6 + by_y8) * d.of_form[r0]}};
+    const X inv6 = inv * inv * inv, inv8 = square(square(inv));
+    const X t6 = inv6 * (y6_14 * w.first), t8 = inv8 * (y8_16 * w.second);
+    const X by_y6 = d.s6 * inv6 * (X(V(84)) * y6_13) * w.first * w.first,
+            by_y8 = d.s8q * inv8 * (X(V(96)) * y8_15) * w.second * w.second;
+    const X by_r6 = by_y6 * d.of_form[a6], by_r8 = by_y8 * d.of_form[a8], arm = r * d.of_form[r0];
+    const X bare = six * d.s6 * t6 + X(V(8)) * d.s8q * t8;
+    return {d.s6 * t6 + d.s8q * t8,
+            (by_r6 + by_r8) * inv_r - bare * inv,
+            {t6, d.q * t8, -(by_r6 * d.of_form[a6] * arm), -(by_r8 * d.of_form[a8] * arm),
+             (by_y6 + by_y8) * d.of_form[r0]}};
   }
 
   template <class X, class A>

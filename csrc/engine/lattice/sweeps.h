@@ -32,10 +32,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
          const LatticeKernels<T, S, A>& kernels)
-      : Base(in, tangents),
-        find_(find),
-        kernels_(kernels),
-        energy_kernel_(kernels.energy[int(in.form)]) {}
+      : Base(in, tangents), find_(find), kernels_(kernels) {}
 
   // Makes room for the results of the system that was prepared.
   void allocate(int threads) {
@@ -168,6 +165,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     const EnergyMode mode = in_.learn       ? EnergyMode::learn
                             : in_.gradients ? EnergyMode::gradient
                                             : EnergyMode::energy;
+    const auto kernel = kernels_.energy[int(in_.form)];
     const int n = int(present_.size());
     const Group<T, S>* groups = group(cluster, workspace, true);
     workspace.rows.resize(n);
@@ -179,8 +177,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(w(atom), cluster.slot, slot, workspace.rows[slot].c6);
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
-      energy_kernel_(groups, workspace.rows.data(), n, this->rows(), middle,
-                     {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
+      kernel(groups, workspace.rows.data(), n, this->rows(), middle,
+             {in_.range.cutoff, in_.range.width}, shell(in_.range.cutoff), mode, sums);
       add_energy(c, atom, sums);
     }
     return n_;
@@ -270,7 +268,6 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   const Find find_;
   const LatticeKernels<T, S, A> kernels_;
-  const typename LatticeKernels<T, S, A>::Energy energy_kernel_;
   std::vector<Workspace<T, S>> workspaces_;  // one a thread
   std::vector<Bunch> bunches_;
 };
