@@ -17,7 +17,7 @@ import pytest
 from checkout import checkout
 
 ROOT = checkout()
-SUITES = ["test_cuda_pairs.py", "test_cuda_lattice.py"]
+SUITES = ["test_cuda_pairs.py", "test_cuda_lattice.py", "test_cuda_three_body.py"]
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

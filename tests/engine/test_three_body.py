@@ -15,24 +15,15 @@ from ase.build import bulk, fcc111, make_supercell
 from ase.collections import s22
 from corpus import Structure, random_structures
 from pair_ops import first_and_second
+from three_body import PBE, PERIODIC, Case, case, flat, small, structure_of
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from d3torch import eager, ops
-from d3torch.reference import reference_tables
 from d3torch.units import BOHR, HARTREE
 
-PBE = {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
-CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
-PERIODIC = {
-    "molecule": (False, False, False),
-    "chain": (False, True, False),
-    "slab": (True, False, True),
-    "crystal": (True, True, True),
-}
 kinds = pytest.mark.parametrize("kind", PERIODIC)
 widths = pytest.mark.parametrize("width", [0.0, 2.0])
-Case = tuple[ops.Systems, Tensor, ops.Tables, ops.Range]
 
 
 @pytest.fixture(autouse=True)
@@ -40,34 +31,6 @@ def _restore_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def case(
-    structure: Structure, atm_cutoff: float, width: float = 0.0, dtype: torch.dtype = torch.float64
-) -> Case:
-    """Arguments of the ops for one structure, in hartree and bohr; the cutoff in angstrom."""
-    elements = np.unique(structure.numbers).tolist()
-    t = reference_tables(elements)
-    values = (t.rcov, t.r4r2, t.cn_ref, t.c6_ref, t.radii)
-    tables = ops.Tables(*(torch.tensor(v, dtype=dtype) for v in values))
-    systems = ops.Systems(
-        torch.tensor(structure.positions / BOHR, dtype=dtype),
-        torch.tensor(structure.cell / BOHR, dtype=dtype)[None],
-        torch.tensor(np.broadcast_to(structure.pbc, 3).copy())[None],
-        torch.tensor(np.searchsorted(elements, structure.numbers)),
-        torch.tensor([0, len(structure.numbers)]),
-    )
-    damping = torch.tensor([[*PBE.values(), 1.0]], dtype=dtype)
-    cutoffs = (structure.cutoff / BOHR, structure.cn_cutoff / BOHR)
-    reach = ops.Range(*cutoffs, atm_cutoff=atm_cutoff / BOHR, atm_width=width)
-    return systems, damping, tables, reach
-
-
-def structure_of(atoms: Atoms, cutoff: float = 4.0, cn_cutoff: float = 6.0) -> Structure:
-    cell, pbc = np.array(atoms.cell), np.array(atoms.pbc)
-    return Structure(
-        str(atoms.symbols), atoms.numbers, atoms.positions, cell, pbc, cutoff, cn_cutoff
-    )
 
 
 def result_of(found: ops.Evaluation) -> oracle.Oracle:
@@ -126,22 +89,6 @@ def test_a_slab_of_several_clusters_is_that_of_the_oracle() -> None:
     assert_oracle(structure_of(atoms, 8.0, 8.0), 9.0, *processor_sets())
 
 
-def small(kind: str, width: float = 0.0, dtype: torch.dtype = torch.float64) -> Case:
-    """Two systems of one periodicity, of 4 and 3 atoms, with different cells and damping."""
-    rng = np.random.default_rng(8)
-    grid = np.stack(np.meshgrid(*3 * [np.arange(2)]), axis=-1).reshape(-1, 3)[:7] * 0.5
-    fractional = torch.tensor(grid + rng.uniform(-0.06, 0.06, (7, 3)))
-    cells = torch.stack([CELL, 1.07 * CELL.flip(0)]) / BOHR
-    positions = torch.cat([fractional[:4] @ cells[0], fractional[4:] @ cells[1]])
-    species, offsets = torch.tensor([0, 1, 2, 3, 1, 2, 1]), torch.tensor([0, 4, 7])
-    first = structure_of(Atoms("HCONa", positions=np.eye(4, 3) * 3), 4.0, 3.0)
-    _, _, tables, reach = case(first, 4.2, width, dtype)
-    pbc = torch.tensor([PERIODIC[kind]] * 2)
-    systems = ops.Systems(positions.to(dtype), cells.to(dtype), pbc, species, offsets)
-    damping = torch.tensor([[*PBE.values(), 1.1], [1.0, 1.4, 0.4, 4.9, 0.7]], dtype=dtype)
-    return systems, damping, tables, reach
-
-
 def energy_of(given: Case, op: Callable[..., Any] = ops.dispersion) -> Callable[..., Tensor]:
     """Energies (n_systems,) of positions, cell and damping."""
     systems, _, tables, reach = given
@@ -194,6 +141,36 @@ def test_derivatives_are_those_of_eager(width: float, kind: str) -> None:
         for op in (ops.dispersion, eager.dispersion)
     )
     assert_close(found, twin, 1e-11)
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_other_dampings_of_pairs_have_it_too(form: int) -> None:
+    systems, _, tables, reach = small("slab", 1.0)
+    parameters = [1.0, 0.722, 1.217, 1.0, 0.03][: 3 + form]
+    damping = torch.tensor([[*parameters, 1.1], [*parameters, 0.7]], dtype=torch.float64)
+    given = (systems, damping, tables, reach)
+
+    def energy(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda x, cell, d: op(
+            systems._replace(positions=x, cell=cell), d, tables, reach, form
+        )
+
+    found, twin = (
+        first_and_second(energy(op), inputs(given)) for op in (ops.dispersion, eager.dispersion)
+    )
+    assert_close(found, twin, 1e-11)
+
+
+def test_an_empty_system_has_none() -> None:
+    systems, damping, tables, reach = small("crystal")
+    found = ops.evaluate(systems, damping, tables, reach, learn=True)
+    more = systems._replace(
+        cell=systems.cell[[0, 0, 1]], pbc=systems.pbc[[0, 0, 1]], offsets=torch.tensor([0, 4, 4, 7])
+    )
+    three = ops.evaluate(more, damping[[0, 0, 1]], tables, reach, learn=True)
+    assert torch.equal(three.energies, found.energies)
+    assert torch.equal(three.by_damping[[0, 2]], found.by_damping)
+    assert not three.by_damping[1].any()
 
 
 @kinds
@@ -335,17 +312,16 @@ def test_a_width_makes_energy_and_forces_continuous(dtype: torch.dtype) -> None:
     "name", ["dispersion", "dispersion_shares", "dispersion_evaluate", "dispersion_tangent"]
 )
 def test_ops_are_what_the_dispatcher_expects(name: str) -> None:
-    systems, damping, tables, reach = small("crystal")
-    given = (*inputs((systems, damping, tables, reach)), *systems[2:])
-    positions, cell, parameters = given[:3]
-    flat = (positions, cell, *systems[2:], parameters, *tables[:4], *reach[:4])
-    if name == "dispersion_evaluate":
-        flat = (*(x.detach() if isinstance(x, Tensor) else x for x in flat), True, True, "best")
+    given = small("crystal")
+    positions, cell, damping = inputs(given)
+    given = (given[0]._replace(positions=positions, cell=cell), damping, *given[2:])
+    how = (True, True, "best") if name == "dispersion_evaluate" else ()
+    arguments = flat(given, *how)
+    if how or name == "dispersion_tangent":
+        arguments = tuple(x.detach() if isinstance(x, Tensor) else x for x in arguments)
     if name == "dispersion_tangent":
-        plain = [x.detach() if isinstance(x, Tensor) else x for x in flat]
-        flat = (plain[0], plain[1], plain[5], *plain)
-    op = getattr(torch.ops.d3torch, name).default
-    torch.library.opcheck(op, (*flat, tables.radii, 0, *reach[4:]))
+        arguments = (*(x.detach() for x in (positions, cell, damping)), *arguments)
+    torch.library.opcheck(getattr(torch.ops.d3torch, name).default, arguments)
 
 
 def test_what_is_wrong_is_told_in_a_sentence() -> None:

@@ -18,6 +18,9 @@ namespace d3 {
 
 constexpr double three_body_radius = 4.0 / 3.0;  // rs9: of the damping, in pair radii r0
 
+// 1/x to a bit or two, for which a type may have a faster way.
+template <class X> D3_HD inline X quick_reciprocal(X x) { return reciprocal(x); }
+
 // x^(-1/3), for which a type may have a faster way.
 template <class T> D3_HD inline T inverse_cube_root(T x) { return T(1) / T(std::cbrt(x)); }
 template <class T> D3_HD inline Dual<T> inverse_cube_root(Dual<T> x) {
@@ -89,7 +92,7 @@ template <class X> struct Triangle {
 template <bool slopes, class X>
 D3_HD inline Triangle<X> triangle(const Side<X>& ij, const Side<X>& ik, const Side<X>& jk) {
   using V = typename value_type<X>::type;
-  const X f = reciprocal(X(V(1)) + X(V(6)) * (ij.t * ik.t * jk.t));
+  const X f = quick_reciprocal(X(V(1)) + X(V(6)) * (ij.t * ik.t * jk.t));
   const X even = ij.v * ik.v * jk.v * f, angular = ij.u * ik.u * jk.u * f;
   const X apart = ij.r2 - ik.r2;
   const X p1 = jk.r2 + apart, p2 = ij.r2 + ik.r2 - jk.r2, p3 = jk.r2 - apart;

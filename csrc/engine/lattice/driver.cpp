@@ -14,7 +14,7 @@
 namespace d3 {
 namespace {
 
-// Runs one system after another through the three sweeps.
+// Runs one system after another through the sweeps.
 template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
   using Base = ThreeBodySweep<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;

@@ -220,6 +220,10 @@ D3_INLINE Simd<double> reciprocal(Simd<double> a) {
   x = x + x * (Simd<double>(1.0) - a * x);
   return x + x * (Simd<double>(1.0) - a * x);
 }
+D3_INLINE Simd<float> quick_reciprocal(Simd<float> a) {
+  const Simd<float> x(Floats(_mm512_rcp14_ps(__m512(a.v))));
+  return x + x * (Simd<float>(1.0f) - a * x);
+}
 D3_INLINE Simd<double> reciprocal_sqrt(Simd<double> a) {
   const Simd<double> half = Simd<double>(0.5) * a, three_halves(1.5);
   Simd<double> x(Doubles(_mm512_rsqrt14_pd(__m512d(a.v))));

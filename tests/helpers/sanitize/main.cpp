@@ -98,7 +98,7 @@ template <class T> std::vector<T> as(const Doubles& x) {
 
 // Smooth tables; each species has fewer references than the one before.
 template <class T> struct TestTables {
-  std::vector<T> rcov, r4r2, cn_ref, c6_ref;
+  std::vector<T> rcov, r4r2, cn_ref, c6_ref, radii;
   TestTables() {
     for (int s = 0; s < n_species; ++s) {
       rcov.push_back(T(0.8 + 0.3 * s));
@@ -106,13 +106,16 @@ template <class T> struct TestTables {
       for (int a = 0; a < n_refs; ++a) cn_ref.push_back(a < n_refs - s ? T(0.9 * a) : T(-1));
     }
     for (int s = 0; s < n_species; ++s)
-      for (int t = 0; t < n_species; ++t)
+      for (int t = 0; t < n_species; ++t) {
+        radii.push_back(T(2.1 + 0.2 * (s + t)));
         for (int a = 0; a < n_refs; ++a)
           for (int b = 0; b < n_refs; ++b)
             c6_ref.push_back(T(20.0 * (1 + s) * (1 + t) / (2 + a) / (2 + b)));
+      }
   }
   Tables<T> view() const {
-    return {rcov.data(), r4r2.data(), cn_ref.data(), c6_ref.data(), n_species, n_refs};
+    return {rcov.data(), r4r2.data(), cn_ref.data(), c6_ref.data(),
+            n_species,   n_refs,      radii.data()};
   }
 };
 
@@ -120,7 +123,7 @@ struct Mode {
   InstructionSet set = InstructionSet::best;
   int threads = 1;
   bool gradients = true, learn = true, tail = false, dual = false;
-  double cutoff = 9.3, cn_cutoff = 7.1, width = 1.5;
+  double cutoff = 9.3, cn_cutoff = 7.1, width = 1.5, atm_cutoff = 0;
   Watch* watch = nullptr;
 };
 
@@ -131,20 +134,27 @@ void finite(const Doubles& values, const char* where) {
 // All outputs one after the other.
 template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError& error) {
   const TestTables<T> tables;
-  const std::vector<T> x = as<T>(b.positions), cell = as<T>(b.cell), damping = as<T>(b.damping);
+  const std::vector<T> x = as<T>(b.positions), cell = as<T>(b.cell);
+  std::vector<T> damping;
+  for (size_t k = 0; k < b.damping.size(); ++k) {
+    damping.push_back(T(b.damping[k]));
+    if (m.atm_cutoff > 0 && k % 4 == 3) damping.push_back(T(0.9));
+  }
   std::vector<T> tx(x.size()), tc(cell.size()), td(damping.size(), T(0.3));
   for (size_t k = 0; k < tx.size(); ++k) tx[k] = T(std::sin(double(k)));
   for (size_t k = 0; k < tc.size(); ++k) tc[k] = T(0.1 * std::cos(double(k)));
   const int64_t n = b.n_atoms(), s = b.n_systems();
-  std::vector<T> out[8] = {std::vector<T>(s),     std::vector<T>(n),     std::vector<T>(n),
-                           std::vector<T>(n),     std::vector<T>(3 * n), std::vector<T>(9 * s),
-                           std::vector<T>(9 * s), std::vector<T>(4 * s)};
+  std::vector<T> out[8] = {std::vector<T>(s),     std::vector<T>(n),
+                           std::vector<T>(n),     std::vector<T>(n),
+                           std::vector<T>(3 * n), std::vector<T>(9 * s),
+                           std::vector<T>(9 * s), std::vector<T>(damping.size())};
   const Systems<T> systems{
       x.data(),         cell.data(),      reinterpret_cast<const bool*>(b.pbc.data()),
       b.species.data(), b.offsets.data(), s};
   const Range<T> range{T(m.cutoff), T(m.cn_cutoff), T(m.width), m.tail};
-  const LatticeInput<T> in{systems, damping.data(), tables.view(), range,  m.threads,
-                           m.set,   m.gradients,    m.learn,       m.watch};
+  LatticeInput<T> in{systems, damping.data(), tables.view(), range,  m.threads,
+                     m.set,   m.gradients,    m.learn,       m.watch};
+  in.three_body = {T(m.atm_cutoff), T(m.width)};
   const LatticeTangents<T> tangents{tx.data(), tc.data(), td.data()};
   error = Lattice<T>::evaluate(in, m.dual ? &tangents : nullptr,
                                {out[0].data(), out[1].data(), out[2].data(), out[3].data(),
@@ -185,6 +195,7 @@ int lattice(InstructionSet set) {
           m.tail = tail;
           m.dual = dual;
           m.width = width;
+          m.atm_cutoff = !tail && width > 0 ? 4.7 : 0;
           m.gradients = level > 0 || dual;
           m.learn = level > 1 || dual;
           if (dual && level < 2) continue;
@@ -234,6 +245,10 @@ template <class T> void errors() {
   m.cutoff = 1e5;
   require(kind(single({1, 1, 1}, cube, 7)) == LatticeError::too_much,
           "work without end not refused");
+  m.cutoff = 9.3;
+  m.atm_cutoff = 1e4;
+  require(kind(single({1, 1, 1}, cube, 7)) == LatticeError::too_many_triangles,
+          "triangles without end not refused");
 }
 
 // A host that wants to stop is heard, by any number of threads, and nothing else is wrong.
@@ -245,6 +260,7 @@ template <class T> void stops() {
     Mode m;
     m.threads = threads;
     m.watch = &watch;
+    m.atm_cutoff = 4.7;
     LatticeError error;
     evaluate<T>(b, m, error);
     require(error.kind == LatticeError::none || error.kind == LatticeError::stopped,
