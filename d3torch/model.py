@@ -16,6 +16,7 @@ from .module_settings import (
     fixed_damping,
     reach_in_angstrom,
     reference_of,
+    scaled_s9,
     scaled_tables,
     settings_of,
 )
@@ -152,7 +153,8 @@ class D3(CheckedState):
         radii = self.form > 0 or weight != 0.0
         for name, values in scaled_tables(self.elements, reference, unit, radii).items():
             self.register_buffer(name, torch.tensor(values, dtype=dtype))
-        numbers = scaled_damping(damped, unit.length)._asdict() | ({"s9": weight} if weight else {})
+        numbers = scaled_damping(damped, unit.length)._asdict()
+        numbers |= {"s9": scaled_s9(weight, unit)} if weight else {}
         self._set_damping(numbers, dtype, require_bool("learnable", learnable))
         self.xc: str | None = settings.xc
         self.record: str | None = json.dumps(settings.record())
@@ -326,7 +328,7 @@ class D3(CheckedState):
         """Damping parameters as the ops take them, (n_columns,).
 
         s6, s8, a1, a2 (length); with zero damping s6, s8, rs6, rs8, modified bet (1/length) as
-        well; where there is the three-body term, s9 at the end.
+        well; where there is the three-body term, s9 (1/sqrt(energy), 1 in hartree) at the end.
         """
         columns = [self.s6, self.s8]
         if hasattr(self, "a1"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from typing import Any
 
 import torch
@@ -60,11 +61,16 @@ def reach_in_angstrom(module: Any, unit: Units) -> dict[str, Any]:
     return {**lengths, "tail": getattr(module, "tail", False)}
 
 
+def scaled_s9(s9: float, unit: Units) -> float:
+    """The weight of the three-body term in 1/sqrt(energy): the term goes as C6^(3/2)/r^9."""
+    return s9 / math.sqrt(unit.energy)
+
+
 def _scaled(given: dict[str, Any], module: Any, unit: Units) -> dict[str, float]:
     """Numbers of the damping of a module that keywords tell, by name, in its unit of length."""
     variant = getattr(module, "variant", BJ)
     damping = resolve_damping(given.get("xc"), given.get("damping"), variant)
-    three_body = {"s9": given["s9"]} if "s9" in given else {}
+    three_body = {"s9": scaled_s9(given["s9"], unit)} if "s9" in given else {}
     return {**scaled_damping(damping, unit.length)._asdict(), **three_body}
 
 
@@ -99,7 +105,9 @@ def _damping_of(module: Any, unit: Units) -> dict[str, Any]:
     if told is not None:
         return told[0]
     numbers = dict(zip(names, tensor.tolist(), strict=True))
-    three_body = {"s9": numbers.pop("s9")} if "s9" in numbers else {}
+    three_body = {}
+    if "s9" in numbers:
+        three_body["s9"] = numbers.pop("s9") * math.sqrt(unit.energy)
     return {"damping": scaled_damping(kind(**numbers), 1.0 / unit.length), **three_body}
 
 

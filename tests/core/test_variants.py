@@ -25,8 +25,8 @@ from d3torch.variants import VARIANTS
 REACH: dict[str, Any] = {"cutoff": 9.0, "cn_cutoff": 8.0}
 WHICH: dict[str, dict[str, Any]] = {
     **{name: {"variant": name} for name in VARIANTS},
-    "bj with three bodies": {"s9": 1.0, "atm_cutoff": 7.0},
-    "zero with three bodies": {"variant": "zero", "s9": 0.8, "atm_cutoff": 7.0, "atm_width": 2.0},
+    "bj with three bodies": {"s9": 1.0, "atm_cutoff": 5.0},
+    "zero with three bodies": {"variant": "zero", "s9": 0.8, "atm_cutoff": 5.0, "atm_width": 2.0},
 }
 PAIRWISE = list(VARIANTS)
 NUMBERS = np.array([14, 8, 8, 11, 1])
