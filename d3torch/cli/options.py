@@ -23,8 +23,8 @@ def add_settings(parser: Any, *, structures: bool = False) -> None:
     add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
     add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
     tail = ", with --tail 2" if structures else ""
-    add("--width", type=float, metavar="A", help=f"smooth cutoff; default: 0{tail}")
-    add("--reference", choices=REFERENCES, help="(default: 2024)")
+    add("--width", type=float, metavar="A", help=f"smooth cutoff; default: of the preset{tail}")
+    add("--reference", choices=REFERENCES, help="default: of the preset")
     add("--preset", choices=PRESETS, help="(default: s-dftd3)")
     add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
     if structures:
