@@ -99,7 +99,7 @@ def summary(kept: dict[str, Any], all_rows: dict[str, Rows]) -> str:
         parts = [f"{cause}: {_largest([row[i].effect for row in rows])}" for i, cause in causes]
         ends = (_largest([row[i].left for row in rows]) for i in (0, -1))
         first, last = ends
-        told = f"{name} ({stored['versions']})", stored["settings"], first, "; ".join(parts) or "-"
+        told = f"{name} ({stored['versions']})", stored["settings"], first, "<br>".join(parts) or "-"
         lines.append(f"| {' | '.join((*told, last))} |")
     return "\n".join(lines)
 
