@@ -92,8 +92,10 @@ def test_settings_reach_the_calculator(folder, capsys):
 
 def test_the_functional_and_the_width_are_told_as_they_were_taken(folder, capsys):
     args = ["copper.extxyz", "--xc", "PBE1PBE-D3(BJ)", "--json"]
-    for more, width in ((["--tail"], 2.0), ([], 0.0), (["--tail", "--width", "1"], 1.0)):
+    asked = [(["--tail"], 2.0), ([], 0.0), (["--tail", "--width", "1"], 1.0)]
+    for more, width in (*asked, (["--preset", "converged"], 2.0)):
         settings = json.loads(run(capsys, "energy", *args, *more)[1])["settings"]
+        assert settings["tail"] == (width > 0)
         assert settings["xc"] == "pbe0"
         assert settings["width"] == pytest.approx(width)
 

@@ -49,6 +49,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:a tail at a hard cutoff")
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_state_of_other_settings_is_refused_and_changes_nothing(name: str, strict: bool) -> None:
