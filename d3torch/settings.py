@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
 from .checks import (
@@ -22,11 +22,43 @@ from .variants import BJ, VARIANTS, Damping, check_variant
 if TYPE_CHECKING:
     from .model import D3
 
-PRESETS = {"s-dftd3": (60.0, 40.0), "mace_mp": (40.0, 40.0), "converged": (40.0, 40.0)}
-"""Cutoff and CN cutoff in bohr: of simple-dftd3, of ``mace_mp(dispersion=True)``, with a tail."""
 
-WITH_TAIL = ("converged",)
-"""Presets that have a tail: their sums are those of an infinite cutoff."""
+class Preset(NamedTuple):
+    """What a preset stands for.
+
+    Attributes:
+        cutoff, cn_cutoff: bohr.
+        tail: whether there is one, with the width that it brings.
+        width: of the smooth switch, bohr.
+        reference: generation of the tables.
+    """
+
+    cutoff: float
+    cn_cutoff: float
+    tail: bool = False
+    width: float = 0.0
+    reference: str = "2024"
+
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """Keywords of settings that it stands for."""
+        more = ("width", "tail") if self.tail or self.width else ()
+        return ("cutoff", "cn_cutoff", "reference", *more)
+
+
+PRESETS = {
+    "s-dftd3": Preset(60.0, 40.0),
+    "mace_mp": Preset(40.0, 40.0, reference="2010"),
+    "converged": Preset(40.0, 40.0, tail=True),
+    "dftd3": Preset(9000.0**0.5, 40.0, reference="2010"),
+    "torch-dftd": Preset(95.0, 40.0, reference="2010"),
+    "vasp": Preset(50.2 / BOHR, 20.0 / BOHR, reference="2010"),
+    "lammps": Preset(30.0 / BOHR, 20.0 / BOHR, reference="2010"),
+    "metatomic": Preset(50.0, 25.0),
+    "nvalchemi": Preset(15.0 / BOHR, 15.0 / BOHR, width=3.0 / BOHR, reference="2010"),
+    "torch-sim": Preset(95.0, 95.0, reference="2010"),
+}
+"""What programs compute unless told otherwise (docs/agreement.md), and converged sums."""
 
 FUNCTIONAL = "pbe"
 """The functional of settings that name neither one nor damping parameters."""
@@ -65,14 +97,14 @@ def resolve_range(
     Raises:
         TypeError, ValueError: as :func:`d3torch.checks.require_cutoffs`; for an unknown preset.
     """
-    name = require_choice("preset", preset, tuple(PRESETS))
-    ranges = PRESETS[name]
-    tailed = name in WITH_TAIL if tail is None else require_bool("tail", tail)
+    found = PRESETS[require_choice("preset", preset, tuple(PRESETS))]
+    tailed = found.tail if tail is None else require_bool("tail", tail)
+    smooth = TAIL_WIDTH if tailed else found.width
     return (
         *require_cutoffs(
-            ranges[0] * unit.length if cutoff is None else cutoff,
-            ranges[1] * unit.length if cn_cutoff is None else cn_cutoff,
-            (TAIL_WIDTH * unit.length if tailed else 0.0) if width is None else width,
+            found.cutoff * unit.length if cutoff is None else cutoff,
+            found.cn_cutoff * unit.length if cn_cutoff is None else cn_cutoff,
+            smooth * unit.length if width is None else width,
             unit,
         ),
         tailed,
@@ -108,17 +140,22 @@ class Settings:
             it for each structure with three periodic directions or none by
             :func:`d3torch.evaluate.auto_cutoff`.
         cn_cutoff: cutoff of the coordination number, A; None takes that of the preset.
-        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes 0,
-            and with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
+        width: width of the smooth switch to zero at the cutoff, A; 0 cuts off hard; None takes that
+            of the preset, mostly 0, and with a tail 2 A: at a hard cutoff, the tail corrects the
+            pressure by half only.
         tail: add what a homogeneous continuation along the periodic directions adds beyond the
             cutoff, see :func:`d3torch.ops.dispersion`; a molecule then has all its pairs. None
             takes that of the preset.
         tolerance: energy per atom, eV, that ``cutoff="auto"`` leaves out at most; with a cutoff in
             A it means nothing and is not kept.
-        reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements).
-        preset: ``"s-dftd3"``, 60 and 40 bohr; ``"mace_mp"``, 40 and 40 bohr, as
-            ``mace_mp(dispersion=True)``; or ``"converged"``, 40 and 40 bohr and a tail, which gives
-            energy, forces and stress of an infinite cutoff: a name for what is kept instead of it.
+        reference: ``"2024"`` (103 elements) or ``"2010"`` (94 elements); None takes that of the
+            preset.
+        preset: a name for cutoffs, width, tail and tables, which are kept instead of it:
+            ``"s-dftd3"``, 60 and 40 bohr; ``"converged"``, 40 and 40 bohr and a tail, which gives
+            energy, forces and stress of an infinite cutoff; or what another program computes
+            unless told otherwise (docs/agreement.md): ``"mace_mp"``, ``"dftd3"``,
+            ``"torch-dftd"``, ``"vasp"``, ``"lammps"``, ``"metatomic"``, ``"nvalchemi"``,
+            ``"torch-sim"``.
         s9: weight of the three-body term (Axilrod-Teller-Muto), 0 leaves it out; None takes 1 for
             methods that are defined with it (B97-3c, PBEh-3c), else 0.
         atm_cutoff: cutoff of each of the three distances, A; None takes 40 bohr. Without the
@@ -157,7 +194,7 @@ class Settings:
         width: float | None = None,
         tail: bool | None = None,
         tolerance: float | None = 1e-4,
-        reference: str = "2024",
+        reference: str | None = None,
         preset: str = "s-dftd3",
         variant: str = BJ,
         s9: float | None = 0.0,
@@ -180,7 +217,9 @@ class Settings:
             "width": reach[2],
             "tail": reach[3],
             "tolerance": tolerance if auto else None,
-            "reference": check_reference(reference),
+            "reference": check_reference(
+                PRESETS[preset].reference if reference is None else reference
+            ),
             "variant": variant,
             **dict(zip(THREE_BODY, triples, strict=True)),
         }
@@ -235,13 +274,13 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         """The settings with some keywords changed; None takes a default.
 
-        xc and damping replace each other; a preset replaces the cutoffs that are not given, and
-        one with a tail replaces width and tail too.
+        xc and damping replace each other; a preset replaces cutoffs and tables that are not given,
+        and one with a width or a tail replaces both.
         """
         kept = self.keywords()
-        instead = {"xc": ("damping",), "damping": ("xc",), "preset": ("cutoff", "cn_cutoff")}
-        if changes.get("preset") in WITH_TAIL:
-            instead["preset"] = ("cutoff", "cn_cutoff", "width", "tail")
+        instead: dict[str, tuple[str, ...]] = {"xc": ("damping",), "damping": ("xc",)}
+        if changes.get("preset") in PRESETS:
+            instead["preset"] = PRESETS[changes["preset"]].decides
         for name in changes:
             for other in instead.get(name, ()):
                 kept.pop(other, None)

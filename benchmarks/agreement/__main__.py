@@ -64,7 +64,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, default=STORE, help="answers, read and written")
     parser.add_argument("--tables", type=Path, help="where the tables of all steps go")
     parser.add_argument("--page", type=Path, help="a page with a place for the summary")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.xc, args.variant, args.three_body) != ("pbe", "bj", False) and args.store == STORE:
+        parser.error("expected --store FILE for another D3 than PBE-D3(BJ), got none")
+    if args.variant != "bj" or args.three_body:
+        args.programs = [report.ORACLE, *(n for n in args.programs if n != report.ORACLE)]
+    return args
 
 
 def main() -> None:

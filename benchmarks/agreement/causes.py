@@ -148,12 +148,18 @@ class Rung(NamedTuple):
     effect: Deviation
 
 
+def properties(program: str, steps: int | None = None) -> Properties:
+    """Ours after all or the first steps of the ladder of a program."""
+    changes = [step.change for step in LADDERS[program]][:steps]
+    return Properties()._replace(**{name: v for change in changes for name, v in change.items()})
+
+
 def ladder(program: str, atoms: Any, theirs: Answer) -> list[Rung]:
     """Us as we are, and after each step of the ladder of a program."""
-    p, found, before = Properties(), [], None
-    for change in ({}, *(step.change for step in LADDERS[program])):
-        p = p._replace(**change)
-        ours = evaluate(atoms, p)
+    found: list[Rung] = []
+    before = None
+    for steps in range(len(LADDERS[program]) + 1):
+        ours = evaluate(atoms, properties(program, steps))
         effect = deviation(ours, before or ours)
         found.append(Rung(deviation(theirs, ours), effect))
         before = ours

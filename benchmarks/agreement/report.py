@@ -97,10 +97,9 @@ def summary(kept: dict[str, Any], all_rows: dict[str, Rows]) -> str:
         rows = [row for row in all_rows[name].values() if not isinstance(row, str)]
         causes = enumerate(_steps(name, stored), 1)
         parts = [f"{cause}: {_largest([row[i].effect for row in rows])}" for i, cause in causes]
-        ends = (_largest([row[i].left for row in rows]) for i in (0, -1))
-        first, last = ends
-        told = f"{name} ({stored['versions']})", stored["settings"], first, "; ".join(parts) or "-"
-        lines.append(f"| {' | '.join((*told, last))} |")
+        first, last = (_largest([row[i].left for row in rows]) for i in (0, -1))
+        who, why = f"{name} ({stored['versions']})", "<br>".join(parts) or "-"
+        lines.append(f"| {' | '.join((who, stored['settings'], first, why, last))} |")
     return "\n".join(lines)
 
 

@@ -86,7 +86,7 @@ def test_neighbor_pairs_refuses(positions, cell, pbc, cutoff, words):
         ({"width": NAN}, "width to be finite, got nan"),
         ({"reference": "1910"}, "reference to be one of"),
         ({"reference": 2024}, "reference to be a string, got 2024"),
-        ({"preset": "fast"}, "preset to be one of s-dftd3, mace_mp, got 'fast'"),
+        ({"preset": "fast"}, "torch-sim, got 'fast'"),
         ({"dtype": "float16"}, "dtype to be one of float64, float32, got 'float16'"),
         ({"dtype": torch.int64}, "dtype to be one of float64, float32, got 'int64'"),
         ({"device": "abacus"}, "a device that torch has here, got 'abacus'"),

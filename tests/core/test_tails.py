@@ -198,7 +198,7 @@ def test_dynamics_of_a_slab_and_a_crystal_conserve_energy() -> None:
         atoms = bulk("Ar", cubic=True, a=5.4) * (1, 1, 2)
         atoms.pbc = pbc
         base = LennardJones(sigma=3.4, epsilon=0.0104, rc=7.5, ro=6.5, smooth=True)
-        atoms.calc = SumCalculator([base, D3Calculator(preset="converged", cutoff=9.0)])
+        atoms.calc = SumCalculator([base, D3Calculator(preset="converged", cutoff=7.5)])
         thermalize_momenta(atoms, 60.0, rng=np.random.default_rng(1))
         total = []
         dynamics = VelocityVerlet(atoms, 4.0 * units.fs)

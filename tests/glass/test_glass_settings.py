@@ -40,7 +40,7 @@ def written(folder: Path, **settings: Any) -> str:
 
 def test_defaults_are_those_of_the_study(tmp_path: Path) -> None:
     args = settled(tmp_path)
-    assert args.settings == Settings(preset="mace_mp")
+    assert args.settings == Settings(preset="mace_mp", reference="2024")
     assert (args.xc, args.d3_cutoff) == ("pbe", 40.0 * BOHR)
 
 
