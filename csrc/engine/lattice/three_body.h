@@ -152,7 +152,8 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
   void at_corners(int c, Work& work) {
     const Cluster& cluster = corners_.clusters[c];
     find_tiles(cluster, work);
-    const Corners<T, S> corners = corners_of(cluster, work);
+    fill_corners(cluster, work);
+    const Corners<T, S> corners = corners_of(cluster.count, work);
     kernels_.fill(corners);
     for (int tile = 0; tile < corners.n_tiles; ++tile) {
       if (this->stopping()) return;
@@ -176,9 +177,9 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
     around_.visit(box, in_.three_body.cutoff, find_, work.search, in_.watch, found);
   }
 
-  // What the kernels read and write for a cluster of corners.
-  Corners<T, S> corners_of(const Cluster& cluster, Work& work) const {
-    const int n = cluster.count, n_all = first_ref_.back(), n_tiles = int(work.tiles.size());
+  // Positions, species and C6 rows of a cluster of corners.
+  void fill_corners(const Cluster& cluster, Work& work) const {
+    const int n = cluster.count, n_all = first_ref_.back();
     work.corners.resize(n);
     work.c6.resize(n);
     work.dc6.resize(n);
@@ -193,6 +194,11 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
       work.dc6[k] = &work.dc6_rows[k * n_all];
       work.slots[k] = slot;
     }
+  }
+
+  // What the kernels read and write for n corners.
+  Corners<T, S> corners_of(int n, Work& work) const {
+    const int n_tiles = int(work.tiles.size());
     const size_t meetings = size_t(n_tiles) * n * lanes<T>, numbers = dual ? 2 : 1;
     work.sides.resize(std::max(work.sides.size(), n_side_columns * meetings * numbers));
     work.sums.assign(n_side_sums * meetings * numbers, 0.0);
