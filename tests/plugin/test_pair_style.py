@@ -8,9 +8,10 @@ import lammps_runs
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import bulk
 from ase.io import read
 from lammps_runs import evaluate, style
+from lammps_structures import molecule, slab, standing, triclinic, two_far_apart
 from oracle import dispersion
 
 from d3torch import D3Calculator
@@ -19,31 +20,6 @@ from d3torch.reference import SYMBOLS
 
 if why := lammps_runs.missing():
     pytest.skip(why, allow_module_level=True)
-
-
-def standing(atoms: Atoms) -> Atoms:
-    """Turned so that the cell is lower triangular, as LAMMPS wants it, and rattled."""
-    atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)
-    atoms.rattle(0.05, seed=3)
-    return atoms
-
-
-def _triclinic() -> Atoms:
-    atoms = bulk("NaCl", "rocksalt", a=5.64) * (2, 2, 1)
-    atoms.set_cell(atoms.cell.array @ [[1, 0.1, 0], [0, 1, -0.2], [0, 0, 1]], scale_atoms=True)
-    return standing(atoms)
-
-
-def _slab() -> Atoms:
-    atoms = fcc111("Cu", (2, 2, 3), vacuum=9.0)
-    atoms.pbc = [True, True, False]
-    return standing(atoms)
-
-
-def _molecule() -> Atoms:
-    atoms = molecule("CH3CH2OH", vacuum=8.0)
-    atoms.pbc = False
-    return standing(atoms)
 
 
 def _silicate() -> Atoms:
@@ -55,22 +31,14 @@ def _silicate() -> Atoms:
     return atoms
 
 
-def _two_far_apart() -> Atoms:
-    """Ranks between the two own nothing."""
-    atoms = molecule("H2O") + Atoms("CO", [[40, 0, 0], [40, 0, 1.1]])
-    atoms.set_cell([60, 10, 10])
-    atoms.center()
-    return standing(atoms)
-
-
 STRUCTURES = {
     "glass": lambda: read(glass_path()),
     "silicate": _silicate,
-    "molecule in a box": _molecule,
-    "slab": _slab,
-    "triclinic": _triclinic,
+    "molecule in a box": molecule,
+    "slab": slab,
+    "triclinic": triclinic,
     "smaller than the cutoff": lambda: standing(bulk("Si", "diamond", a=5.43)),
-    "two molecules": _two_far_apart,
+    "two molecules": two_far_apart,
     "large": lambda: standing(bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (8, 2, 2)),
 }
 structures = pytest.mark.parametrize("name", STRUCTURES)
@@ -116,7 +84,7 @@ def test_threads_change_no_bit(tmp_path: Path) -> None:
 
 def test_smp_suffix_leaves_it_as_it_is(tmp_path: Path) -> None:
     """``-sf omp`` looks for d3torch/omp, which there is not, and takes threads from package omp."""
-    atoms = _triclinic()
+    atoms = triclinic()
     head = "package omp 2\nsuffix omp"
     found = evaluate(atoms, style(atoms, 9.0, 7.0), tmp_path, head=head)
     assert "using multi-threaded" in found.log
@@ -125,7 +93,7 @@ def test_smp_suffix_leaves_it_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("newton", ["on", "off"])
 def test_newton_changes_nothing(newton: str, tmp_path: Path) -> None:
-    atoms = _triclinic()
+    atoms = triclinic()
     found = evaluate(atoms, style(atoms, 9.0, 7.0), tmp_path, 2, head=f"newton {newton}")
     assert_equal(found, atoms, 9.0, 7.0)
 
@@ -162,8 +130,8 @@ def _chain() -> Atoms:
 
 
 TAILED = {
-    "crystal": _triclinic,
-    "slab": _slab,
+    "crystal": triclinic,
+    "slab": slab,
     "thick slab": _thick_slab,
     "chain": _chain,
     "molecule": _silicate,
@@ -188,7 +156,7 @@ def test_a_tail_is_that_of_the_calculator(ranks: int, name: str, tmp_path: Path)
 
 
 def test_converged_is_the_preset_and_survives_a_restart(tmp_path: Path) -> None:
-    atoms = _triclinic()
+    atoms = triclinic()
     named = " ".join(sorted(set(atoms.symbols)))
     pair = f"pair_style d3torch bj pbe converged\npair_coeff * * {named}\n"
     found = evaluate(atoms, pair + "write_restart tailed\n", tmp_path)
@@ -200,7 +168,7 @@ def test_converged_is_the_preset_and_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_tail_at_a_hard_cutoff_is_warned_of(tmp_path: Path) -> None:
-    atoms = _triclinic()
+    atoms = triclinic()
     found = evaluate(atoms, style(atoms, 9.0, 7.0, "tail yes width 0"), tmp_path)
     assert "WARNING: pair_style d3torch: a tail at a hard cutoff, width 0" in found.log
 
@@ -219,11 +187,11 @@ def test_every_element_and_functional_is_known(tmp_path: Path) -> None:
     assert np.abs(found.energies / atoms.get_potential_energies() - 1).max() < 1e-11
     names = [name for f in functionals() for name in (f.name, *f.aliases) if name.isascii()]
     lines = [f"pair_style d3torch bj '{name}' 9 9\n" for name in names]
-    lammps_runs.lammps(lammps_runs.start(_molecule(), tmp_path) + "".join(lines), tmp_path)
+    lammps_runs.lammps(lammps_runs.start(molecule(), tmp_path) + "".join(lines), tmp_path)
 
 
 def test_real_units(tmp_path: Path) -> None:
-    atoms = _molecule()
+    atoms = molecule()
     script = lammps_runs.start(atoms, tmp_path, units="real") + style(atoms, 9.0, 7.0)
     out = lammps_runs.lammps(script + lammps_runs.OUTPUT, tmp_path)
     expected = dispersion(atoms.numbers, atoms.positions, None, False, "pbe", 9.0, 7.0)
@@ -277,7 +245,7 @@ def test_compute_pair_tells_its_part(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_atoms_of_type_null_are_not_there(ranks: int, tmp_path: Path) -> None:
-    atoms = _molecule()
+    atoms = molecule()
     pair = "pair_style hybrid/overlay zero 5.0 d3torch bj pbe 9.0 7.0\npair_coeff * * zero\n"
     found = evaluate(atoms, pair + "pair_coeff * * d3torch C NULL O\n", tmp_path, ranks)
     hydrogen = atoms.numbers == 1

@@ -61,7 +61,8 @@ def test_a_method_with_the_three_body_term_says_that_it_is_left_out(
     atoms = _crystal()
     script = start(atoms, tmp_path) + style(atoms, 9.0, 7.0, xc=xc) + "run 0\n"
     log = lammps(script, tmp_path, 2).stdout
-    sentence = f"{xc} is defined with the three-body term of D3, which is left out here"
+    sentence = f"{xc} is defined with the three-body term of D3, which is left out here: add it "
+    sentence += "with s9 1"
     assert log.count(sentence) == (xc != "pbe")
 
 
@@ -169,9 +170,17 @@ def test_heat_flux_and_centroid_stress_take_its_parts(tmp_path: Path) -> None:
 
 GOOD = "pair_style d3torch bj pbe 9 7\n"
 REFUSALS = [
-    ("pair_style d3torch bj pbe 9\n", "expected bj XC CUTOFF CN_CUTOFF"),
-    ("pair_style d3torch zero pbe 9 7\n", "expected the damping bj (Becke-Johnson), got zero"),
-    ("pair_style d3torch bj nosuch 9 7\n", "expected a functional with Becke-Johnson parameters"),
+    ("pair_style d3torch bj pbe 9\n", "expected DAMPING XC CUTOFF CN_CUTOFF"),
+    ("pair_style d3torch op pbe 9 7\n", "expected the damping zero, zerom, bj or bjm, got op"),
+    (
+        "pair_style d3torch bj nosuch 9 7\n",
+        "expected a functional with Becke-Johnson damping parameters, such as pbe, got nosuch",
+    ),
+    (
+        "pair_style d3torch bjm scan 9 7\n",
+        "expected a functional with modified Becke-Johnson damping parameters, such as pbe, got "
+        "scan, which has: bj, zero",
+    ),
     ("pair_style d3torch bj pbe nine 7\n", "expected the cutoff to be a number, got nine"),
     ("pair_style d3torch bj pbe -9 7\n", "expected a positive cutoff, got -9"),
     ("pair_style d3torch bj pbe 9 0\n", "expected a positive cutoff of CN, got 0"),
@@ -184,12 +193,30 @@ REFUSALS = [
         "pair_style d3torch bj pbe 9 1600\n",
         "expected a cutoff of CN of at most 1000 angstrom, got 1600: lengths here are in angstrom",
     ),
-    ("pair_style d3torch bj PBE-D3(0) 9 7\n", "expected a functional with Becke-Johnson"),
-    ("pair_style d3torch bj wB97X-D3 9 7\n", "expected a functional with Becke-Johnson parameters"),
-    ("pair_style d3torch bj d3bj 9 7\n", "expected a functional with Becke-Johnson parameters"),
+    ("pair_style d3torch bj PBE-D3(0) 9 7\n", "such as pbe, got PBE-D3(0), which has: zero"),
+    ("pair_style d3torch bj wB97X-D3 9 7\n", "such as pbe, got wB97X-D3, which has: zero"),
+    ("pair_style d3torch zero d3bj 9 7\n", "expected a functional with zero damping parameters"),
+    ("pair_style d3torch bj pbe 9 7 s9 one\n", "expected s9 to be a number, got one"),
+    ("pair_style d3torch bj pbe 9 7 s9 inf\n", "expected s9 to be a number, got inf"),
+    ("pair_style d3torch bj pbe 9 7 atm_cutoff 5\n", "expected s9 beside atm_cutoff and atm_width"),
+    (
+        "pair_style d3torch bj pbe 9 7 s9 1 atm_cutoff 0\n",
+        "expected a positive three-body cutoff, got 0",
+    ),
+    (
+        "pair_style d3torch bj pbe 9 7 s9 1 atm_cutoff 5 atm_width 5\n",
+        "expected 0 <= atm_width < atm_cutoff = 5, got 5",
+    ),
+    (
+        "pair_style d3torch bj pbe 9 7 s9 1 atm_cutoff 900\npair_coeff * * Na Cl\nrun 0\n",
+        "expected an atm_cutoff with fewer triangles, got 900.000000 angstrom",
+    ),
     ("pair_style d3torch bj pbe 9 7 width 9\n", "expected 0 <= width < cutoff = 9, got 9"),
     ("pair_style d3torch bj pbe 9 7 width\n", "expected a value after width"),
-    ("pair_style d3torch bj pbe 9 7 tails yes\n", "expected the keyword width, tail or reference"),
+    (
+        "pair_style d3torch bj pbe 9 7 tails yes\n",
+        "expected the keyword width, tail, reference, s9, atm_cutoff or atm_width, got tails",
+    ),
     ("pair_style d3torch bj pbe 9 7 tail maybe\n", "expected tail yes or no, got maybe"),
     ("pair_style d3torch bj pbe 9 7 width -1\n", "expected 0 <= width < cutoff = 9, got -1"),
     ("pair_style d3torch bj pbe 9 7 tail yes width 9\n", "expected 0 <= width < cutoff = 9, got 9"),

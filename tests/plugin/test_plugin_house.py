@@ -74,6 +74,7 @@ def test_parameters_are_read_without_torch(built: Path) -> None:
     header = _python(code, built)
     assert header == _python(code, HOUSE)
     assert '{"pbe",{1.0,0.7875,0.4289,4.4407},false}' in header
+    assert '{"pbed30",{1.0,0.722,1.217,1.0},false}' in header
 
 
 def test_lammps_starts_without_numpy_and_torch() -> None:

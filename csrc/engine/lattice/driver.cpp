@@ -33,11 +33,11 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
   LatticeError run(int64_t system, int threads, const Evaluation<T>& out) {
     const LatticeError error = this->prepare(system);
     if (error.kind) return error;
-    const double around = neighbours_of_one(range_.farthest());
+    const double around = this->neighbours_of_one(range_.farthest());
     if (around > most_neighbours || around * n_ > most_pairs)
       return too_much(LatticeError::too_much, system, around);
-    const double corners = triangles() ? neighbours_of_one(in_.three_body.cutoff) : 0;
-    if (corners > most_three_body_neighbours || corners * corners * n_ > 2 * most_triangles)
+    const double corners = this->corners_of_one();
+    if (this->too_many_triangles(corners))
       return too_much(LatticeError::too_many_triangles, system, corners);
     this->allocate(threads);
     this->no_tail();
@@ -46,7 +46,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
     if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();
     this->sweep(range_.cutoff, threads, &Driver::energy);
-    if (triangles()) this->add_three_body(threads);
+    if (this->triangles()) this->add_three_body(threads);
     if (range_.tail) {
       const std::vector<A> weights = this->weights_of_slots();
       this->add_tail(weights, present_, weights, threads);
@@ -62,19 +62,6 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
   }
 
  private:
-  bool triangles() const { return in_.three_body.cutoff > 0; }
-
-  // Neighbours of an atom within a cutoff, roughly: the atoms that a homogeneous system has in a
-  // box with sides of twice the cutoff.
-  double neighbours_of_one(double cutoff) const {
-    double neighbours = n_;
-    for (int k = 0; k < 3; ++k) {
-      const double cells = 2 * cutoff / this->frame_.height[k];
-      neighbours *= this->frame_.periodic[k] ? cells : std::min(cells, 1.0);
-    }
-    return neighbours;
-  }
-
   static LatticeError too_much(LatticeError::Kind kind, int64_t system, double neighbours) {
     LatticeError error{kind, system};
     error.neighbours = neighbours;
@@ -102,7 +89,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
       A sum = in_.learn ? this->tail_by_damping(k) : A(0.0);
       for (size_t c = 0; c < centres_->clusters.size(); ++c)
         sum += by_damping_[most_damping * c + k];
-      if (triangles() && k == n_damping - 1)
+      if (this->triangles() && k == n_damping - 1)
         for (const A& by : this->by_s9_) sum += in_.learn ? by : A(0.0);
       out.damping[n_damping * b + k] = T(output(sum));
     }
@@ -122,7 +109,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
       for (int k = 0; k < 6; ++k) packed[k] += virial_[6 * c + k];
     for (int k = 0; k < 6 && in_.gradients; ++k) packed[k] += this->tail_virial(k);
-    for (size_t c = 0; triangles() && c < this->virial3_.size(); ++c)
+    for (size_t c = 0; this->triangles() && c < this->virial3_.size(); ++c)
       packed[c % 6] += this->virial3_[c];
     const int order[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
     for (int k = 0; k < 9; ++k) virial[k / 3][k % 3] = packed[order[k]];

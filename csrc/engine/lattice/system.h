@@ -63,10 +63,10 @@ template <class T, class Types> class System {
       if (!wrap(frame_, frame_.fractional(p.x), p.x, p.shift))
         return {LatticeError::too_far, system, p.atom};
     neighbours_.build(frame_, atoms_, lanes<T>, range_.farthest(), least_clusters * lanes<T>);
-    const bool part = n_centres >= 0 && n_centres < n_,
-               repeated = neighbours_.set().points.size() != atoms_.size();
+    n_centres_ = n_centres < 0 ? n_ : n_centres;
+    const bool part = n_centres_ < n_, repeated = neighbours_.set().points.size() != atoms_.size();
     if (part)
-      own_.build({atoms_.begin(), atoms_.begin() + n_centres}, lanes<T>);
+      own_.build({atoms_.begin(), atoms_.begin() + n_centres_}, lanes<T>);
     else if (repeated)
       own_.build(atoms_, lanes<T>);
     centres_ = part || repeated ? &own_ : &neighbours_.set();
@@ -139,11 +139,23 @@ template <class T, class Types> class System {
     }
   }
 
+  // Neighbours of an atom within a cutoff, roughly: the atoms that a homogeneous system has in a
+  // box with sides of twice the cutoff.
+  double neighbours_of_one(double cutoff) const {
+    double neighbours = n_;
+    for (int k = 0; k < 3; ++k) {
+      const double cells = 2 * cutoff / frame_.height[k];
+      neighbours *= frame_.periodic[k] ? cells : std::min(cells, 1.0);
+    }
+    return neighbours;
+  }
+
   const LatticeInput<T>& in_;
   const LatticeTangents<T>* tangents_;
   int64_t system_ = 0, first_ = 0;
   Range<T> range_;  // of this system
   int n_ = 0;
+  int n_centres_ = 0;         // the first of them, in the middle
   std::vector<int> present_;  // species of each slot
   std::vector<int> n_refs_;   // references of each slot
   A damping_[most_damping];

@@ -34,8 +34,19 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
                  const LatticeKernels<T, S, A>& kernels)
       : Base(in, tangents, find, kernels), find_(find), kernels_(kernels.three_body) {}
 
-  // Adds the three-body energy and its derivatives to those of the pairs; by CN, so before the
-  // sweep that takes dE/dCN. The weights must be there.
+  bool triangles() const { return in_.three_body.cutoff > 0; }
+
+  // Neighbours of an atom within the three-body cutoff, roughly, and whether they are too many.
+  double corners_of_one() const {
+    return triangles() ? this->neighbours_of_one(in_.three_body.cutoff) : 0;
+  }
+  bool too_many_triangles(double corners) const {
+    return corners > most_three_body_neighbours ||
+           corners * corners * this->n_centres_ > 2 * most_triangles;
+  }
+
+  // Adds the three-body energy of the atoms in the middle and its derivatives to those of the
+  // pairs; by CN, so before the sweep that takes dE/dCN. The weights of all must be there.
   void add_three_body(int threads) {
     prepare_corners();
     work_.resize(std::max<size_t>(work_.size(), threads));
@@ -74,6 +85,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
       p.slot = 0;
     }
     around_.build(this->frame_, points, lanes<T>, in_.three_body.cutoff, least_clusters * lanes<T>);
+    points.resize(this->n_centres_);
     corners_.build(points, most_corners);
     fill_tables();
     fill_rows();
@@ -237,6 +249,8 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
     this->dcn_[atom] += s9 * sums.dcn;
     for (int k = 0; k < 3; ++k) this->gradient_[3 * atom + k] += -(s9 * sums.gradient[k]);
     for (int k = 0; k < 6; ++k) virial3_[6 * c + k] += s9 * (A(0.5) * sums.virial[k]);
+    for (int k = 0; k < 6 && !this->atom_virial_.empty(); ++k)
+      this->atom_virial_[6 * atom + k] += s9 * (A(0.5) * sums.virial[k]);
   }
 
   const Find find_;

@@ -52,7 +52,7 @@ class Unified:
         if model.atm_cutoff > 0.0:
             raise ValueError(
                 "expected s9=0 for ML-IAP, got the three-body term, which takes triangles of "
-                "neighbours, where ML-IAP gives pairs"
+                "neighbours, where ML-IAP gives pairs (pair_style d3torch has it)"
             )
         model.settings.without_tail("ML-IAP")
         self.model = model

@@ -66,11 +66,10 @@ void PairD3Torch::refuse(const std::string& what) const {
 void PairD3Torch::init_style() {
   if (!laid_out_as_compiled() || !exclusions_.laid_out_as_compiled()) refuse(another_update);
   if (domain->dimension != 3) refuse("expected dimension 3, got 2");
-  const int last = d3::last_element(settings_.reference);
+  const int last = d3::last_element(reference());
   for (int k = 0; k < nelements; ++k)
     if (numbers_[k] > last)
-      refuse(std::string("expected elements with references of ") + settings_.reference + ", got " +
-             elements[k]);
+      refuse("expected elements with references of " + reference() + ", got " + elements[k]);
   given_.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
   fill_tables();
 }
@@ -87,14 +86,17 @@ void PairD3Torch::setup() {
 void PairD3Torch::fill_tables() {
   const d3::HostUnits units =
       std::strcmp(update->unit_style, "real") ? d3::metal_units() : d3::real_units();
-  tables_ = d3::host_tables(numbers_, settings_.reference, units);
+  tables_ = d3::host_tables(numbers_, reference(), units);
   input_.systems.n_systems = 1;
-  std::copy_n(damping_, 4, host_damping_);
-  host_damping_[3] *= units.length;
+  input_.form = d3::variant_at(settings_.variant).form;
+  std::copy_n(damping_, d3::most_parameters, host_damping_);
+  d3::convert_damping(input_.form, settings_.s9, units, host_damping_);
   input_.damping = host_damping_;
   input_.tables = {tables_.rcov.data(),   tables_.r4r2.data(), tables_.cn_ref.data(),
-                   tables_.c6_ref.data(), nelements,           tables_.n_refs};
+                   tables_.c6_ref.data(), nelements,           tables_.n_refs,
+                   tables_.radii.data()};
   input_.range = {settings_.cutoff, settings_.cn_cutoff, settings_.width, settings_.tail};
+  input_.three_body = {settings_.atm_cutoff, settings_.atm_width};
   input_.threads = std::max(comm->nthreads, 1);
   input_.instruction_set = d3::InstructionSet::best;
   input_.gradients = true;
@@ -103,7 +105,12 @@ void PairD3Torch::fill_tables() {
 
 double PairD3Torch::init_one(int i, int j) {
   given_[i * (atom->ntypes + 1) + j] = given_[j * (atom->ntypes + 1) + i] = 1;
-  return std::min(std::max(settings_.cutoff, settings_.cn_cutoff), largest_ghost_cutoff);
+  return std::min(farthest(), largest_ghost_cutoff);
+}
+
+// How far an atom has to see.
+double PairD3Torch::farthest() const {
+  return std::max({settings_.cutoff, settings_.cn_cutoff, settings_.atm_cutoff});
 }
 
 // pair_style hybrid can take type pairs away, which a neighbour list would show.
@@ -201,8 +208,7 @@ bool PairD3Torch::needs_all_atoms() {
     low = std::min(low, fractional[open]);
     high = std::max(high, fractional[open]);
   }
-  const double reach = surroundings().reach[open],
-               height = std::max(settings_.cutoff, settings_.cn_cutoff) / reach;
+  const double height = farthest() / surroundings().reach[open];
   return n_periodic == 0 || (high - low) * height > settings_.cutoff - settings_.width - 1e-6;
 }
 
@@ -228,10 +234,9 @@ d3::Surroundings PairD3Torch::surroundings() const {
     }
   }
   const double* inverse = domain->h_inv;
-  const double reach = std::max(settings_.cutoff, settings_.cn_cutoff);
   const double steepness[3] = {std::hypot(inverse[0], inverse[5], inverse[4]),
                                std::hypot(inverse[1], inverse[3], 0.0), std::abs(inverse[2])};
-  for (int k = 0; k < 3; ++k) s.reach[k] = reach * steepness[k] + 1e-9;
+  for (int k = 0; k < 3; ++k) s.reach[k] = farthest() * steepness[k] + 1e-9;
   return s;
 }
 
@@ -292,6 +297,10 @@ void PairD3Torch::refuse_atom(const d3::LatticeError& e) const {
       break;
     case d3::LatticeError::same_spot:
       what = "expected every atom in a place of its own, got two" + at;
+      break;
+    case d3::LatticeError::too_many_triangles:
+      what = "expected an atm_cutoff with fewer triangles, got " +
+             std::to_string(settings_.atm_cutoff) + " angstrom";
       break;
     default:
       what = "expected a cell with a volume";

@@ -1,8 +1,9 @@
-// pair_style d3torch bj XC CUTOFF CN_CUTOFF [width W] [tail yes|no] [reference 2010|2024]
-// pair_style d3torch bj XC converged [...]
+// pair_style d3torch zero|zerom|bj|bjm XC CUTOFF CN_CUTOFF [width W] [tail yes|no]
+//     [reference 2010|2024] [s9 S] [atm_cutoff A] [atm_width A]
+// pair_style d3torch zero|zerom|bj|bjm XC converged [...]
 // pair_coeff * * ELEMENT ...
 //
-// D3(BJ) without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates
+// D3 without a neighbour list and without ghost atoms: all ranks know all atoms, each evaluates
 // its own by the lattice engine, which finds neighbours and images itself. Two columns, CN and
 // dE/dCN, go from the owners to all between the sweeps; for a tail, sums over all atoms.
 #pragma once
@@ -47,18 +48,29 @@ class PairD3Torch : public Pair {
   double memory_usage() override;
 
  private:
+  // As restart files have them, the last numbers only if `more` is there. Earlier versions wrote 0
+  // for what they did not know, tail, variant and more; they read the reference up to `end`, and
+  // refuse one with more.
   struct Settings {
-    char xc[64], reference[7];
-    bool tail;  // 0 in the restart files of versions without tails
+    char xc[64], reference[4], more, end, variant;
+    bool tail;
     double cutoff, cn_cutoff, width;
+    double s9, atm_cutoff, atm_width;
   };
 
   [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
   double number(const char* name, const char* text) const;
   void read_keywords(int, char**);
-  void read_width(const char*);
+  void read_keyword(const std::string& word, const char* given);
   bool yes_or_no(const std::string& word, const char*) const;
+  void fill_in();
+  std::string reference() const;
+  double farthest() const;
   void check_cutoff(const std::string& name, double given) const;
+  void check_width(const std::string& name, double given, const std::string& of,
+                   double cutoff) const;
+  void check_settings() const;
+  void find_functional();
   void apply_settings();
   void set_elements(int, char**);
   void allocate();
@@ -79,9 +91,10 @@ class PairD3Torch : public Pair {
 
   bool pair_as_compiled_;
   Settings settings_;
-  double damping_[4], host_damping_[4];  // a2 in bohr, in the host's length
-  std::vector<int> numbers_;             // atomic numbers of the elements
-  std::vector<char> given_;              // type pairs that LAMMPS gave to this style
+  // In atomic units, and in those of the host with s9 behind.
+  double damping_[d3::most_damping], host_damping_[d3::most_damping];
+  std::vector<int> numbers_;  // atomic numbers of the elements
+  std::vector<char> given_;   // type pairs that LAMMPS gave to this style
   Exclusions exclusions_;
   d3::HostTables tables_;
   d3::LatticeInput<double> input_{};  // read by sweeps_ at every step

@@ -78,7 +78,7 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* l
   // is given what it wants
   static const char* text =
       static_cast<const char*>(lammps_extract_global(lammps, "lammps_version"));
-  PluginRecord record{text,   "pair", "d3torch", "D3(BJ) dispersion", "the d3torch developers",
+  PluginRecord record{text,   "pair", "d3torch", "D3 dispersion", "the d3torch developers",
                       create, handle};
   reinterpret_cast<Register>(add)(&record, lammps);
 }

@@ -2,12 +2,12 @@
 // rank's atoms in the middle, and between them what the ranks have to tell each other. Knows
 // neither MPI nor LAMMPS.
 #pragma once
-#include "engine/lattice/tail_sums.h"
+#include "engine/lattice/three_body.h"
 
 namespace d3 {
 
-class RankSweeps : private TailSweeps<double, PlainTypes<double>> {
-  using Base = TailSweeps<double, PlainTypes<double>>;
+class RankSweeps : private ThreeBodySweep<double, PlainTypes<double>> {
+  using Base = ThreeBodySweep<double, PlainTypes<double>>;
 
  public:
   explicit RankSweeps(const LatticeInput<double>& in)
@@ -21,6 +21,7 @@ class RankSweeps : private TailSweeps<double, PlainTypes<double>> {
   LatticeError run(int n_own, bool virials, Share&& share, Sum&& sum) {
     const LatticeError error = this->prepare(0, n_own);
     if (error.kind) return error;
+    if (this->too_many_triangles(this->corners_of_one())) return {LatticeError::too_many_triangles};
     this->allocate(in_.threads);
     this->no_tail();
     atom_virial_.assign(virials ? 6 * n_ : 0, 0.0);
@@ -29,6 +30,7 @@ class RankSweeps : private TailSweeps<double, PlainTypes<double>> {
     share(cn_.data());
     this->fill_weights();
     this->sweep(range_.cutoff, in_.threads, &RankSweeps::energy);
+    if (this->triangles()) this->add_three_body(in_.threads);
     if (range_.tail) add_tail_of_ranks(sum);
     share(dcn_.data());
     this->for_lanes(
@@ -48,6 +50,7 @@ class RankSweeps : private TailSweeps<double, PlainTypes<double>> {
     for (size_t c = 0; c < centres_->clusters.size(); ++c)
       for (int k = 0; k < 6; ++k) sum[k] += virial_[6 * c + k];
     for (int k = 0; k < 6; ++k) sum[k] += this->tail_virial(k);
+    for (size_t c = 0; c < this->virial3_.size(); ++c) sum[c % 6] += this->virial3_[c];
   }
 
  private:
