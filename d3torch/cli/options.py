@@ -50,12 +50,24 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
     given = asked(args)
     if of is None:
         return Settings(**given)
-    wanted = of.replace(**given)
-    for name in ("variant", *of.as_dict(), *wanted.as_dict()):
-        value, other = (x.as_dict().get(name, getattr(x, name, None)) for x in (of, wanted))
-        if other != value:
-            raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
+    differing = difference(of, of.replace(**given))
+    if differing is not None:
+        name, value, other = differing
+        raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
     return of
+
+
+def difference(one: Settings, other: Settings) -> tuple[str, Any, Any] | None:
+    """The first name under which files keep something else of both, and the values of each.
+
+    A file does not keep everything: what one of them leaves out is compared as well.
+    """
+    names = ("variant", *one.as_dict(), *other.as_dict())
+    for name in names:
+        value, there = (x.as_dict().get(name, getattr(x, name, None)) for x in (one, other))
+        if value != there:
+            return name, value, there
+    return None
 
 
 def length_or_auto(text: str) -> float | str:
