@@ -170,6 +170,21 @@ def test_round_trips(which: str, learnable: bool) -> None:
         assert torch.equal(again[2](*_pairs()), model(*_pairs()))
 
 
+def test_a_weight_of_the_three_body_term_that_came_to_nothing_goes_through_a_state() -> None:
+    """Files of settings have no word for it."""
+    learned, other = (_model("bj with three bodies", learnable=x) for x in (True, False))
+    with torch.no_grad():
+        learned.s9.zero_()
+    other.load_state_dict(learned.state_dict())
+    assert other.settings == learned.settings
+    again = _model("bj with three bodies")
+    again.load_state_dict(pickle.loads(pickle.dumps(other)).state_dict())
+    assert again.settings == Settings(**REACH)
+    moved = again.to(torch.float32).double()
+    assert moved.s9.item() == 0.0
+    assert torch.equal(moved.lattice(_systems(moved)), learned.lattice(_systems(learned)))
+
+
 @every
 def test_compiled_and_exported_modules_are_equal(which: str) -> None:
     model = _model(which)
