@@ -89,7 +89,7 @@ def _told_damping(
         made.append({"damping": kind(*(record[name] for name in kind._fields))})
     for given in made:
         if "s9" in columns_of(module):
-            given["s9"] = record.get("s9", 1.0)
+            given["s9"] = (record.get("s9") or 0.0) if record else 1.0
         scaled = _scaled(given, module, unit)
         numbers = torch.tensor(list(scaled.values()), dtype=digits)
         if there.is_meta or torch.equal(numbers, there.to(digits)):

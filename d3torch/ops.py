@@ -212,7 +212,8 @@ def dispersion_energy(
         species: (n_atoms,), int64.
         tables: per-species data.
         cutoff: length.
-        width: switching width, length; 0 cuts off hard, as simple-dftd3 does.
+        width: switching width, length; 0 cuts off hard. It is that of simple-dftd3, 0 there too
+            unless given.
         form: the damping function.
 
     Returns:

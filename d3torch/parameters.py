@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .checks import require_number
-from .variants import BJ, VARIANTS, Damping, check_variant
+from .variants import BJ, RADII, VARIANTS, Damping, check_variant
 from .variants import DampingParameters as DampingParameters  # older pickles name it here
 
 _IGNORED = str.maketrans({"-": "", "_": "", "/": "", ".": "", "(": "", ")": "", " ": ""})
@@ -212,7 +212,7 @@ def resolve_damping(xc: object, damping: object, variant: str = BJ) -> Damping:
     Raises:
         TypeError: if both or neither are given, a value is no number, or the names are not those
             of the variant.
-        ValueError: if the functional is not known.
+        ValueError: if the functional is not known; for a factor of radii of 0.
     """
     if (xc is None) == (damping is None):
         raise TypeError(f"expected either xc or damping, got xc={xc!r} and damping={damping!r}")
@@ -223,7 +223,11 @@ def resolve_damping(xc: object, damping: object, variant: str = BJ) -> Damping:
     if not isinstance(values, dict) or {*kind._field_defaults, *values} != {*kind._fields}:
         of = "" if variant == BJ else f" of variant {variant!r}"
         raise TypeError(f"expected damping{of} to give {', '.join(kind._fields)}, got {damping!r}")
-    return kind(**{name: require_number(name, value) for name, value in values.items()})
+    numbers = {name: require_number(name, value) for name, value in values.items()}
+    nought = [name for name in RADII if numbers.get(name) == 0.0]
+    if nought:
+        raise ValueError(f"expected {nought[0]} other than 0, as it divides distances, got 0.0")
+    return kind(**numbers)
 
 
 def canonical_name(xc: str, variant: str = BJ) -> str:

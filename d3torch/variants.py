@@ -77,6 +77,9 @@ class ModifiedZeroParameters(NamedTuple):
 
 Damping = DampingParameters | ZeroParameters | ModifiedZeroParameters
 
+RADII = ("rs6", "rs8")
+"""Damping parameters that are factors of a radius, by which distances are divided."""
+
 POWERS = {"a2": 1, "bet": -1}
 """Powers of length in the units of damping parameters; the others are numbers."""
 

@@ -185,9 +185,18 @@ def run_functionals(args: argparse.Namespace) -> int:
         headers = ["functional", *numbers, "doi", "aliases"]
         print(_table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
     if not found:
-        hint = nearest(args.pattern, args.variant)
-        complain(f"expected part of the name of a functional, got {args.pattern!r}{hint}")
+        complain(_no_functional(args.pattern, args.variant))
     return 0 if found else 1
+
+
+def _no_functional(pattern: str, variant: str) -> str:
+    """What is wrong with a pattern that no functional of a variant fits."""
+    others = [f"--variant {other}" for other in VARIANTS if functionals(pattern, other)]
+    if others:
+        words = VARIANTS[variant].words
+        return f"expected a functional with {words}, got {pattern!r}, of {' and '.join(others)}"
+    hint = nearest(pattern, variant)
+    return f"expected part of the name of a functional, got {pattern!r}{hint}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

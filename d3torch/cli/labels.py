@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extras import import_extra
-from ..settings import VERSION, Settings
+from ..settings import Settings
 from .console import complain, one_line, progress
 from .extxyz import TextFrame
 from .frames import Output
-from .options import add_settings
+from .options import add_settings, difference
 from .reading import add_reading, check_reading, frame_problem, label_frames
 from .records import PREFIX, chosen_settings, record_of_frame, tags_of
 
@@ -122,11 +122,14 @@ class Labels:
         if self.action == "add" and was is None:
             raise ValueError("expected labels that d3torch subtracted from, got no d3_labels")
         if self.action == "add":
-            told: dict[str, Any] = tags_of(Settings.from_dict(record_of_frame(frame)))
-            told.update({key: frame.get(key) for key in tags})
-            for key, value in {**self.tags, **tags}.items():
-                if key != PREFIX + VERSION and told.get(key, value) != value:
-                    raise ValueError(f"expected {key}={told[key]} as subtracted, got {value}")
+            told = Settings.from_dict(record_of_frame(frame))
+            pairs = [(key, frame.get(key), value) for key, value in tags.items()]
+            differing = difference(told, self.settings)
+            if differing is not None:
+                pairs.insert(0, (PREFIX + differing[0], *differing[1:]))
+            for key, value, own in pairs:
+                if value != own:
+                    raise ValueError(f"expected {key}={value} as subtracted, got {own}")
 
     def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
         """Add sign * D3 to the labels that are there."""

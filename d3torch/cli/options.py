@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..reference import REFERENCES
-from ..settings import AUTO, FUNCTIONAL, KEYWORDS, PRESETS, Settings
+from ..settings import AUTO, FUNCTIONAL, KEYWORDS, PRESETS, THREE_BODY, Settings
 from ..variants import VARIANTS
 
 
@@ -48,14 +48,41 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
             file.
     """
     given = asked(args)
-    if of is None:
-        return Settings(**given)
-    wanted = of.replace(**given)
-    for name in ("variant", *of.as_dict(), *wanted.as_dict()):
-        value, other = (x.as_dict().get(name, getattr(x, name, None)) for x in (of, wanted))
-        if other != value:
-            raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
-    return of
+    found = Settings(**given) if of is None else of.replace(**given)
+    _refuse_idle(given, found)
+    differing = None if of is None else difference(of, found)
+    if differing is not None:
+        name, value, other = differing
+        raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
+    return of or found
+
+
+def _refuse_idle(given: dict[str, Any], found: Settings) -> None:
+    """Refuse options that settings keep nothing of.
+
+    Raises:
+        ValueError: naming the option that gives one a meaning.
+    """
+    idle = {} if found.s9 else dict.fromkeys(THREE_BODY[1:], "--s9 other than 0")
+    if found.cutoff != AUTO:
+        idle["tolerance"] = "--cutoff auto"
+    for name in given:
+        if name in idle:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"expected {idle[name]} with {option}, got {option} without it")
+
+
+def difference(one: Settings, other: Settings) -> tuple[str, Any, Any] | None:
+    """The first name under which files keep something else of both, and the values of each.
+
+    A file does not keep everything: what one of them leaves out is compared as well.
+    """
+    names = ("variant", *one.as_dict(), *other.as_dict())
+    for name in names:
+        value, there = (x.as_dict().get(name, getattr(x, name, None)) for x in (one, other))
+        if value != there:
+            return name, value, there
+    return None
 
 
 def length_or_auto(text: str) -> float | str:

@@ -167,12 +167,19 @@ def _record_in(document: Any, path: str) -> dict[str, Any]:
 
 
 def _document_in(path: str, page: bool) -> Any:
-    """The JSON in a file, or in a page; None in a page without it."""
-    text = Path(path).read_text(encoding="utf-8")
-    if page:
-        found = IN_PAGES.search(text)
-        return None if found is None else json.loads(found[1])
-    return json.loads(text)
+    """The JSON in a file, or in a page; None in a page without it.
+
+    Raises:
+        ValueError: for a file that is not whole.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        found = IN_PAGES.search(text) if page else None
+        if page and found is None:
+            return None
+        return json.loads(text if found is None else found[1])
+    except ValueError as error:
+        raise ValueError(f"expected a JSON document in {path}, got none: {error}") from None
 
 
 def read_text_record(path: str) -> dict[str, Any] | None:

@@ -423,6 +423,40 @@ def test_functionals_of_a_variant(capsys, variant, header, value):
     assert len(out.splitlines()) == 2 + len(functionals("pbe", variant))
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--atm-cutoff", "9"], "expected --s9 other than 0 with --atm-cutoff, got --atm-cutoff"),
+        (["--s9", "0", "--atm-width", "1"], "expected --s9 other than 0 with --atm-width, got"),
+        (["--tolerance", "1e-3"], "expected --cutoff auto with --tolerance, got --tolerance w"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(folder, capsys, args, words):
+    code, out, err = run(capsys, "energy", "copper.extxyz", *args)
+    assert (code, out) == (2, "")
+    assert words in err[0]
+    more = ["--s9", "1"] if "--tolerance" not in args else ["--cutoff", "auto"]
+    code, _, _ = run(capsys, "energy", "copper.extxyz", *CUTOFFS, *args, *more)
+    assert code == 0
+
+
+@pytest.mark.parametrize(("text", "end"), [("{", "line 1"), ("<!doctype html>{", "has none")])
+def test_a_document_that_broke_off_is_named(folder, capsys, text, end):
+    (folder / "cut.json").write_text(text)
+    code, _, err = run(capsys, "energy", "copper.extxyz", "--settings-of", "cut.json")
+    assert code == 2
+    assert len(err) == 1
+    assert "got cut.json" in err[0] or "expected a JSON document in cut.json, got none" in err[0]
+    assert end in err[0]
+
+
+def test_a_functional_of_other_variants_only_is_told_so(capsys):
+    code, _, err = run(capsys, "functionals", "scan", "--variant", "zerom")
+    assert code == 1
+    words = "expected a functional with modified zero damping, got 'scan', of --variant bj and -"
+    assert words in err[0]
+
+
 def test_functionals_as_json(capsys):
     _, out, _ = run(capsys, "functionals", "--json")
     found = {f["name"]: f for f in json.loads(out)}

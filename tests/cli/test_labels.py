@@ -353,6 +353,28 @@ def test_adding_with_other_settings_is_refused(folder, capsys, args, words):
     _refused(capsys, words, "out.xyz", "back.xyz", *args, action="add")
 
 
+ATM = ("--s9", "1", "--atm-cutoff", "5")
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "words"),
+    [
+        (ATM, (), "expected d3_s9=1.0 as subtracted, got 0.0"),
+        ((), ATM, "expected d3_s9=0.0 as subtracted, got 1.0"),
+        (ATM, (*ATM, "--atm-width", "1"), "expected d3_atm_width=0.0 as subtracted, got 1.0"),
+        (("--variant", "zero"), (), "expected d3_variant=zero as subtracted, got bj"),
+        ((), ("--variant", "zero"), "expected d3_variant=bj as subtracted, got zero"),
+    ],
+)
+def test_adding_another_damping_or_three_body_term_is_refused(folder, capsys, taken, given, words):
+    """What one of the two D3 has not does not stand in the files of it."""
+    subtract(capsys, "set.xyz", "out.xyz", *CUTOFFS, *taken)
+    _refused(capsys, words, "out.xyz", "back.xyz", *CUTOFFS, *given, action="add")
+    assert not (folder / "back.xyz").exists()
+    code, _, err = run(capsys, "add", "out.xyz", "back.xyz", *CUTOFFS, *taken)
+    assert (code, err) == (0, [])
+
+
 def test_one_functional_by_another_name_is_the_same(folder, capsys):
     """Written is one name; a file of an older version keeps the one that was typed then."""
     subtract(capsys, "set.xyz", "out.xyz", "--xc", "rev-PBE")

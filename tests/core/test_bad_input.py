@@ -69,6 +69,14 @@ def test_neighbor_pairs_refuses(positions, cell, pbc, cutoff, words):
         ({"xc": "pbe", "damping": {"s6": 1.0}}, "either xc or damping, got"),
         ({"damping": {"s6": 1.0}}, "damping to give s6, s8, a1, a2, got"),
         ({"damping": {"s6": 1.0, "s8": "0", "a1": 0.0, "a2": 5.0}}, "s8 to be a number, got '0'"),
+        (
+            {"variant": "zero", "damping": {"s6": 1.0, "s8": 1.0, "rs6": 0.0}},
+            "rs6 other than 0, as it divides distances, got 0.0",
+        ),
+        (
+            {"variant": "zerom", "damping": {"s6": 1, "s8": 1, "rs6": 2, "rs8": 0, "bet": 0.1}},
+            "rs8 other than 0, as it divides distances, got 0.0",
+        ),
         ({"cutoff": -1.0}, "a positive cutoff, got -1.0"),
         ({"cn_cutoff": 0.0}, "a positive cn_cutoff, got 0.0"),
         (

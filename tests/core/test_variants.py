@@ -82,6 +82,27 @@ def test_energy_forces_and_stress_are_those_of_the_oracle(variant: str, s9: floa
             assert np.abs(stress - expected.virial).max() < 1e-10 * largest
 
 
+@pytest.mark.parametrize("widths", [(2.0, 1.0), (0.3, 7.9), (9.0, 0.2)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_smooth_cutoffs_are_those_of_the_oracle(variant: str, widths: tuple[float, float]) -> None:
+    """Of pairs and of triples; simple-dftd3 has the same function."""
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    salt.rattle(0.1, seed=1)
+    for atoms in (molecule("C6H6"), salt):
+        reach = {"cutoff": 9.03, "cn_cutoff": 8.01, "atm_cutoff": 8.02}
+        which: dict[str, Any] = {"variant": variant, "s9": 0.7, **reach}
+        atoms.calc = D3Calculator("pbe", width=widths[0], atm_width=widths[1], **which)
+        given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        expected = oracle.dispersion(*given, **which, widths=widths)
+        assert atoms.get_potential_energy() == pytest.approx(expected.energy, rel=1e-12)
+        largest = np.abs(expected.forces).max()
+        assert np.abs(atoms.get_forces() - expected.forces).max() < 1e-10 * largest
+        if atoms.pbc.all():
+            stress = atoms.get_stress(voigt=False) * atoms.get_volume()
+            largest = np.abs(expected.virial).max()
+            assert np.abs(stress - expected.virial).max() < 1e-10 * largest
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_eager_calculator_is_that_of_the_oracle(variant: str) -> None:
     atoms = molecule("CH3CH2OH")
@@ -168,6 +189,21 @@ def test_round_trips(which: str, learnable: bool) -> None:
         assert settings_of(module) == model.settings == Settings(**REACH, **WHICH[which])
     if not model.atm_cutoff:
         assert torch.equal(again[2](*_pairs()), model(*_pairs()))
+
+
+def test_a_weight_of_the_three_body_term_that_came_to_nothing_goes_through_a_state() -> None:
+    """Files of settings have no word for it."""
+    learned, other = (_model("bj with three bodies", learnable=x) for x in (True, False))
+    with torch.no_grad():
+        learned.s9.zero_()
+    other.load_state_dict(learned.state_dict())
+    assert other.settings == learned.settings
+    again = _model("bj with three bodies")
+    again.load_state_dict(pickle.loads(pickle.dumps(other)).state_dict())
+    assert again.settings == Settings(**REACH)
+    moved = again.to(torch.float32).double()
+    assert moved.s9.item() == 0.0
+    assert torch.equal(moved.lattice(_systems(moved)), learned.lattice(_systems(learned)))
 
 
 @every

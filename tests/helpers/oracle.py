@@ -49,8 +49,10 @@ def _in_vacuum(positions, cell, periodic, reach):
     return cell, np.ones(3, dtype=bool)
 
 
-def model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=0.0) -> DispersionModel:
-    """The oracle's model of a structure; lengths in angstrom."""
+def model(
+    numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=0.0, widths=(0.0, 0.0)
+) -> DispersionModel:
+    """The oracle's model of a structure; lengths in angstrom, widths of pairs and of triples."""
     periodic = np.asarray(pbc, dtype=bool)
     if periodic.sum() in (1, 2):
         cell, periodic = _in_vacuum(positions, cell, periodic, max(cutoff, cn_cutoff, atm_cutoff))
@@ -61,7 +63,8 @@ def model(numbers, positions, cell, pbc, cutoff, cn_cutoff, atm_cutoff=0.0) -> D
         lattice,
         periodic if periodic.any() else None,
     )
-    m.set_realspace_cutoff(cutoff / BOHR, max(atm_cutoff / BOHR, 1e-9), cn_cutoff / BOHR)
+    cutoffs = (cutoff / BOHR, max(atm_cutoff / BOHR, 1e-9), cn_cutoff / BOHR)
+    m.set_realspace_cutoff(*cutoffs, *(width / BOHR for width in widths))
     return m
 
 
@@ -86,11 +89,12 @@ def dispersion(
     *,
     variant="bj",
     s9=None,
+    widths=(0.0, 0.0),
 ) -> Oracle:
     """Energy, forces and virial of a structure; with the three-body term within atm_cutoff."""
     s9 = float(atm_cutoff > 0) if s9 is None else s9
     reach = (cutoff, cn_cutoff, atm_cutoff or (40 * BOHR if s9 else 0.0))
-    m = model(numbers, positions, cell, pbc, *reach)
+    m = model(numbers, positions, cell, pbc, *reach, widths)
     result = m.get_dispersion(damping(xc, variant, s9), grad=True)
     return Oracle(
         float(result["energy"]) * HARTREE,
