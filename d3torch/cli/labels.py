@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extras import import_extra
+from ..reference import covered
 from ..settings import VERSION, Settings
 from .console import complain, one_line, progress
 from .extxyz import TextFrame
@@ -90,6 +91,7 @@ class Labels:
         self.others: set[str] = set()
         self.settings: Settings = calculator.settings.fixed("labels")
         self.tags = tags_of(self.settings)
+        self.unmet = set(self.settings.exclude)
 
     def treat(self, frame: TextFrame) -> None:
         """Change one frame.
@@ -124,9 +126,14 @@ class Labels:
         if self.action == "add":
             told: dict[str, Any] = tags_of(Settings.from_dict(record_of_frame(frame)))
             told.update({key: frame.get(key) for key in tags})
-            for key, value in {**self.tags, **tags}.items():
-                if key != PREFIX + VERSION and told.get(key, value) != value:
-                    raise ValueError(f"expected {key}={told[key]} as subtracted, got {value}")
+            own = {**self.tags, **tags}
+            for key in {**own, **told}:
+                was_told, value = told.get(key, "none"), own.get(key, "none")
+                passed = key == PREFIX + VERSION or (
+                    key == PREFIX + "xc" and "none" in (was_told, value)
+                )
+                if not passed and was_told != value:
+                    raise ValueError(f"expected {key}={was_told} as subtracted, got {value}")
 
     def _change(self, frame: TextFrame, present: list[tuple[str, str]]) -> None:
         """Add sign * D3 to the labels that are there."""
@@ -136,6 +143,7 @@ class Labels:
             raise ValueError(problem)
         if len(atoms) == 0:
             raise ValueError("expected a structure with atoms, got none")
+        self.unmet -= set(atoms.symbols)
         self.calculator.calculate(atoms)
         found = self.calculator.results
         volume, sign = atoms.cell.volume, SIGNS[self.action]
@@ -177,6 +185,10 @@ class Labels:
         if wanted:
             found = ", ".join(sorted(self.others)) or "none like it"
             raise ValueError(f"expected labels named {', '.join(wanted)}, got {found}")
+        if self.unmet:
+            raise ValueError(
+                f"expected atoms of {', '.join(sorted(self.unmet))} to exclude, got none"
+            )
 
     def summary(self) -> str:
         """What was done, in one or two lines."""
@@ -250,7 +262,10 @@ def run_labels(args: argparse.Namespace) -> int:
         keys.check()
         check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
-        calculator = calculator_of(settings=chosen_settings(args).fixed("labels"))
+        settings = chosen_settings(args).fixed("labels")
+        # an element that is left out need not be in every frame
+        ready = settings.module(covered(settings.reference)) if settings.exclude else settings
+        calculator = calculator_of(settings=ready)
         output = Output(args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:
         complain(error)
