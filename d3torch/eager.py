@@ -126,6 +126,12 @@ def reference_weights(cn: Tensor, cn_ref: Tensor) -> Tensor:
     return torch.softmax(exponent.masked_fill(cn_ref < 0, -float("inf")), dim=1)
 
 
+def atomic_c6(cn: Tensor, species: Tensor, tables: Tables) -> Tensor:
+    """C6 of atoms with their like, sum_ab w_a w_b C6_ref[a, b], (n_atoms,)."""
+    w = reference_weights(cn, tables.cn_ref[species])
+    return bilinear(w, tables.c6_ref[species, species], w)
+
+
 def switching(r: Tensor, cutoff: float, width: float) -> Tensor:
     """Switch x^3 (10 - 15 x + 6 x^2), x = (cutoff - r)/width cut to [0, 1]; a step at width 0."""
     if width == 0.0:

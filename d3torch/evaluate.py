@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import eager
 from .checks import FARTHEST_REACH, require_positive
+from .excluded import excluding
 from .left_out import Term, cutoff_for
 from .model import D3
 from .module_settings import kind_of
@@ -18,7 +19,7 @@ from .ops import Range, Systems, Tables
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
 from .results import forces_of_pairs
-from .structure import Structure, about_origin, check_numbers, check_structure
+from .structure import Structure, about_origin, check_atoms, check_numbers, check_structure
 from .units import BOHR, get_units
 
 SHORT = 10.0
@@ -77,8 +78,11 @@ class Evaluator:
         self._tables, self._reach = model.tables(), model.reach()
         damping, tables = of_pairs(model)
         self._pairwise = damping[None], tables
+        self._excluded: Tensor | None = None
 
-    def __call__(self, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+    def __call__(
+        self, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any = None
+    ) -> Results:
         """Energy, forces, virial, coordination numbers and C6 of a structure.
 
         Args:
@@ -86,14 +90,16 @@ class Evaluator:
             cell: (3, 3), length; None for a molecule.
             pbc: bool or three bools.
             numbers: atomic numbers, (n,).
+            exclude: atoms that are left out, indices or mask; see :func:`check_atoms`.
 
         Raises:
-            TypeError, ValueError: a structure that is none, see :mod:`d3torch.structure`; two atoms
-                on one spot; an element not in the module; the three-body term asked of the eager
-                backend.
+            TypeError, ValueError: a structure that is none, or no atoms of it, see
+                :mod:`d3torch.structure`; two atoms on one spot; an element not in the module; the
+                three-body term asked of the eager backend.
         """
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
+        self._leave_out(check_atoms(exclude, len(structure.positions)))
         reach = self._reach
         if self.tolerance is not None:
             reach = reach._replace(cutoff=self.automatic(structure, self.tolerance))
@@ -102,7 +108,9 @@ class Evaluator:
     def _within(self, structure: Structure, reach: Range) -> Results:
         """Results for a range, by the backend of the module."""
         if self.model.backend == "eager":
-            values = _by_pairs(self.model, structure, self.species, reach)
+            damping, tables = self._pairwise
+            tables, species = self._some(tables)
+            values = _by_pairs(damping[0], tables, structure, species, reach, self.model.form)
         else:
             values = self._by_lattice(self.systems(structure), reach)
         energy, energies, forces, virial, cn, c6 = (value.double().cpu() for value in values)
@@ -116,6 +124,19 @@ class Evaluator:
         self.species = self.model.species(torch.from_numpy(numbers).to(device))
         self._offsets = torch.tensor([0, len(numbers)], device=device)
         self._numbers = numbers
+
+    def _leave_out(self, atoms: NDArray[np.bool_] | None) -> None:
+        """Leave out these atoms from now on."""
+        if atoms is None or not atoms.any():
+            self._excluded = None
+        else:
+            self._excluded = torch.from_numpy(atoms).to(self.species.device)
+
+    def _some(self, tables: Tables) -> tuple[Tables, Tensor]:
+        """Tables and species of the atoms, some of which may be left out."""
+        if self._excluded is None:
+            return tables, self.species
+        return excluding(tables, self.species, self._excluded)
 
     def systems(self, structure: Structure) -> Systems:
         """A batch of one, of the atoms that were looked up last."""
@@ -132,8 +153,10 @@ class Evaluator:
         )
 
     def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
-        given = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
-        f = evaluate_systems(systems, *given, reach, form=self.model.form)
+        damping, tables = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        tables, species = self._some(tables)
+        systems = systems._replace(species=species)
+        f = evaluate_systems(systems, damping, tables, reach, form=self.model.form)
         return f.energy[0], f.energies, -f.gradient, f.virial[0], f.cn, f.c6
 
     def automatic(self, structure: Structure, tolerance: float) -> float:
@@ -162,7 +185,9 @@ class Evaluator:
         return found
 
 
-def evaluate(model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Results:
+def evaluate(
+    model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any = None
+) -> Results:
     """Energy, forces, virial, coordination numbers and C6 of one structure: see :class:`Evaluator`.
 
     Args:
@@ -171,14 +196,22 @@ def evaluate(model: D3, positions: Any, cell: Any, pbc: Any, numbers: Any) -> Re
         cell: (3, 3), length; None for a molecule.
         pbc: bool or three bools.
         numbers: atomic numbers, (n,).
+        exclude: atoms that are left out, indices or mask.
 
     Raises:
         TypeError, ValueError: as there.
     """
-    return Evaluator(model)(positions, cell, pbc, numbers)
+    return Evaluator(model)(positions, cell, pbc, numbers, exclude)
 
 
-def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) -> tuple[Tensor, ...]:
+def _by_pairs(
+    damping: Tensor,
+    tables: Tables,
+    structure: Structure,
+    species: Tensor,
+    reach: Range,
+    form: int,
+) -> tuple[Tensor, ...]:
     """Results of plain torch on a pair list, also where the caller wants no graph."""
     from .neighbors import neighbor_pairs
 
@@ -187,7 +220,6 @@ def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) ->
     reach = _whole(structure, reach)
     with eager.differentiable():
         near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-        damping, tables = of_pairs(model)
         damping, tables = eager.ordinary(damping), eager.detached(tables)
         species = eager.ordinary(species)
         vectors = near.vectors.to(tables.rcov).requires_grad_()
@@ -196,7 +228,7 @@ def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) ->
         pairs = near.pairs.to(species.device)
         cn = eager.coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
         energies = eager.dispersion_energy(
-            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width, model.form
+            vectors, cn, damping, pairs, species, tables, reach.cutoff, reach.width, form
         )
         if reach.tail:
             given = (cn, x, cell, pbc, damping, species, tables, reach)
@@ -208,7 +240,8 @@ def _by_pairs(model: D3, structure: Structure, species: Tensor, reach: Range) ->
     arms = ((vectors, slope), (x, by_x), (cell, by_cell))
     virial = sum((outer_sum(arm.detach().double(), by) for arm, by in arms), slope.new_zeros(3, 3))
     cn, energies = cn.detach(), energies.detach()
-    return energies.sum(), energies, forces, virial, cn, model.atomic_c6(cn, species)
+    c6 = eager.atomic_c6(cn, species, tables)
+    return energies.sum(), energies, forces, virial, cn, c6
 
 
 def _whole(structure: Structure, reach: Range) -> Range:

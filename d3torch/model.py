@@ -1,6 +1,7 @@
 """D3 as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from . import eager, ops
 from .checks import require_bool, require_choice, require_three_body
+from .excluded import excluding
 from .module_settings import (
     LENGTHS,
+    check_excluded,
     columns_of,
     fixed_damping,
     reach_in_angstrom,
@@ -21,7 +24,6 @@ from .module_settings import (
     settings_of,
 )
 from .parameters import resolve_damping, warn_of_hard_tail, warn_of_three_body
-from .products import bilinear
 from .reference import SYMBOLS, atomic_numbers
 from .settings import VERSION, Settings, defined_s9, resolve_range
 from .state import CheckedState, refuse_other_damping, refuse_other_tables, warn_of_missing
@@ -30,7 +32,7 @@ from .variants import BJ, VARIANTS, Damping, scaled_damping
 
 BACKENDS = ("kernel", "eager")
 
-OLDER = {"variant": BJ, "atm_cutoff": 0.0, "atm_width": 0.0}
+OLDER: dict[str, Any] = {"variant": BJ, "atm_cutoff": 0.0, "atm_width": 0.0, "exclude": []}
 """Attributes of modules, and of states, from before there were others."""
 
 CHECKED = ("elements", "units", "reference", "cutoff", "cn_cutoff", "width", "tail", *OLDER)
@@ -61,6 +63,8 @@ class D3(CheckedState):
         atm_width: width of the smooth switch to zero at that cutoff; default 0.
         cutoff: two-body cutoff in the length unit; default 60 bohr, at most 1000 A.
         cn_cutoff: cutoff of the coordination number; default 40 bohr, at most 1000 A.
+        exclude: symbols of those elements that are left out, and still count in the CN of others;
+            as there. Atoms are left out by the mask that the methods take.
         width: width of the smooth switch to zero at the cutoff; 0 cuts off hard; None takes 0, and
             with a tail 2 A: at a hard cutoff, the tail corrects the pressure by half only.
         tail: add what is beyond the cutoff along the periodic directions, and all pairs of a
@@ -110,6 +114,7 @@ class D3(CheckedState):
     rs8: Tensor
     bet: Tensor
     s9: Tensor
+    exclude: list[str]
 
     def __init__(
         self,
@@ -130,6 +135,7 @@ class D3(CheckedState):
         s9: float | None = 0.0,
         atm_cutoff: float | None = None,
         atm_width: float | None = None,
+        exclude: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.units = require_choice("units", units, tuple(UNITS))
@@ -144,14 +150,17 @@ class D3(CheckedState):
             weight, atm_cutoff, atm_width, unit
         )
         which: dict[str, Any] = {"xc": xc, "damping": damping, "variant": variant, "s9": weight}
-        settings = Settings(**which, reference=reference, **reach_in_angstrom(self, unit))
+        which.update(reach_in_angstrom(self, unit), reference=reference, exclude=exclude)
+        settings = Settings(**which)
         self.backend = require_choice("backend", backend, BACKENDS)
         if dtype not in (torch.float64, torch.float32):
             raise ValueError(f"expected dtype to be torch.float64 or torch.float32, got {dtype}")
         self.elements, self.reference = atomic_numbers(elements), reference
+        self.exclude = check_excluded(settings.exclude, self.elements)
         self.register_buffer("numbers", torch.tensor(self.elements))
         radii = self.form > 0 or weight != 0.0
-        for name, values in scaled_tables(self.elements, reference, unit, radii).items():
+        tables = scaled_tables(self.elements, reference, unit, radii, self.exclude)
+        for name, values in tables.items():
             self.register_buffer(name, torch.tensor(values, dtype=dtype))
         numbers = scaled_damping(damped, unit.length)._asdict()
         numbers |= {"s9": scaled_s9(weight, unit)} if weight else {}
@@ -177,7 +186,7 @@ class D3(CheckedState):
     def _own_tables(self) -> dict[str, Any]:
         """Arrays of the buffers, with all digits."""
         unit, radii = get_units(self.units), hasattr(self, "radii")
-        return scaled_tables(self.elements, self.reference, unit, radii)
+        return scaled_tables(self.elements, self.reference, unit, radii, self.exclude)
 
     def _set_damping(
         self, numbers: Mapping[str, float], dtype: torch.dtype, learnable: bool
@@ -189,13 +198,16 @@ class D3(CheckedState):
             else:
                 self.register_buffer(name, value)
 
-    def forward(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
+    def forward(
+        self, vectors: Tensor, pairs: Tensor, species: Tensor, exclude: Tensor | None = None
+    ) -> Tensor:
         """Energies per atom.
 
         Args:
             vectors: r_ij = x_j - x_i + S @ cell, (n_pairs, 3), length; differentiable twice.
             pairs: centres i and neighbours j, (2, n_pairs), int64; directed, so both i-j and j-i.
             species: index into ``elements`` of every atom, (n_atoms,), int64.
+            exclude: atoms that are left out, and still count in the CN of others, (n_atoms,), bool.
 
         Returns:
             (n_atoms,), energy; the sum is the dispersion energy.
@@ -205,7 +217,7 @@ class D3(CheckedState):
         """
         self._refuse_three_body()
         cn = self.coordination_number(vectors, pairs, species)
-        return self.dispersion_energy(vectors, cn, pairs, species)
+        return self.dispersion_energy(vectors, cn, pairs, species, exclude)
 
     def _refuse_three_body(self) -> None:
         """Refuse what only a list of pairs is there for."""
@@ -224,11 +236,17 @@ class D3(CheckedState):
 
     @torch.jit.export
     def dispersion_energy(
-        self, vectors: Tensor, cn: Tensor, pairs: Tensor, species: Tensor
+        self,
+        vectors: Tensor,
+        cn: Tensor,
+        pairs: Tensor,
+        species: Tensor,
+        exclude: Tensor | None = None,
     ) -> Tensor:
         """Energies per atom from given coordination numbers, those of ghosts exchanged before."""
         self._refuse_three_body()
-        damping, tables = self.damping(), self.tables()
+        damping = self.damping()
+        tables, species = self._tables_of(species, exclude)
         if self.backend == "eager":
             return eager.dispersion_energy(
                 vectors, cn, damping, pairs, species, tables, self.cutoff, self.width, self.form
@@ -238,36 +256,65 @@ class D3(CheckedState):
         )
 
     @torch.jit.export
-    def lattice(self, systems: ops.Systems, damping: Tensor | None = None) -> Tensor:
+    def lattice(
+        self,
+        systems: ops.Systems,
+        damping: Tensor | None = None,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
         """Energies of whole structures, (n_systems,), without a pair list.
 
         Args:
             systems: see :meth:`systems`; differentiable twice in positions and cell.
             damping: as of :meth:`damping`, of each, (n_systems, n_columns), to mix functionals.
+            exclude: as of :meth:`forward`.
 
         Raises:
             ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
         """
         batch = self._damping_of(systems, damping)
+        tables, whole = self._of_all_or_some(systems, exclude)
         if self.backend == "eager":
-            return eager.dispersion(systems, batch, self.tables(), self.reach(), self.form)
-        return ops.dispersion(systems, batch, self.tables(), self.reach(), self.form)
+            return eager.dispersion(whole, batch, tables, self.reach(), self.form)
+        return ops.dispersion(whole, batch, tables, self.reach(), self.form)
 
     @torch.jit.export
-    def lattice_shares(self, systems: ops.Systems, damping: Tensor | None = None) -> ops.Shares:
+    def lattice_shares(
+        self,
+        systems: ops.Systems,
+        damping: Tensor | None = None,
+        exclude: Tensor | None = None,
+    ) -> ops.Shares:
         """Energies as of :meth:`lattice`, and the share of each atom, which never has a graph.
 
         Args:
             systems: as of :meth:`lattice`.
             damping: as of :meth:`lattice`.
+            exclude: as of :meth:`forward`.
 
         Raises:
             ValueError, TypeError, IndexError: see :func:`d3torch.ops.dispersion`.
         """
         batch = self._damping_of(systems, damping)
+        tables, whole = self._of_all_or_some(systems, exclude)
         if self.backend == "eager":
-            return eager.dispersion_shares(systems, batch, self.tables(), self.reach(), self.form)
-        return ops.dispersion_shares(systems, batch, self.tables(), self.reach(), self.form)
+            return eager.dispersion_shares(whole, batch, tables, self.reach(), self.form)
+        return ops.dispersion_shares(whole, batch, tables, self.reach(), self.form)
+
+    def _of_all_or_some(
+        self, systems: ops.Systems, exclude: Tensor | None
+    ) -> tuple[ops.Tables, ops.Systems]:
+        """Tables, and the systems as they index them."""
+        tables, species = self._tables_of(systems.species, exclude)
+        return tables, ops.Systems(
+            systems.positions, systems.cell, systems.pbc, species, systems.offsets
+        )
+
+    def _tables_of(self, species: Tensor, exclude: Tensor | None) -> tuple[ops.Tables, Tensor]:
+        """Tables, and the species of the atoms in them, some of which may be left out."""
+        if exclude is None:
+            return self.tables(), species
+        return excluding(self.tables(), species, exclude)
 
     def _damping_of(self, systems: ops.Systems, given: Tensor | None = None) -> Tensor:
         """The damping that was given, or that of the module for every system."""
@@ -275,18 +322,20 @@ class D3(CheckedState):
         return self.damping().expand(n_systems, -1) if given is None else given
 
     @torch.jit.export
-    def evaluate(self, systems: ops.Systems, gradients: bool = True) -> ops.Evaluation:
+    def evaluate(
+        self, systems: ops.Systems, gradients: bool = True, exclude: Tensor | None = None
+    ) -> ops.Evaluation:
         """Everything at once, without a graph, by the kernel: see :func:`d3torch.ops.evaluate`."""
         batch = self._damping_of(systems).detach()
+        tables, species = self._tables_of(systems.species, exclude)
         plain = ops.Systems(  # cut from any graph: torch.compile would ask for derivatives
             systems.positions.detach(),
             systems.cell.detach(),
             systems.pbc,
-            systems.species,
+            species,
             systems.offsets,
         )
-        reach = self.reach()
-        return ops.evaluate(plain, batch, self.tables(), reach, gradients, form=self.form)
+        return ops.evaluate(plain, batch, tables, self.reach(), gradients, form=self.form)
 
     @torch.jit.export
     def systems(
@@ -358,8 +407,7 @@ class D3(CheckedState):
     @torch.jit.export
     def atomic_c6(self, cn: Tensor, species: Tensor) -> Tensor:
         """C6 of atoms with their like, sum_ab w_a w_b C6_ref[a, b], (n_atoms,), energy length^6."""
-        w = eager.reference_weights(cn, self.cn_ref[species])
-        return bilinear(w, self.c6_ref[species, species], w)
+        return eager.atomic_c6(cn, species, self.tables())
 
     @torch.jit.export
     def species(self, numbers: Tensor) -> Tensor:
@@ -407,7 +455,7 @@ class D3(CheckedState):
         return {name: getattr(self, name) for name in CHECKED}
 
     def older_settings(self) -> dict[str, Any]:
-        """Variant and three-body term of a state from before there were others."""
+        """Variant, three-body term and atoms left out of a state from before there were others."""
         return OLDER
 
     def told_settings(self) -> dict[str, Any]:
@@ -444,7 +492,7 @@ class D3(CheckedState):
         super().__setstate__(pickled)  # type: ignore[no-untyped-call]
         self._buffers.pop("lookup", None)
         older: dict[str, Any] = {"elements": self.numbers.tolist(), "xc": None, "record": None}
-        older.update(OLDER, tail=False, form=VARIANTS[BJ].form)
+        older.update(copy.deepcopy(OLDER), tail=False, form=VARIANTS[BJ].form)
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
         if "reference" not in self.__dict__:
             self.reference = reference_of(self, get_units(self.units))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from .parameters import resolve_damping
-from .reference import REFERENCES, reference_tables
+from .reference import REFERENCES, SYMBOLS, reference_tables
 from .settings import VERSION, Settings
 from .state import refuse_other_tables
 from .units import BOHR, Units, get_units
@@ -40,10 +41,19 @@ def columns_of(module: Any) -> tuple[str, ...]:
 
 
 def scaled_tables(
-    elements: list[int], reference: str, unit: Units, radii: bool = False
+    elements: list[int],
+    reference: str,
+    unit: Units,
+    radii: bool = False,
+    exclude: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Arrays of the buffers of a module, by name, in its units; radii of pairs if wanted."""
+    """Arrays of the buffers of a module, by name, in its units; radii of pairs if wanted.
+
+    C6 of an excluded element with any other are 0.
+    """
     tables = reference_tables(elements, reference)
+    left_out = [SYMBOLS[z] in exclude for z in elements]
+    tables.c6_ref[left_out], tables.c6_ref[:, left_out] = 0.0, 0.0
     of_pairs = {"radii": tables.radii * unit.length} if radii else {}
     return {
         **of_pairs,
@@ -59,6 +69,21 @@ def reach_in_angstrom(module: Any, unit: Units) -> dict[str, Any]:
     a = BOHR / unit.length
     lengths = {name: getattr(module, name, 0.0) * a for name in LENGTHS}
     return {**lengths, "tail": getattr(module, "tail", False)}
+
+
+def check_excluded(exclude: Sequence[str], elements: Sequence[int]) -> list[str]:
+    """The elements of a module that are left out.
+
+    Raises:
+        ValueError: for one that it does not have.
+    """
+    symbols = [SYMBOLS[z] for z in elements]
+    for each in exclude:
+        if each not in symbols:
+            raise ValueError(
+                f"expected exclude to name elements that are there, {' '.join(symbols)}, got {each}"
+            )
+    return list(exclude)
 
 
 def scaled_s9(s9: float, unit: Units) -> float:
@@ -149,6 +174,7 @@ def settings_of(module: Any) -> Settings:
     unit = get_units(getattr(module, "units", "eV/A"))
     reach = reach_in_angstrom(module, unit)
     which = {**_damping_of(module, unit), "variant": getattr(module, "variant", BJ)}
+    which["exclude"] = getattr(module, "exclude", ())
     return Settings(**which, **reach, reference=reference_of(module, unit))
 
 

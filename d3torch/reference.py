@@ -113,6 +113,22 @@ def atomic_numbers(elements: Sequence[int | str]) -> list[int]:
     return numbers
 
 
+def check_exclude(exclude: object) -> tuple[str, ...]:
+    """Symbols of the elements that are left out, by atomic number.
+
+    Raises:
+        TypeError: for anything but a list of strings.
+        ValueError: for an unknown element, or one that occurs twice.
+    """
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise TypeError(f"expected exclude to be a list of symbols such as ['Na'], got {exclude!r}")
+    symbols = list(exclude)
+    for each in symbols:
+        if not isinstance(each, str):
+            raise TypeError(f"expected exclude to hold symbols such as 'Na', got {each!r}")
+    return tuple(SYMBOLS[z] for z in sorted(atomic_numbers(symbols))) if symbols else ()
+
+
 def stored_generation(reference: str) -> tuple[Array, NDArray[np.int64]]:
     """One generation as stored: CN of the references, and C6 in integers of ``1 / C6_UNIT``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from .checks import (
     require_three_body,
 )
 from .parameters import find_functional, resolve_damping
-from .reference import check_reference
+from .reference import check_exclude, check_reference
 from .units import BOHR, UNITS, Units
 from .variants import BJ, VARIANTS, Damping, check_variant
 
@@ -161,6 +161,9 @@ class Settings:
         atm_cutoff: cutoff of each of the three distances, A; None takes 40 bohr. Without the
             three-body term, it and its width mean nothing and are 0.
         atm_width: width of the smooth switch to zero at that cutoff, A; None takes 0.
+        exclude: symbols of elements whose atoms have no dispersion with anything, C6 = 0, and still
+            count in the coordination numbers of others: metatomic's ``excluded_atom_types``, ghost
+            atoms of simple-dftd3. Kept by atomic number.
 
     Attributes:
         xc: its one name, None with explicit damping.
@@ -183,6 +186,7 @@ class Settings:
     s9: float = 0.0
     atm_cutoff: float = 0.0
     atm_width: float = 0.0
+    exclude: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -200,6 +204,7 @@ class Settings:
         s9: float | None = 0.0,
         atm_cutoff: float | None = None,
         atm_width: float | None = None,
+        exclude: Sequence[str] = (),
     ) -> None:
         xc = FUNCTIONAL if xc is None and damping is None else xc
         auto = isinstance(cutoff, str) and cutoff == AUTO
@@ -222,6 +227,7 @@ class Settings:
             ),
             "variant": variant,
             **dict(zip(THREE_BODY, triples, strict=True)),
+            "exclude": check_exclude(exclude),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -247,10 +253,10 @@ class Settings:
     def keywords(self) -> dict[str, Any]:
         """Keywords that make these settings again.
 
-        Tolerance is there with ``cutoff="auto"`` alone, variant if it is not ``"bj"``, and what
-        belongs to the three-body term where there is one.
+        Tolerance is there with ``cutoff="auto"`` alone, variant if it is not ``"bj"``, exclude if
+        there is something, and what belongs to the three-body term where there is one.
         """
-        values = {
+        values: dict[str, Any] = {
             "xc": self.xc,
             "damping": self.damping if self.xc is None else None,
             "cutoff": self.cutoff,
@@ -263,6 +269,8 @@ class Settings:
             values["tolerance"] = self.tolerance
         if self.variant != BJ:
             values["variant"] = self.variant
+        if self.exclude:
+            values["exclude"] = self.exclude
         three_body = {name: getattr(self, name) for name in THREE_BODY}
         return {**values, **three_body} if self.s9 else values
 
@@ -289,13 +297,15 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Strings, numbers and bools under the names that every file uses; a2 in bohr.
 
+        exclude is a list of strings.
+
         The numbers of the damping stand beside the functional: a file means what it meant when it
         was written. The other names are those of :meth:`keywords`.
         """
         variant = {} if self.variant == BJ else {"variant": self.variant}
         values = {"xc": self.xc, **variant, **self.damping._asdict(), **self.keywords()}
         del values["damping"]
-        return values
+        return {**values, "exclude": [*self.exclude]} if self.exclude else values
 
     def record(self) -> dict[str, Any]:
         """What files carry: the version of d3torch, and :meth:`as_dict`."""

@@ -143,6 +143,30 @@ def check_numbers(numbers: Any, n: int) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def check_atoms(atoms: Any, n: int) -> NDArray[np.bool_] | None:
+    """A mask of n atoms, of a mask or of indices, which may count from the end; None of None.
+
+    Raises:
+        TypeError: for neither integers nor bools.
+        ValueError: for a mask of another shape, an index out of range.
+    """
+    if atoms is None:
+        return None
+    array = _as_array(atoms)
+    if array.dtype.kind not in "iub" and array.size > 0:
+        raise TypeError(f"expected atoms to be indices or a mask of bools, got {atoms!r}")
+    if array.dtype.kind == "b":
+        if array.shape != (n,):
+            raise ValueError(f"expected a mask of {n} atoms, got one of shape {array.shape}")
+        return array
+    mask = np.zeros(n, dtype=np.bool_)
+    for index in array.ravel().astype(np.int64):
+        if not -n <= index < n:
+            raise ValueError(f"expected indices of atoms from 0 to {n - 1}, got {index}")
+        mask[index] = True
+    return mask
+
+
 def check_structure(positions: Any, cell: Any, pbc: Any) -> Structure:
     """Arrays of a structure, from anything that numpy reads, or tensors.
 

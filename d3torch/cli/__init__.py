@@ -25,7 +25,7 @@ from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
 from .models import add_models
-from .options import add_settings
+from .options import add_settings, atom_indices
 from .others import add_others
 from .reading import add_reading, check_reading, read_frames
 from .records import chosen_settings
@@ -64,6 +64,9 @@ def _add_energy(commands: Any) -> None:
     )
     add_reading(add)
     add_settings(add, structures=True)
+    add.add_argument(
+        "--exclude-atoms", type=atom_indices, metavar="N,...", help="the same of atoms, from 0 on"
+    )
     add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--json", action="store_true", help="print one JSON document")
@@ -135,7 +138,7 @@ def run_energy(args: argparse.Namespace) -> int:
         check_reading(args)
         host, settings = import_extra("d3torch.integrations.ase", "cli"), chosen_settings(args)
         where = {"dtype": args.dtype, "device": args.device}
-        calculator = host.D3Calculator(settings=settings, **where)
+        calculator = host.D3Calculator(settings=settings, **where, exclude_atoms=args.exclude_atoms)
         output = Output(args.output, args.overwrite) if args.output else None
     except (TypeError, ValueError, OSError) as error:
         complain(error)
@@ -150,6 +153,7 @@ def run_energy(args: argparse.Namespace) -> int:
         rows = [r for name in args.files for r in _run_file(name, args, calculator, output, fail)]
     if args.json:
         document = {VERSION: __version__, "settings": settings.as_dict(), **where, "units": UNITS}
+        document |= {} if args.exclude_atoms is None else {"exclude_atoms": args.exclude_atoms}
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
     elif rows:
         print(_energy_table(rows))

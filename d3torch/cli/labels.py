@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..extras import import_extra
+from ..reference import covered
 from ..settings import Settings
 from .console import complain, one_line, progress
 from .extxyz import TextFrame
@@ -90,6 +91,7 @@ class Labels:
         self.others: set[str] = set()
         self.settings: Settings = calculator.settings.fixed("labels")
         self.tags = tags_of(self.settings)
+        self.unmet = set(self.settings.exclude)
 
     def treat(self, frame: TextFrame) -> None:
         """Change one frame.
@@ -139,6 +141,7 @@ class Labels:
             raise ValueError(problem)
         if len(atoms) == 0:
             raise ValueError("expected a structure with atoms, got none")
+        self.unmet -= set(atoms.symbols)
         self.calculator.calculate(atoms)
         found = self.calculator.results
         volume, sign = atoms.cell.volume, SIGNS[self.action]
@@ -180,6 +183,10 @@ class Labels:
         if wanted:
             found = ", ".join(sorted(self.others)) or "none like it"
             raise ValueError(f"expected labels named {', '.join(wanted)}, got {found}")
+        if self.unmet:
+            raise ValueError(
+                f"expected atoms of {', '.join(sorted(self.unmet))} to exclude, got none"
+            )
 
     def summary(self) -> str:
         """What was done, in one or two lines."""
@@ -253,7 +260,10 @@ def run_labels(args: argparse.Namespace) -> int:
         keys.check()
         check_reading(args)
         calculator_of = import_extra("d3torch.integrations.ase", "cli").D3Calculator
-        calculator = calculator_of(settings=chosen_settings(args).fixed("labels"))
+        settings = chosen_settings(args).fixed("labels")
+        # an element that is left out need not be in every frame
+        ready = settings.module(covered(settings.reference)) if settings.exclude else settings
+        calculator = calculator_of(settings=ready)
         output = Output(args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:
         complain(error)

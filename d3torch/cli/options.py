@@ -29,6 +29,7 @@ def add_settings(parser: Any, *, structures: bool = False) -> None:
     add("--s9", type=float, metavar="WEIGHT", help="of the three-body term; default: 0, without")
     add("--atm-cutoff", type=float, metavar="A", help="of that term; default: 40 bohr")
     add("--atm-width", type=float, metavar="A", help="smooth cutoff of it; default: 0")
+    add("--exclude", type=symbols, metavar="EL,...", help="elements without dispersion, with CN")
     add("--preset", choices=PRESETS, help="(default: s-dftd3)")
     add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
     if structures:
@@ -83,6 +84,29 @@ def difference(one: Settings, other: Settings) -> tuple[str, Any, Any] | None:
         if value != there:
             return name, value, there
     return None
+
+
+def symbols(text: str) -> tuple[str, ...]:
+    """Symbols of elements, between commas."""
+    return tuple(text.replace(",", " ").split())
+
+
+def atom_indices(text: str) -> list[int]:
+    """Indices of atoms, from 0 on, between commas; 3:6 is 3, 4, 5.
+
+    Raises:
+        argparse.ArgumentTypeError: for something else.
+    """
+    found: list[int] = []
+    for part in text.replace(",", " ").split():
+        ends = part.split(":")
+        if len(ends) > 2 or not all(end.isdecimal() for end in ends):
+            raise argparse.ArgumentTypeError(
+                f"expected atoms such as 0,3:6, counted from 0, got {text!r}"
+            )
+        first, last = int(ends[0]), int(ends[-1])
+        found += [first] if len(ends) == 1 else range(first, last)
+    return found
 
 
 def length_or_auto(text: str) -> float | str:

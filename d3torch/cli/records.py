@@ -91,10 +91,15 @@ def tags_of(settings: Settings) -> dict[str, str]:
     record = {**settings.as_dict(), VERSION: __version__}
     words = {True: "T", False: "F"}
     return {
-        PREFIX + name: words[value] if isinstance(value, bool) else str(value)
+        PREFIX + name: words[value] if isinstance(value, bool) else _text(value)
         for name, value in record.items()
         if value is not None
     }
+
+
+def _text(value: object) -> str:
+    """A setting as one word."""
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def record_of_frame(frame: TextFrame) -> dict[str, Any]:
@@ -114,6 +119,8 @@ def _value(key: str, text: str | None) -> Any:
     name = key.removeprefix(PREFIX)
     if name in WORDS:
         return text
+    if name == "exclude":
+        return (text or "").split(",")
     if name == "tail" and text in ("T", "F"):
         return text == "T"
     try:

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float64",
     "device": "cpu",
     "backend": "kernel",
+    "exclude_atoms": None,
 }
 
 IGNORED = {"initial_charges", "initial_magmoms"}
@@ -65,6 +66,19 @@ def resolve_dtype(dtype: object) -> str:
         ValueError: unless it is float64 or float32.
     """
     return require_choice("dtype", str(dtype).removeprefix("torch."), tuple(DTYPES))
+
+
+def as_list(atoms: Any) -> list[Any]:
+    """Indices or mask of atoms as a list.
+
+    Raises:
+        TypeError: for neither.
+    """
+    array = np.asarray(atoms)
+    if array.ndim != 1 or (array.dtype.kind not in "iub" and array.size):
+        raise TypeError(f"expected exclude_atoms to be indices or a mask, got {atoms!r}")
+    found: list[Any] = array.tolist()
+    return found
 
 
 def _has_kernel(device: str) -> bool:
@@ -115,8 +129,10 @@ class D3Calculator(Calculator):
         dtype: ``"float64"``, which is the default, or ``"float32"``, or the torch.dtype.
         device: name of a torch device, default ``"cpu"``.
         backend: ``"kernel"``, which is the default, or ``"eager"`` for plain torch.
-        **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"`` or
-            ``preset="mace_mp"``.
+        exclude_atoms: indices or mask of atoms that have no dispersion with anything, and still
+            count in the coordination numbers of others, as ``exclude`` leaves out elements.
+        **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"``,
+            ``preset="mace_mp"`` or ``exclude=["Na"]``.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or value; one sentence each.
@@ -138,6 +154,7 @@ class D3Calculator(Calculator):
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
         backend: str | None = None,
+        exclude_atoms: Any = None,
         **keywords: Any,
     ) -> None:
         given = {"xc": xc, **keywords}
@@ -149,6 +166,7 @@ class D3Calculator(Calculator):
             made = {"dtype": where.dtype, "device": where.device, "backend": ready.backend}
         given = self._keywords(settings, given)
         given.update({name: DEFAULTS[name] if v is None else v for name, v in made.items()})
+        given["exclude_atoms"] = exclude_atoms
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
         self._ready = ready is not None
@@ -176,7 +194,7 @@ class D3Calculator(Calculator):
         for key in kwargs:
             require_choice("a keyword of D3Calculator", key, tuple(self.default_parameters))
         changes = self._plain(kwargs)
-        model = self._build([1], {**self.parameters, **changes})
+        model = self._build(None, {**self.parameters, **changes})
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
             self._evaluator, self._numbers = self._evaluator_by(model), None
@@ -194,19 +212,22 @@ class D3Calculator(Calculator):
             changes["damping"] = changes["damping"]._asdict()
         if "dtype" in changes:
             changes["dtype"] = resolve_dtype(changes["dtype"])
+        if changes.get("exclude_atoms") is not None:
+            changes["exclude_atoms"] = as_list(changes["exclude_atoms"])
         if isinstance(changes.get("device"), torch.device):
             changes["device"] = str(changes["device"])
         return changes
 
     @staticmethod
-    def _build(elements: Sequence[int], parameters: dict[str, Any]) -> D3:
-        """The module of some elements."""
+    def _build(elements: Sequence[int] | None, parameters: dict[str, Any]) -> D3:
+        """The module of some elements; of any that will do."""
         p = parameters
         settings = Settings(**{name: p[name] for name in KEYWORDS})
+        found: Sequence[int | str] = (settings.exclude or ["H"]) if elements is None else elements
         if settings.cutoff == AUTO:  # the evaluator chooses
             settings = settings.replace(cutoff=None)
         with torch.device(resolve_device(p["device"], p["backend"])):
-            return settings.module(elements, dtype=DTYPES[p["dtype"]], backend=p["backend"])
+            return settings.module(found, dtype=DTYPES[p["dtype"]], backend=p["backend"])
 
     @property
     def settings(self) -> Settings:
@@ -243,7 +264,8 @@ class D3Calculator(Calculator):
         """Compute all results at once; see :class:`d3torch.evaluate.Evaluator` for the errors."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         x = cast(Atoms, self.atoms)
-        found = self._evaluator_of(x)(x.positions, x.cell.array, x.pbc, x.numbers)
+        given = x.positions, x.cell.array, x.pbc, x.numbers, self.parameters["exclude_atoms"]
+        found = self._evaluator_of(x)(*given)
         self.results = self._translate(found, x)
 
     @staticmethod

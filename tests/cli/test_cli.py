@@ -112,6 +112,43 @@ def test_variants_and_the_three_body_term_reach_the_calculator(folder, capsys):
     assert document["frames"][0]["energy"] == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("by", ["element", "atom"])
+def test_atoms_are_left_out(folder, capsys, by):
+    """In the energy, not in the CN of others."""
+    ase.io.write("water.xyz", [molecule("H2O"), molecule("NaCl")])
+    args = ["--exclude", "H,O"] if by == "element" else ["--exclude-atoms", "0,1:3"]
+    code, out, err = run(capsys, "energy", "water.xyz@0", *CUTOFFS, *args, "--json")
+    document = json.loads(out)
+    assert (code, err, document["frames"][0]["energy"]) == (0, [], 0.0)
+    if by == "element":
+        assert document["settings"]["exclude"] == ["H", "O"]
+        code, _, err = run(capsys, "energy", "water.xyz", *CUTOFFS, *args)
+        words = "expected exclude to name elements that are there, Na Cl, got H"
+        assert (code, err) == (1, [f"d3torch: water.xyz: frame 1: {words}"])
+    else:
+        assert document["exclude_atoms"] == [0, 1, 2]
+        code, _, err = run(capsys, "energy", "water.xyz", *CUTOFFS, *args)
+        words = "expected indices of atoms from 0 to 1, got 2"
+        assert (code, err) == (1, [f"d3torch: water.xyz: frame 1: {words}"])
+    args = ["--exclude", "H"] if by == "element" else ["--exclude-atoms", "1,2"]
+    oxygen = json.loads(run(capsys, "energy", "water.xyz@0", *CUTOFFS, *args, "--json")[1])
+    assert oxygen["frames"][0]["energy"] == 0.0  # of one atom that is not left out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--exclude", "Xx"], "expected a chemical symbol such as 'Si', got 'Xx'"),
+        (["--exclude-atoms", "1,a"], "expected atoms such as 0,3:6, counted from 0, got '1,a'"),
+    ],
+)
+def test_atoms_that_are_none_are_refused(folder, capsys, given, words):
+    code, out, err = run(capsys, "energy", "copper.extxyz", *given)
+    assert (code, out) == (2, "")
+    assert len(err) == 1
+    assert words in err[0]
+
+
 @pytest.mark.parametrize("command", ["energy", "lammps", "labels"])
 def test_a_method_with_three_body_term_says_so_once(folder, capsys, command):
     ase.io.write("set.xyz", ase.io.read("copper.extxyz"), write_results=False)

@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from training_sets import BY_HAND, TWO, labelled, mixed_set
 
 import d3torch
+from d3torch import D3Calculator
 from d3torch.cli import main
 from d3torch.cli.extxyz import read_text_frames
 from d3torch.units import BOHR
@@ -70,6 +71,29 @@ def test_what_is_subtracted_is_what_the_oracle_says(folder, capsys):
             np.testing.assert_allclose(stress, expected.ravel(), atol=1e-11)
             virials = old.info["REF_virials"] - new.info["REF_virials"]
             np.testing.assert_allclose(virials, -d3.virial.ravel(), atol=1e-9)
+
+
+def test_elements_that_are_left_out_need_not_be_in_every_frame(folder, capsys):
+    oxygen = next(x for x in sorted({s for atoms in read("set.xyz") for s in atoms.symbols}))
+    subtract(capsys, "set.xyz", "out.xyz", "--exclude", oxygen)
+    left = D3Calculator("pbe", cutoff=9.0, cn_cutoff=8.0, exclude=[oxygen])
+    whole = D3Calculator("pbe", cutoff=9.0, cn_cutoff=8.0)
+    lacking = 0
+    for old, new in zip(read("set.xyz"), read("out.xyz"), strict=True):
+        if old.info.get("config_type") == "IsolatedAtom":
+            continue
+        lacking += oxygen not in old.symbols
+        energy = (left if oxygen in old.symbols else whole).get_potential_energy(old)
+        assert old.info["REF_energy"] - new.info["REF_energy"] == pytest.approx(energy, abs=1e-9)
+        assert new.info["d3_exclude"] == oxygen
+    assert lacking > 0
+    code, _, err = run(capsys, "add", "out.xyz", "back.xyz", *CUTOFFS)
+    assert code == 1
+    assert f"expected d3_exclude={oxygen} as subtracted, got none" in err[0]
+    code, _, err = run(capsys, "add", "out.xyz", "back.xyz", "--settings-of", "out.xyz")
+    assert (code, err) == (0, [])
+    code, _, err = run(capsys, "subtract", "set.xyz", "not.xyz", *CUTOFFS, "--exclude", "Lr")
+    assert (code, "expected atoms of Lr to exclude, got none" in err[0]) == (1, True)
 
 
 def test_the_stress_label_has_the_sign_of_the_energy_under_strain(folder, capsys):

@@ -29,7 +29,7 @@ LAYERS = [
         "examples",
     },
     {"_library", "ops", "products", "results", "left_out", "state"}
-    | {"settings", "module_settings"},
+    | {"settings", "module_settings", "excluded"},
     {"eager", "model"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "info", "__main__"},

@@ -51,6 +51,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "modified": {"variant": "zerom", "damping": MODIFIED, "cutoff": 9.1, "cn_cutoff": 7.3},
     "three-body": {"variant": "bjm", "s9": 1.0, "atm_cutoff": 9.1, "atm_width": 2.5},
     "explicit three-body": {"damping": OWN, "s9": 0.7, "cutoff": 9.1, "cn_cutoff": 7.3},
+    "left out": {"xc": "b3lyp", "exclude": ["H"], "cutoff": 9.1},
 }
 OPTIONS = ["--xc", "b3lyp", "--cutoff", "11", "--cn-cutoff", "8", "--width", "2"]
 ASKED = Settings(xc="b3lyp", cutoff=11.0, cn_cutoff=8.0, width=2.0)
@@ -123,6 +124,7 @@ def test_a_dict_is_the_value_again(settings: Settings) -> None:
     assert pickle.loads(pickle.dumps(settings)) == copy.deepcopy(settings) == settings
     newer = {"variant"} if settings.variant == "bj" else set()
     newer |= set() if settings.s9 else {*THREE_BODY}
+    newer |= set() if settings.exclude else {"exclude"}
     assert {*KEYWORDS} - {*settings.as_dict()} == {"damping", "tolerance", "preset", *newer}
 
 
@@ -240,7 +242,9 @@ def test_a_module_carries_its_settings(settings: Settings, units: str, dtype: to
 def _which(model: D3) -> dict[str, Any]:
     """Keywords of all but the damping; with the three-body term, of another weight."""
     lengths = ("cutoff", "cn_cutoff", "width", "atm_cutoff", "atm_width")
-    found: dict[str, Any] = {name: getattr(model, name) for name in (*lengths, "variant")}
+    found: dict[str, Any] = {
+        name: getattr(model, name) for name in (*lengths, "variant", "exclude")
+    }
     return {**found, "s9": 0.3} if model.atm_cutoff else found
 
 

@@ -131,6 +131,15 @@ def test_every_host_computes_other_variants(host: Host) -> None:
         assert host.energy(made) == pytest.approx(expected, rel=1e-12)
 
 
+def test_every_host_leaves_out_elements(host: Host) -> None:
+    asked = ASKED.replace(exclude=["H"])
+    expected = _energy(asked.module(NUMBERS))
+    assert abs(expected / _energy(ASKED.module(NUMBERS)) - 1.0) > 0.1
+    for made in (host.make(asked.module(NUMBERS)), host.make(**asked.keywords())):
+        assert made.settings == asked
+        assert host.energy(made) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["ase", "mace", "torch-sim"])
 def test_hosts_of_whole_structures_compute_the_three_body_term(name: str) -> None:
     asked = ASKED.replace(s9=1.0, atm_cutoff=8.0)
