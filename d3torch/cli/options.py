@@ -82,8 +82,13 @@ def difference(one: Settings, other: Settings) -> tuple[str, Any, Any] | None:
     for name in names:
         value, there = (x.as_dict().get(name, getattr(x, name, None)) for x in (one, other))
         if value != there:
-            return name, value, there
+            return name, _shown(value), _shown(there)
     return None
+
+
+def _shown(value: object) -> object:
+    """A setting in a sentence; a list of elements as one word."""
+    return (",".join(value) or "none") if isinstance(value, list | tuple) else value
 
 
 def symbols(text: str) -> tuple[str, ...]:
