@@ -177,6 +177,22 @@ def dispersion_energy(
     form: int = 0,
 ) -> Tensor:
     """E_i = -1/2 sum_j C6_ij [s6 t6 + s8 3 Q_i Q_j t8] sw, as in :mod:`d3torch.ops`."""
+    energy = pair_energies(vectors, cn, damping, pairs, species, tables, cutoff, width, form)
+    return segment_sum(energy, pairs[0], species.shape[0])
+
+
+def pair_energies(
+    vectors: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    pairs: Tensor,
+    species: Tensor,
+    tables: Tables,
+    cutoff: float,
+    width: float,
+    form: int,
+) -> Tensor:
+    """The terms of :func:`dispersion_energy`, one a pair, (n_pairs,)."""
     check_pairs(vectors, pairs, species.shape[0])
     check_species(species, tables.r4r2.shape[0])
     i, j = pairs[0], pairs[1]
@@ -191,8 +207,8 @@ def dispersion_energy(
         bet = damping[4] if form == 2 else torch.zeros_like(damping[0])
         t6, t8 = zero(r2, pair_radii(tables)[s_i, s_j], damping, bet)
     damped = damping[0] * t6 + damping[1] * qq * t8
-    energy = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
-    return segment_sum(energy, i, species.shape[0])
+    energy: Tensor = -0.5 * c6 * damped * switching(torch.sqrt(r2), cutoff, width)
+    return energy
 
 
 def energy_by_centre(
@@ -300,10 +316,25 @@ def three_body_energy(
 
     Every triangle of an atom and two of its neighbours, as in :mod:`d3torch.ops`; (n_atoms,).
     """
+    n = species.shape[0]
+    energies, first, _ = triangles(vectors, cn, pairs, species, tables, reach)
+    return s9 / 3.0 * segment_sum(energies, first[0], n)
+
+
+def triangles(
+    vectors: Tensor, cn: Tensor, pairs: Tensor, species: Tensor, tables: Tables, reach: Range
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies of all triangles without s9, each from its three corners, of a full list of pairs.
+
+    Returns:
+        (n,), and the pairs (2, n) of the corner with its two neighbours.
+    """
     w = reference_weights(cn, tables.cn_ref[species])
     near = torch.nonzero((vectors.detach() ** 2).sum(dim=1) <= reach.atm_cutoff**2)[:, 0]
     vectors, pairs = vectors[near], pairs[:, near]
-    energies: list[Tensor] = []
+    energies: list[Tensor] = [vectors.new_zeros(0)]
+    sides_of: list[Tensor] = [pairs.new_zeros(2, 0)]
+    others_of: list[Tensor] = [pairs.new_zeros(2, 0)]
     for i in range(species.shape[0]):
         own = torch.nonzero(pairs[0] == i)[:, 0]
         first, second = torch.combinations(own).unbind(1)
@@ -315,8 +346,10 @@ def three_body_energy(
         c, v_jk, t_jk = _sides(vectors[second] - vectors[first], j, k, w, species, tables, reach)
         angles = 1.0 + 0.375 * (a + c - b) * (a - c + b) * (b + c - a) / (a * b * c)
         damped = angles / (1.0 + 6.0 * t_ij * t_ik * t_jk)
-        energies.append((v_ij * v_ik * v_jk * damped).sum())
-    return s9 / 3.0 * torch.stack(energies)
+        energies.append(v_ij * v_ik * v_jk * damped)
+        sides_of.append(pairs[:, first])
+        others_of.append(pairs[:, second])
+    return torch.cat(energies), torch.cat(sides_of, dim=1), torch.cat(others_of, dim=1)
 
 
 def tail_integral(reach: Range, power: int, directions: int, h: Tensor) -> Tensor:
@@ -359,9 +392,23 @@ def tail_energy(
     reach: Range,
 ) -> Tensor:
     """E_i = -1/(2M) sum_j C6_ij (s6 I6 + 3 s8 Q_i Q_j I8) of the tail, as in :mod:`d3torch.ops`."""
+    return tail_pairs(cn, positions, cell, pbc, damping, species, tables, reach).sum(dim=1)
+
+
+def tail_pairs(
+    cn: Tensor,
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,
+    damping: Tensor,
+    species: Tensor,
+    tables: Tables,
+    reach: Range,
+) -> Tensor:
+    """The terms of :func:`tail_energy`, (n_atoms, n_atoms)."""
     directions = int(pbc.sum())
     if directions == 0:
-        return torch.zeros_like(cn)
+        return torch.zeros_like(cn)[:, None].repeat(1, cn.shape[0])
     w = reference_weights(cn, tables.cn_ref[species])
     c6 = bilinear(w[:, None], tables.c6_ref[species[:, None], species], w[None])
     q = tables.r4r2[species]
@@ -372,8 +419,8 @@ def tail_energy(
         h = heights[None] - heights[:, None]
     kernel = damping[0] * tail_integral(reach, 6, directions, h)
     kernel = kernel + 3.0 * damping[1] * q[:, None] * q * tail_integral(reach, 8, directions, h)
-    energy: Tensor = -0.5 * (c6 * kernel).sum(dim=1) / measure
-    return energy
+    energies: Tensor = -0.5 * (c6 * kernel) / measure
+    return energies
 
 
 def reach_of(reach: Range, pbc: Tensor, every_pair: float = EVERY_PAIR) -> Range:
@@ -429,3 +476,66 @@ def dispersion(
 ) -> Tensor:
     """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
     return dispersion_shares(systems, damping, tables, reach, form).energy
+
+
+def pairwise_energies(
+    systems: Systems,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    labels: Tensor,
+    n_labels: int,
+    form: int = 0,
+) -> Tensor:
+    """Energies by pair of labels; see :func:`d3torch.ops.pairwise_energies`. It has a graph."""
+    check_labels(labels, n_labels)
+    like = systems.positions
+    found: list[Tensor] = [like.new_zeros(0, n_labels, n_labels)]
+    for b in range(len(systems.offsets) - 1):
+        first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
+        sums = like.new_zeros(n_labels * n_labels)
+        if first < last:
+            label = labels[first:last]
+            energies, pairs = _pairwise_of(systems, b, damping[b], tables, reach, form)
+            sums = sums.index_add(0, label[pairs[0]] * n_labels + label[pairs[1]], energies)
+        square = sums.reshape(1, n_labels, n_labels)
+        found.append(0.5 * (square + square.transpose(1, 2)))
+    return torch.cat(found)
+
+
+def _pairwise_of(
+    systems: Systems, b: int, damping: Tensor, tables: Tables, reach: Range, form: int
+) -> tuple[Tensor, Tensor]:
+    """Energies and pairs of the atoms of one system; a pair may occur several times."""
+    first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
+    x, cell, pbc = systems.positions[first:last], systems.cell[b], systems.pbc[b]
+    species, own = systems.species[first:last], reach_of(reach, pbc)
+    farthest = max(own.cutoff, own.cn_cutoff, own.atm_cutoff)
+    where = f" in system {b}" if len(systems.offsets) > 2 else ""
+    vectors, pairs = all_pairs(x, cell, pbc, farthest, where, same_spot(reach, farthest))
+    cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+    given = (vectors, cn, damping, pairs, species, tables)
+    energies, between = [pair_energies(*given, own.cutoff, own.width, form)], [pairs]
+    if own.atm_cutoff > 0.0:
+        triples, one, other = triangles(vectors, cn, pairs, species, tables, own)
+        energies += [damping[-1] / 6.0 * triples, damping[-1] / 6.0 * triples]
+        between += [one, other]
+    if own.tail:
+        tail = tail_pairs(cn, x, cell, pbc, damping, species, tables, own)
+        energies.append(tail.reshape(-1))
+        atoms = torch.arange(last - first, device=x.device)
+        between.append(torch.stack(torch.meshgrid([atoms, atoms], indexing="ij")).reshape(2, -1))
+    return torch.cat(energies), torch.cat(between, dim=1)
+
+
+def check_labels(labels: Tensor, n_labels: int) -> None:
+    """Refuse labels out of range, as the kernel does.
+
+    Raises:
+        IndexError: for a label outside [0, n_labels).
+    """
+    outside = (labels < 0) | (labels >= n_labels)
+    if _occurs(outside):
+        atom = int(outside.to(torch.uint8).argmax())
+        found = f"{int(labels[atom])} for atom {atom}"
+        raise IndexError(f"d3torch: expected labels in [0, {n_labels}), got {found}.")

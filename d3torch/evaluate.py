@@ -15,11 +15,18 @@ from .excluded import excluding
 from .left_out import Term, cutoff_for
 from .model import D3
 from .module_settings import kind_of
-from .ops import Range, Systems, Tables
+from .ops import Range, Systems, Tables, pairwise_energies
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
 from .results import forces_of_pairs
-from .structure import Structure, about_origin, check_atoms, check_numbers, check_structure
+from .structure import (
+    Structure,
+    about_origin,
+    check_atoms,
+    check_labels,
+    check_numbers,
+    check_structure,
+)
 from .units import BOHR, get_units
 
 SHORT = 10.0
@@ -97,13 +104,57 @@ class Evaluator:
                 :mod:`d3torch.structure`; two atoms on one spot; an element not in the module; the
                 three-body term asked of the eager backend.
         """
+        return self._within(*self._take(positions, cell, pbc, numbers, exclude))
+
+    def pairwise(
+        self,
+        positions: Any,
+        cell: Any,
+        pbc: Any,
+        numbers: Any,
+        labels: Any,
+        exclude: Any = None,
+    ) -> Tensor:
+        """Energies by pair of labels, whose sum is the energy.
+
+        Args:
+            positions: as of a call, as the next three and exclude.
+            cell: (3, 3), length; None for a molecule.
+            pbc: bool or three bools.
+            numbers: atomic numbers, (n,).
+            labels: of every atom, from 0 on, (n,).
+            exclude: atoms that are left out.
+
+        Returns:
+            Energies as of :func:`d3torch.ops.pairwise_energies`, (n_labels, n_labels), float64 on
+            the CPU, for labels up to the largest that occurs.
+
+        Raises:
+            TypeError, ValueError: as a call; for no labels of all atoms.
+            NotImplementedError: on a GPU by the kernel backend.
+        """
+        structure, reach = self._take(positions, cell, pbc, numbers, exclude)
+        groups = check_labels(labels, len(structure.positions))
+        n = int(groups.max()) + 1 if len(groups) else 0
+        damping, tables = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        tables, species = self._some(tables)
+        systems = self.systems(structure)._replace(species=species)
+        between = torch.from_numpy(groups).to(species.device)
+        run = eager.pairwise_energies if self.model.backend == "eager" else pairwise_energies
+        found = run(systems, damping, tables, reach, between, n, self.model.form)
+        return found[0].detach().double().cpu()
+
+    def _take(
+        self, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any
+    ) -> tuple[Structure, Range]:
+        """A structure that was checked and looked up, and its range."""
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
         self._leave_out(check_atoms(exclude, len(structure.positions)))
         reach = self._reach
         if self.tolerance is not None:
             reach = reach._replace(cutoff=self.automatic(structure, self.tolerance))
-        return self._within(structure, reach)
+        return structure, reach
 
     def _within(self, structure: Structure, reach: Range) -> Results:
         """Results for a range, by the backend of the module."""

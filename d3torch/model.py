@@ -338,6 +338,38 @@ class D3(CheckedState):
         return ops.evaluate(plain, batch, tables, self.reach(), gradients, form=self.form)
 
     @torch.jit.export
+    def pairwise(
+        self,
+        systems: ops.Systems,
+        labels: Tensor | None = None,
+        n_labels: int | None = None,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        """Energies by pair of labels, (n_systems, n_labels, n_labels): what groups have together.
+
+        See :func:`d3torch.ops.pairwise_energies`; not differentiable by the kernel.
+
+        Args:
+            systems: as of :meth:`lattice`.
+            labels: of every atom, from 0 on, (n_atoms,), int64; None takes the species.
+            n_labels: how many there are; None takes one more than the largest label, or the
+                elements.
+            exclude: as of :meth:`forward`.
+        """
+        which = systems.species if labels is None else labels
+        n = len(self.elements) if labels is None else 0
+        if n_labels is not None:
+            n = n_labels
+        elif labels is not None and labels.numel() > 0:
+            n = int(labels.max()) + 1
+        damping = self._damping_of(systems)
+        tables, whole = self._of_all_or_some(systems, exclude)
+        if self.backend == "eager":
+            given = (whole, damping, tables, self.reach(), which, n, self.form)
+            return eager.pairwise_energies(*given)
+        return ops.pairwise_energies(whole, damping, tables, self.reach(), which, n, self.form)
+
+    @torch.jit.export
     def systems(
         self,
         positions: Tensor,

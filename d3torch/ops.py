@@ -411,3 +411,50 @@ def evaluate(
     given = (*systems, damping, *tables[:4], *reach[:4], gradients, learn, instruction_set)
     rest = (tables.radii, form, *reach[4:])
     return Evaluation(*torch.ops.d3torch.dispersion_evaluate(*given, *rest))
+
+
+def pairwise_energies(
+    systems: Systems,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    labels: Tensor,
+    n_labels: int,
+    form: int = 0,
+) -> Tensor:
+    r"""Energies of :func:`dispersion` by pair of labels: what groups of atoms have together.
+
+    .. math:: E_{ab} = \sum_{i \in a} \sum_{j \in b} \tfrac{1}{2} e_{ij}, \quad
+        \sum_{ab} E_{ab} = E
+
+    with the energy :math:`e_{ij}` of atom i and all images of atom j. A triangle of the three-body
+    term gives a third of its energy to each of its sides, as simple-dftd3 does; the tail is a sum
+    over pairs of atoms too. What is between two groups, :math:`a \ne b`, is
+    :math:`E_{ab} + E_{ba} = 2 E_{ab}`.
+
+    On the CPU, in the time of one evaluation without gradients and, with many labels, that of
+    writing (n_atoms, n_labels) numbers; repeatable to the last bit for any number of threads.
+
+    Args:
+        systems: as of :func:`dispersion`.
+        damping: as of :func:`dispersion`.
+        tables: as of :func:`dispersion`.
+        reach: as of :func:`dispersion`.
+        labels: of every atom, from 0 on, (n_atoms,), int64.
+        n_labels: how many there are.
+        form: as of :func:`dispersion`.
+
+    Returns:
+        (n_systems, n_labels, n_labels), energy, symmetric; not differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError: as :func:`dispersion`; a label out of range.
+        NotImplementedError: on a GPU.
+
+    Source: as :func:`dispersion`.
+    """
+    rest = (labels, n_labels, tables.radii, form, *reach[4:])
+    energies: Tensor = torch.ops.d3torch.dispersion_pairwise(
+        *systems, damping, *tables[:4], *reach[:4], *rest
+    )
+    return energies

@@ -167,6 +167,23 @@ def check_atoms(atoms: Any, n: int) -> NDArray[np.bool_] | None:
     return mask
 
 
+def check_labels(labels: Any, n: int) -> NDArray[np.int64]:
+    """Labels of n atoms, (n,), from 0 on.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: for another shape, or one below 0.
+    """
+    array = _as_array(labels)
+    if array.dtype.kind not in "iu" and array.size > 0:
+        raise TypeError(f"expected labels to be integers, got {labels!r}")
+    if array.shape != (n,):
+        raise ValueError(f"expected labels of {n} atoms, got {array.shape}")
+    if n and array.min() < 0:
+        raise ValueError(f"expected labels of at least 0, got {array.min()}")
+    return array.astype(np.int64)
+
+
 def check_structure(positions: Any, cell: Any, pbc: Any) -> Structure:
     """Arrays of a structure, from anything that numpy reads, or tensors.
 

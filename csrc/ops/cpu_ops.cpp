@@ -69,6 +69,13 @@ void check_offsets(const int64_t* offsets, int64_t n_systems, int64_t n_atoms) {
                     n_atoms, ".");
 }
 
+void check_labels(const Labels& labels, int64_t n_atoms) {
+  for (int64_t i = 0; i < n_atoms; ++i)
+    TORCH_CHECK_INDEX(labels.of[i] >= 0 && labels.of[i] < labels.n,
+                      "d3torch: expected labels in [0, ", labels.n, "), got ", labels.of[i],
+                      " for atom ", i, ".");
+}
+
 std::string in_cell(const LatticeError& e) {
   return c10::str(" in cell [", e.image[0], ", ", e.image[1], ", ", e.image[2], "]");
 }
@@ -143,6 +150,21 @@ struct Cpu {
     Signals signals;
     in.watch = signals.watch();
     const LatticeError error = Lattice<T>::evaluate(in, tangents, output_of<T>(out));
+    signals.rethrow();
+    check_error(error, in.systems.n_systems);
+  }
+
+  template <class T>
+  static void pairwise(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f,
+                       Tensor& out) {
+    auto in = input_of<T>(a, {false, false, "best"}, f, threads(), InstructionSet::best);
+    check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
+    check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
+    const Labels labels{l.labels.const_data_ptr<int64_t>(), l.n_labels};
+    check_labels(labels, a.n_atoms());
+    Signals signals;
+    in.watch = signals.watch();
+    const LatticeError error = Lattice<T>::pairwise(in, labels, out.mutable_data_ptr<T>());
     signals.rethrow();
     check_error(error, in.systems.n_systems);
   }

@@ -140,6 +140,13 @@ struct Cuda {
                              output_of<T>(out));
   }
 
+  template <class T>
+  static void pairwise(const LatticeArgs&, const PairLabels&, const LatticeForm&, Tensor&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false,
+                                "d3torch: dispersion_pairwise has no CUDA kernel and got a CUDA "
+                                "tensor: move it to the CPU, or choose backend=\"eager\".");
+  }
+
   template <class T> static void scale(const Slopes& s, const LatticeArgs& a, Tensors3& out) {
     const ScaledGradients<const T> from{s.by_positions.const_data_ptr<T>(),
                                         s.by_cell.const_data_ptr<T>(),

@@ -57,6 +57,13 @@ struct LatticeForm {
   int64_t n_damping() const { return n_parameters(DampingForm(form)) + three_body(); }
 };
 
+// Labels of the atoms, of which energies are told by pairs.
+struct PairLabels {
+  Tensor labels;
+  int64_t n_labels;
+  template <class Self> static auto fields(Self& s) { return std::tie(s.labels, s.n_labels); }
+};
+
 // Directions of second derivatives.
 struct LatticeTangent {
   Tensor positions, cell, damping;
@@ -150,6 +157,13 @@ inline void check_three(const Tensors3& t, const LatticeArgs& a,
   }
 }
 
+inline void check(const PairLabels& l, const LatticeArgs& a) {
+  check_index(l.labels, a.positions, "labels", "positions");
+  check_shape(l.labels, {a.positions.sym_size(0)}, "labels", "(n_atoms,)");
+  TORCH_CHECK_VALUE(l.n_labels >= 0, "d3torch: expected n_labels of at least 0, got ", l.n_labels,
+                    ".");
+}
+
 inline void check(const LatticeTangent& t, const LatticeArgs& a) {
   check_three({t.positions, t.cell, t.damping}, a,
               {"tangent_positions", "tangent_cell", "tangent_damping"});
@@ -196,6 +210,13 @@ inline Tensors2 shares_meta(const LatticeArgs& a, const LatticeForm& f) {
 
 inline Tensor dispersion_meta(const LatticeArgs& a, const LatticeForm& f) {
   return std::get<0>(shares_meta(a, f));
+}
+
+// Energies by pair of labels, of every system.
+inline Tensor pairwise_meta(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f) {
+  check(a, f);
+  check(l, a);
+  return empty_for(a, {a.offsets.sym_size(0) - 1, l.n_labels, l.n_labels});
 }
 
 // Gradients of the loss sum_b grad_energy_b E_b.

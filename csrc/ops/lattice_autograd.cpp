@@ -115,6 +115,25 @@ struct Evaluate {
   }
 };
 
+const Op<Tensor, LatticeArgs, PairLabels, LatticeForm>& pairwise_op() {
+  static const Op<Tensor, LatticeArgs, PairLabels, LatticeForm> op("d3torch::dispersion_pairwise");
+  return op;
+}
+
+struct Pairwise {
+  using Structs = Types<LatticeArgs, PairLabels, LatticeForm>;
+  static const auto& op() { return pairwise_op(); }
+  [[noreturn]] static void refuse() {
+    TORCH_CHECK_NOT_IMPLEMENTED(
+        false, "d3torch: dispersion_pairwise is for analysis and not differentiable: ",
+        "use dispersion, or backend=\"eager\".");
+  }
+};
+
+Tensor pairwise(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f) {
+  return in_graph<Leaf<Pairwise>, Tensor>(a, l, f);
+}
+
 Tensors8 evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f) {
   return in_graph<Leaf<Evaluate>, Tensors8>(a, how, f);
 }
@@ -127,4 +146,5 @@ TORCH_LIBRARY_IMPL(d3torch, Autograd, m) {
   m.impl("dispersion_backward", unpacked<backward>);
   m.impl("dispersion_tangent", unpacked<tangent>);
   m.impl("dispersion_evaluate", unpacked<evaluate>);
+  m.impl("dispersion_pairwise", unpacked<pairwise>);
 }

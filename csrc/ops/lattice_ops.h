@@ -2,6 +2,7 @@
 //
 //   check_how(how)                       refuses what the device does not know
 //   evaluate<T>(args, how, form, tangents, out)  the engine on checked values; tangents may be null
+//   pairwise<T>(args, labels, form, out)  energies by pair of labels; refuses where there is none
 //   scale<T>(slopes, args, out)          gradients of a loss from the gradients of the energies
 #pragma once
 #include <ATen/Dispatch.h>
@@ -36,6 +37,18 @@ template <class Device> struct LatticeOps {
       const LatticeTangents<scalar_t> tangents = tangents_of<scalar_t>(t);
       Device::template evaluate<scalar_t>(a, {true, true, "best"}, f, &tangents, out);
     });
+    return out;
+  }
+
+  static Tensor pairwise(const LatticeArgs& args, const PairLabels& labels,
+                         const LatticeForm& form) {
+    const Guard guard(args.positions.device());
+    Tensor out = pairwise_meta(args, labels, form);
+    const LatticeArgs a = contiguous(args);
+    const PairLabels l = contiguous(labels);
+    const LatticeForm f = contiguous(form);
+    AT_DISPATCH_FLOATING_TYPES(a.positions.scalar_type(), "dispersion_pairwise",
+                               [&] { Device::template pairwise<scalar_t>(a, l, f, out); });
     return out;
   }
 

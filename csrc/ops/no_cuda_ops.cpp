@@ -9,6 +9,7 @@ TORCH_LIBRARY_IMPL(d3torch, CUDA, m) {
        {"coordination_number", "coordination_number_backward",
         "coordination_number_double_backward", "dispersion_energy", "dispersion_energy_by_centre",
         "dispersion_energy_backward", "dispersion_energy_double_backward", "dispersion",
-        "dispersion_shares", "dispersion_backward", "dispersion_evaluate", "dispersion_tangent"})
+        "dispersion_shares", "dispersion_backward", "dispersion_evaluate", "dispersion_tangent",
+        "dispersion_pairwise"})
     m.impl(op, torch::CppFunction::makeFromBoxedFunction<&d3::refuse_cuda>());
 }

@@ -22,6 +22,7 @@ template <class Device> void register_kernels(torch::Library& m) {
   m.impl("dispersion_backward", unpacked<&Lattice::backward>);
   m.impl("dispersion_evaluate", unpacked<&Lattice::evaluate>);
   m.impl("dispersion_tangent", unpacked<&Lattice::tangent>);
+  m.impl("dispersion_pairwise", unpacked<&Lattice::pairwise>);
 }
 
 }  // namespace d3

@@ -59,6 +59,8 @@ void define_lattice_ops(torch::Library& m) {
                 ", bool gradients=True, bool learn=False, str instruction_set=\"best\"" + form +
                 ") -> " + eight);
   define(m,
+         "dispersion_pairwise(" + lattice + ", Tensor labels, int n_labels" + form + ") -> Tensor");
+  define(m,
          "dispersion_tangent(Tensor tangent_positions, Tensor tangent_cell, "
          "Tensor tangent_damping, " +
              lattice + form + ") -> " + eight);
@@ -84,4 +86,5 @@ TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
   m.impl("dispersion_backward", unpacked<backward_meta>);
   m.impl("dispersion_evaluate", unpacked<evaluate_meta>);
   m.impl("dispersion_tangent", unpacked<tangent_meta>);
+  m.impl("dispersion_pairwise", unpacked<pairwise_meta>);
 }

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import __version__, _library
 from ..extras import import_extra
 from ..info import add_info
@@ -69,6 +71,9 @@ def _add_energy(commands: Any) -> None:
     )
     add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
+    add.add_argument(
+        "--by", metavar="GROUPS", help="energies between atoms, species, fragments or an array"
+    )
     add.add_argument("--json", action="store_true", help="print one JSON document")
     add.add_argument("--output", metavar="FILE", help="write frames with results, .extxyz or .xyz")
     add.add_argument("--overwrite", action="store_true", help="replace an existing output file")
@@ -120,7 +125,7 @@ def _run_file(
                 continue
             results = None
             try:
-                results, summary = frame_summary(atoms, calculator)
+                results, summary = frame_summary(atoms, calculator, args.by)
                 yield {"file": name, "frame": number, **summary}
             except (ValueError, TypeError, RuntimeError) as error:
                 fail(error, name, f"frame {number}")
@@ -157,7 +162,21 @@ def run_energy(args: argparse.Namespace) -> int:
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
     elif rows:
         print(_energy_table(rows))
+        if args.by is not None:
+            print("\n" + _pairwise_table(rows))
     return 1 if errors else 0
+
+
+def _pairwise_table(rows: list[dict[str, Any]]) -> str:
+    """One line for each two groups of each frame: all pairs between them, or within one."""
+    pairwise_of = import_extra("d3torch.integrations.ase", "cli").Pairwise
+    cells = []
+    for row in rows:
+        groups, energies = row["pairwise"].values()
+        pairs = pairwise_of(tuple(groups), np.array(energies)).rows()
+        cells += [[row["file"], row["frame"], *pair] for pair in pairs]
+    headers = ["file", "frame", "between", "and", "energy / eV"]
+    return _table(cells, headers, ("", "d", "", "", ".8f"))
 
 
 def _energy_table(rows: list[dict[str, Any]]) -> str:

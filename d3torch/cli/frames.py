@@ -14,8 +14,15 @@ from ..files import aside, check_output, written_aside
 SUFFIXES = (".extxyz", ".xyz")
 
 
-def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def frame_summary(
+    atoms: Any, calculator: Any, by: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """All results of one frame, and the scalars that a table shows.
+
+    Args:
+        atoms: the frame.
+        calculator: a :class:`d3torch.D3Calculator`.
+        by: groups of atoms whose energies with each other are in the summary as ``pairwise``.
 
     Returns:
         The results of the calculator, and a dict of plain numbers and strings for JSON; ``cell`` is
@@ -30,6 +37,7 @@ def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str
     results: dict[str, Any] = calculator.results
     stress = results.get("stress")
     gpa = import_extra("ase.units", "cli").GPa
+    pairwise = {} if by is None else {"pairwise": _pairwise(calculator.pairwise(atoms, by))}
     return results, {
         "formula": atoms.get_chemical_formula(empirical=False),
         "atoms": len(atoms),
@@ -41,7 +49,13 @@ def frame_summary(atoms: Any, calculator: Any) -> tuple[dict[str, Any], dict[str
         "max_force": float(np.linalg.norm(results["forces"], axis=1).max()),
         "pressure": None if stress is None else float(-stress[:3].mean() / gpa),
         "stress": None if stress is None else stress.tolist(),
+        **pairwise,
     }
+
+
+def _pairwise(found: Any) -> dict[str, Any]:
+    """Groups and their energies for JSON."""
+    return {"groups": list(found.names), "energies": found.energies.tolist()}
 
 
 class Output:

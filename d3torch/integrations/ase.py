@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 from d3torch._library import has_cuda
 from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
+from d3torch.integrations.groups import groups_of
 from d3torch.integrations.ready import check_ready
 from d3torch.model import D3
 from d3torch.results import symmetric
@@ -57,6 +58,25 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 VOIGT = [0, 4, 8, 5, 2, 1]
 """xx, yy, zz, yz, xz, xy of a flattened matrix."""
+
+
+class Pairwise(NamedTuple):
+    """Energies of pairs of groups of atoms.
+
+    Attributes:
+        names: of the groups.
+        energies: (n, n), eV, symmetric: all pairs within a group on the diagonal, half of those
+            between two groups on each side of it. The sum is the energy.
+    """
+
+    names: tuple[str, ...]
+    energies: Floats
+
+    def rows(self) -> list[tuple[str, str, float]]:
+        """Two groups and the energy of all pairs between them, eV, or in one; they add up."""
+        e, n = self.energies, self.names
+        between = [(a, b) for a in range(len(n)) for b in range(a, len(n))]
+        return [(n[a], n[b], float(e[a, b] * (1 if a == b else 2))) for a, b in between]
 
 
 def resolve_dtype(dtype: object) -> str:
@@ -282,6 +302,31 @@ class D3Calculator(Calculator):
             "cutoff": found.cutoff,
         }
         return {name: value for name, value in results.items() if value is not None}
+
+    def pairwise(
+        self,
+        atoms: Atoms | None = None,
+        by: str | Sequence[Any] | NDArray[Any] = "atoms",
+    ) -> Pairwise:
+        """Energies that groups of atoms have with each other, eV; their sum is the energy.
+
+        Args:
+            atoms: a structure; None takes that of the last calculation.
+            by: ``"atoms"``, ``"species"``, ``"fragments"``, the name of one of ``atoms.arrays``, or
+                a label of every atom: see :func:`d3torch.integrations.groups.groups_of`.
+
+        Raises:
+            ValueError, TypeError: as a calculation; for another ``by``, no atoms.
+        """
+        x = atoms if atoms is not None else cast(Atoms | None, self.atoms)
+        if x is None or len(x) == 0:
+            raise ValueError("expected a structure with atoms, got none")
+        groups = groups_of(x, by)
+        given = x.positions, x.cell.array, x.pbc, x.numbers
+        found = self._evaluator_of(x).pairwise(
+            *given, groups.labels, self.parameters["exclude_atoms"]
+        )
+        return Pairwise(groups.names, found.numpy())
 
     def export_properties(self) -> Properties:
         """The results that ASE has a name for."""

@@ -135,6 +135,33 @@ def test_atoms_are_left_out(folder, capsys, by):
     assert oxygen["frames"][0]["energy"] == 0.0  # of one atom that is not left out
 
 
+def test_energies_by_groups(folder, capsys):
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    salt.arrays["part"] = np.array([4, 9])
+    ase.io.write("salt.extxyz", [salt, salt])
+    for by, names in (("species", ["Na", "Cl"]), ("part", ["4", "9"]), ("atoms", ["Na0", "Cl1"])):
+        code, out, err = run(capsys, "energy", "salt.extxyz", *CUTOFFS, "--by", by, "--json")
+        assert (code, err) == (0, [])
+        for frame in json.loads(out)["frames"]:
+            assert sorted(frame["pairwise"]["groups"]) == sorted(names)
+            energies = np.array(frame["pairwise"]["energies"])
+            assert energies.sum() == pytest.approx(frame["energy"], rel=1e-13)
+    code, out, err = run(capsys, "energy", "salt.extxyz", *CUTOFFS, "--by", "species")
+    assert (code, err) == (0, [])
+    table = [line.split() for line in out.split("\n\n")[1].splitlines()]
+    assert table[0] == ["file", "frame", "between", "and", "energy", "/", "eV"]
+    assert [row[:4] for row in table[2:5]] == [
+        ["salt.extxyz", "0", "Na", "Na"],
+        ["salt.extxyz", "0", "Na", "Cl"],
+        ["salt.extxyz", "0", "Cl", "Cl"],
+    ]
+    energy = json.loads(run(capsys, "energy", "salt.extxyz", *CUTOFFS, "--json")[1])["frames"][0]
+    assert sum(float(row[4]) for row in table[2:5]) == pytest.approx(energy["energy"], abs=2e-8)
+    code, _, err = run(capsys, "energy", "salt.extxyz@0", "--by", "colour")
+    assert code == 1
+    assert "expected by to be one of atoms, species, fragments or" in err[0]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

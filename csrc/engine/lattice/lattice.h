@@ -60,11 +60,19 @@ struct LatticeError {
   double neighbours = 0;     // of an atom, roughly, where they are too many
 };
 
+// Labels of all atoms, each in [0, n).
+struct Labels {
+  const int64_t* of;  // (n_atoms)
+  int64_t n;
+};
+
 // The engine. Writes every field of `out`; without gradients, gradient, virial, cell and damping
 // are 0. With tangents, every result is its derivative along them.
 template <class T> struct D3_API Lattice {
   static LatticeError evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                                const Evaluation<T>& out);
+  // Energies by pair of labels, (n_systems, n_labels, n_labels): see pairwise.h.
+  static LatticeError pairwise(const LatticeInput<T>& in, const Labels& labels, T* out);
 };
 
 // Says whether this processor has an instruction set.
@@ -175,6 +183,12 @@ template <class T, class S, class A> struct LatticeKernels {
   ThreeBodyKernels<T, S, A> three_body;
 };
 
+// Adds C6_ij g(r_ij) of one central atom and each of its neighbours to the neighbours' numbers,
+// (n_clusters, lanes).
+template <class T>
+using PairwiseKernel = void (*)(const Group<T, T>*, const C6Row<T>*, int n, ClusterRows<T>,
+                                const Centre<T>&, Cutoff<T>, Shell<T>, double* energies);
+
 // Bounding boxes of clusters in single precision, for the search: six columns, centres x y z, then
 // half sides, with room for one register behind each.
 struct Boxes {
@@ -196,6 +210,7 @@ template <class T> struct KernelSet {
   EvaluateDense dense[n_forms];
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
+  PairwiseKernel<T> pairwise[n_forms];
 };
 
 // The kernels of an instruction set, which the processor must have; the others are in simd/.

@@ -55,6 +55,25 @@ template <class T, class Types> class TailSweeps : public Sweeps<T, Types> {
   A tail_virial(int k) const { return periods_.virial(tail_[tail_energy], tail_[tail_stretch], k); }
   A tail_by_damping(int k) const { return k < 2 ? tail_[tail_s6 + k] : A(0.0); }
 
+  // Fills the heights of all atoms above the first. False if no two are further apart than cutoff -
+  // width.
+  bool measure_heights() {
+    heights_.resize(this->n_);
+    double low = 0, high = 0;
+    for (int i = 0; i < this->n_; ++i) {
+      heights_[i] = A(0.0);
+      for (int d = 0; d < 3; ++d)
+        heights_[i] += periods_.normal[d] * (coordinate(i, d) - coordinate(0, d));
+      low = std::min(low, double(value(heights_[i])));
+      high = std::max(high, double(value(heights_[i])));
+    }
+    return high - low > nearest_height();
+  }
+  double nearest_height() const { return double(range_.cutoff) - double(range_.width); }
+
+  Periods<A> periods_;
+  std::vector<A> heights_;  // (n)
+
  private:
   // What the weights of an atom are multiplied with, (n_slots, n_refs).
   std::vector<A> tail_rows(const std::vector<A>& own, const std::vector<int>& species,
@@ -106,21 +125,6 @@ template <class T, class Types> class TailSweeps : public Sweeps<T, Types> {
     }
   }
 
-  // Fills the heights of all atoms above the first. False if no two are further apart than cutoff -
-  // width.
-  bool measure_heights() {
-    heights_.resize(this->n_);
-    double low = 0, high = 0;
-    for (int i = 0; i < this->n_; ++i) {
-      heights_[i] = A(0.0);
-      for (int d = 0; d < 3; ++d)
-        heights_[i] += periods_.normal[d] * (coordinate(i, d) - coordinate(0, d));
-      low = std::min(low, double(value(heights_[i])));
-      high = std::max(high, double(value(heights_[i])));
-    }
-    return high - low > nearest_height();
-  }
-  double nearest_height() const { return double(range_.cutoff) - double(range_.width); }
   A coordinate(int atom, int d) const {
     return this->input(in_.systems.positions, this->t_positions(), 3 * (this->first_ + atom) + d);
   }
@@ -146,9 +150,7 @@ template <class T, class Types> class TailSweeps : public Sweeps<T, Types> {
     return sums;
   }
 
-  Periods<A> periods_;
-  A tail_[n_tail_sums]{};   // see TailSum
-  std::vector<A> heights_;  // (n)
+  A tail_[n_tail_sums]{};  // see TailSum
 };
 
 }  // namespace d3

@@ -49,13 +49,41 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
   // pairs; by CN, so before the sweep that takes dE/dCN. The weights of all must be there.
   void add_three_body(int threads) {
     prepare_corners();
+    virial3_.assign(6 * corners_.clusters.size(), A(0.0));
+    by_s9_.assign(corners_.clusters.size(), A(0.0));
+    for_corners(threads, [this](int c, const Corners<T, S>& corners, Work& work) {
+      work.out.assign(corners.n, {});
+      kernels_.finish(corners, work.out.data());
+      for (int k = 0; k < corners.n; ++k) add(c, corner(c, k), work.out[k]);
+    });
+  }
+
+  // Calls body(cluster of corners, what the kernels have written for them, memory of the thread).
+  template <class F> void for_corners(int threads, F&& body) {
     work_.resize(std::max<size_t>(work_.size(), threads));
     const int n = int(corners_.clusters.size());
-    virial3_.assign(6 * n, A(0.0));
-    by_s9_.assign(n, A(0.0));
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1)
     for (int c = 0; c < n; ++c)
-      if (!this->stopping()) at_corners(c, work_[threads > 1 ? omp_get_thread_num() : 0]);
+      if (!this->stopping()) at_corners(c, work_[threads > 1 ? omp_get_thread_num() : 0], body);
+  }
+
+  // The atom of a corner.
+  int corner(int c, int k) const { return corners_.points[corners_.clusters[c].first + k].atom; }
+
+  // Groups neighbours and corners, regardless of species, and fills what kernels read.
+  void prepare_corners() {
+    slot_.resize(this->n_);
+    std::vector<Point> points = this->atoms_;
+    for (Point& p : points) {
+      slot_[p.atom] = p.slot;
+      p.slot = 0;
+    }
+    around_.build(this->frame_, points, lanes<T>, in_.three_body.cutoff, least_clusters * lanes<T>);
+    points.resize(this->n_centres_);
+    corners_.build(points, most_corners);
+    fill_tables();
+    fill_rows();
+    fill_c6_rows();
   }
 
   std::vector<A> virial3_;  // (clusters of corners, 6)
@@ -75,22 +103,6 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
     std::vector<EnergySums<A>> out;
     Neighbourhood::Scratch search;
   };
-
-  // Groups neighbours and corners, regardless of species, and fills what kernels read.
-  void prepare_corners() {
-    slot_.resize(this->n_);
-    std::vector<Point> points = this->atoms_;
-    for (Point& p : points) {
-      slot_[p.atom] = p.slot;
-      p.slot = 0;
-    }
-    around_.build(this->frame_, points, lanes<T>, in_.three_body.cutoff, least_clusters * lanes<T>);
-    points.resize(this->n_centres_);
-    corners_.build(points, most_corners);
-    fill_tables();
-    fill_rows();
-    fill_c6_rows();
-  }
 
   // The references of the species present, side by side, and the scales of their pairs.
   void fill_tables() {
@@ -161,7 +173,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
   }
 
   // Everything for the corners of one cluster.
-  void at_corners(int c, Work& work) {
+  template <class F> void at_corners(int c, Work& work, F&& body) {
     const Cluster& cluster = corners_.clusters[c];
     find_tiles(cluster, work);
     fill_corners(cluster, work);
@@ -171,10 +183,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
       if (this->stopping()) return;
       kernels_.triangles(corners, tile);
     }
-    work.out.assign(cluster.count, {});
-    kernels_.finish(corners, work.out.data());
-    for (int k = 0; k < cluster.count; ++k)
-      add(c, corners_.points[cluster.first + k].atom, work.out[k]);
+    body(c, corners, work);
   }
 
   // Collects the clusters and images within the cutoff of the corners.

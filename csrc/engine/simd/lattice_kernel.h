@@ -107,12 +107,16 @@ void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> 
 
 // Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
 // one up. Rows are padded with zeros, so that a longer loop gives the same sums.
+template <class F> D3_INLINE void with_refs(int n_refs, F&& body) {
+  if (n_refs <= 2) return body(std::integral_constant<int, 2>());
+  if (n_refs <= 3) return body(std::integral_constant<int, 3>());
+  if (n_refs <= 5) return body(std::integral_constant<int, 5>());
+  body(std::integral_constant<int, max_refs>());
+}
 template <class K, class T, DampingForm form, EnergyMode mode, class... Args>
 D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
-  if (n_refs <= 2) return energy_group<K, T, form, mode, 2>(args...);
-  if (n_refs <= 3) return energy_group<K, T, form, mode, 3>(args...);
-  if (n_refs <= 5) return energy_group<K, T, form, mode, 5>(args...);
-  energy_group<K, T, form, mode, max_refs>(args...);
+  with_refs(n_refs,
+            [&](auto refs) D3_LAMBDA { energy_group<K, T, form, mode, refs.value>(args...); });
 }
 
 // Energy sums of the central atom. Dual numbers take the one loop that does everything: second
@@ -140,6 +144,41 @@ void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T>
   for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[of_gradient + k];
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[of_virial + k];
   for (int k = 0; k < n_parameters(form); ++k) out.damping[k] = sums.before[of_damping + k];
+}
+
+// ---- energies of single neighbours ----
+
+// All tiles of one species.
+template <class T, DampingForm form, int R>
+void pairwise_group(const Group<T, T>& group, const C6Row<T>& row, ClusterRows<T> rows,
+                    const Centre<T>& centre, Cutoff<T> cutoff, Shell<T> shell, double* energies) {
+  using K = PlainRegisters<T>;
+  const auto broadcast = [](T x) D3_LAMBDA { return K::broadcast(x); };
+  const Damping<Vec<T>> damping = converted(group.damping, broadcast);
+  Vec<T> c6_row[R];
+  for (int b = 0; b < R; ++b) c6_row[b] = K::broadcast(row.c6[b]);
+  for_blocks(group.list, centre, shell, [&](const Run<T>& run, auto near) D3_LAMBDA {
+    for (int t = 0; t < run.n; ++t) {
+      const int64_t cluster = run[t].cluster, base = cluster * n_rows * lanes<T>;
+      for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
+        const Meeting<K, T> m(rows, base + v, centre, run[t], shell, near.value);
+        const Vec<T> g = switched<form>(damping, m.r2, cutoff).value;
+        Vec<T> c6(T(0));
+        for (int b = 0; b < R; ++b)
+          c6 += c6_row[b] * K::load(rows, base + v + (row_w + b) * lanes<T>);
+        add(energies + cluster * lanes<T> + v, select(m.inside, c6, Vec<T>(T(0))) * g);
+      }
+    }
+  });
+}
+
+template <class T, DampingForm form>
+void pairwise(const Group<T, T>* groups, const C6Row<T>* c6, int n, ClusterRows<T> rows,
+              const Centre<T>& centre, Cutoff<T> cutoff, Shell<T> shell, double* energies) {
+  for (int k = 0; k < n; ++k)
+    with_refs(groups[k].n_refs, [&](auto refs) D3_LAMBDA {
+      pairwise_group<T, form, refs.value>(groups[k], c6[k], rows, centre, cutoff, shell, energies);
+    });
 }
 
 // ---- gradient through the coordination numbers ----
@@ -203,7 +242,8 @@ template <class T> KernelSet<T> kernel_set() {
           {count<D, T, E, A>,
            {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
            count_gradient<D, T, E, A>,
-           three_body_kernels<D, T, E, A>()}};
+           three_body_kernels<D, T, E, A>()},
+          {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>}};
 }
 
 }  // namespace D3_ISA
