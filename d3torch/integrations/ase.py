@@ -26,7 +26,7 @@ from d3torch.integrations.groups import groups_of
 from d3torch.integrations.ready import check_ready
 from d3torch.model import D3
 from d3torch.results import symmetric
-from d3torch.settings import AUTO, KEYWORDS, Settings
+from d3torch.settings import AUTO, KEYWORDS, PRESETS, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
 from d3torch.variants import Damping
 
@@ -205,6 +205,8 @@ class D3Calculator(Calculator):
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change arguments of the constructor, all or none; xc and damping replace each other.
 
+        A preset replaces what it stands for and is not given: see :meth:`d3torch.Settings.replace`.
+
         Returns:
             Those that changed; results are then discarded.
 
@@ -228,6 +230,9 @@ class D3Calculator(Calculator):
         for one, other in (("xc", "damping"), ("damping", "xc")):
             if kwargs.get(one) is not None:
                 changes.setdefault(other, None)
+        if changes.get("preset") in PRESETS:
+            for name in PRESETS[changes["preset"]].decides:
+                changes.setdefault(name, None)
         if isinstance(changes.get("damping"), Damping):
             changes["damping"] = changes["damping"]._asdict()
         if "dtype" in changes:

@@ -308,6 +308,21 @@ def test_a_width_makes_energy_and_forces_continuous(dtype: torch.dtype) -> None:
     assert jumps[2.0] <= 1e-6 * jumps[0.0]
 
 
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("distance", [1e-5, 2e-4, 1e-3, 1e-2])
+def test_atoms_that_nearly_meet_are_finite(distance: float, periodic: bool) -> None:
+    """The damping of their triangles is beyond what a float32 holds."""
+    x = [[0, 0, 0], [0, 0, distance], [0, 0, 2.0], [1, 1, 1]]
+    cell = 9.0 * np.eye(3)
+    structure = structure_of(Atoms("CsHCO", positions=x, cell=cell, pbc=periodic))
+    twin = ops.evaluate(*case(structure, 6.0))
+    for name in processor_sets():
+        found = ops.evaluate(*case(structure, 6.0, dtype=torch.float32), instruction_set=name)
+        assert found.energy.item() == pytest.approx(twin.energy.item(), rel=1e-4)
+        error = (found.gradient.double() - twin.gradient).abs().max()
+        assert error < 1e-3 * twin.gradient.abs().max()
+
+
 @pytest.mark.parametrize(
     "name", ["dispersion", "dispersion_shares", "dispersion_evaluate", "dispersion_tangent"]
 )

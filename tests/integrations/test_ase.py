@@ -223,6 +223,18 @@ def test_set_changes_the_variant_and_the_three_body_term():
         atoms.calc.set(variant="zero", damping={"s6": 1.0, "s8": 0.0, "a1": 0.0, "a2": 5.0})
 
 
+def test_set_takes_a_preset():
+    """As of settings: what it stands for is replaced, whatever was given before."""
+    for calc in (D3Calculator("pbe", **CUTOFFS), D3Calculator(settings=Settings(**CUTOFFS))):
+        before = calc.settings
+        calc.set(preset="nvalchemi")
+        assert calc.settings == before.replace(preset="nvalchemi") == Settings(preset="nvalchemi")
+        calc.set(preset="converged", cn_cutoff=9.0)
+        assert calc.settings == Settings(preset="converged", cn_cutoff=9.0)
+        calc.set(cutoff=12.0)
+        assert calc.settings == Settings(preset="converged", cn_cutoff=9.0, cutoff=12.0)
+
+
 def test_a_refused_set_changes_nothing():
     atoms = skewed()
     atoms.calc = D3Calculator(**CUTOFFS)

@@ -93,7 +93,8 @@ template <bool slopes, class X>
 D3_HD inline Triangle<X> triangle(const Side<X>& ij, const Side<X>& ik, const Side<X>& jk) {
   using V = typename value_type<X>::type;
   const X f = quick_reciprocal(X(V(1)) + X(V(6)) * (ij.t * ik.t * jk.t));
-  const X even = ij.v * ik.v * jk.v * f, angular = ij.u * ik.u * jk.u * f;
+  // f early: two short sides and one that does not count make infinity times 0 in single precision
+  const X even = ij.v * ik.v * jk.v * f, angular = ij.u * f * ik.u * jk.u;
   const X apart = ij.r2 - ik.r2;
   const X p1 = jk.r2 + apart, p2 = ij.r2 + ik.r2 - jk.r2, p3 = jk.r2 - apart;
   const X p12 = p1 * p2, q = p12 * p3;

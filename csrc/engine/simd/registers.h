@@ -220,7 +220,9 @@ D3_INLINE Simd<double> reciprocal(Simd<double> a) {
   x = x + x * (Simd<double>(1.0) - a * x);
   return x + x * (Simd<double>(1.0) - a * x);
 }
-D3_INLINE Simd<float> quick_reciprocal(Simd<float> a) {
+// An overflow is taken as 1e37, since the step would make NaN of infinity; NaN stays.
+D3_INLINE Simd<float> quick_reciprocal(Simd<float> given) {
+  const Simd<float> a(Floats(_mm512_min_ps(_mm512_set1_ps(1e37f), __m512(given.v))));
   const Simd<float> x(Floats(_mm512_rcp14_ps(__m512(a.v))));
   return x + x * (Simd<float>(1.0f) - a * x);
 }

@@ -14,10 +14,10 @@ from d3torch.variants import VARIANTS
 
 from mace import calculators  # isort: skip  after ours: it names what is missing
 
-TORCH_DFTD = {"abc": False, "old": False, "cutoff_smoothing": "none", "bidirectional": True}
+TORCH_DFTD = {"old": False, "cutoff_smoothing": "none", "bidirectional": True}
 """Arguments that ``mace_mp`` hands on to torch-dftd; others than these have no equal here."""
 
-MACE_MP = Settings(preset="mace_mp", reference="2010")
+MACE_MP = Settings(preset="mace_mp")
 """What ``mace_mp(dispersion=True)`` computes by default."""
 
 
@@ -43,7 +43,8 @@ def mace_mp_d3(
         dispersion_xc: functional.
         dispersion_cutoff: two-body cutoff, A.
         return_raw_model: give the model instead of a calculator.
-        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; the rest goes to MACECalculator.
+        **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; ``abc=True``, the three-body term,
+            within ``cnthr`` as in torch-dftd; the rest goes to MACECalculator.
 
     Returns:
         MACECalculator, or MACED3.
@@ -57,14 +58,9 @@ def mace_mp_d3(
         return calculators.mace_mp(
             model, device, default_dtype, return_raw_model=raw_only, **kwargs
         )
-    require_choice("damping", damping, tuple(VARIANTS))
     require_choice("default_dtype", default_dtype, ("float32", "float64"))
-    for name, value in TORCH_DFTD.items():
-        if kwargs.pop(name, value) != value:
-            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
+    settings = _settings(damping, dispersion_xc, dispersion_cutoff, kwargs)
     raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
-    reach = {"cutoff": dispersion_cutoff, "cn_cutoff": kwargs.pop("cnthr", MACE_MP.cn_cutoff)}
-    settings = MACE_MP.replace(xc=dispersion_xc, variant=damping, **reach)
     fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
     if raw_only:
         return fused
@@ -72,3 +68,21 @@ def mace_mp_d3(
     return calculators.MACECalculator(
         models=fused, device=device, default_dtype=default_dtype, **kwargs
     )
+
+
+def _settings(
+    damping: str, xc: str | None, cutoff: float | str, keywords: dict[str, Any]
+) -> Settings:
+    """Which D3, from arguments of ``mace_mp`` and those for torch-dftd, which leave the keywords.
+
+    Raises:
+        TypeError, ValueError: as of :func:`mace_mp_d3`.
+    """
+    require_choice("damping", damping, tuple(VARIANTS))
+    for name, value in TORCH_DFTD.items():
+        if keywords.pop(name, value) != value:
+            raise ValueError(f"expected {name}={value!r}, the only choice here, got another")
+    near = keywords.pop("cnthr", MACE_MP.cn_cutoff)
+    reach = {"cutoff": cutoff, "cn_cutoff": near, "atm_cutoff": near}
+    s9 = float(require_bool("abc", keywords.pop("abc", False)))
+    return MACE_MP.replace(xc=xc, variant=damping, s9=s9, **reach)
