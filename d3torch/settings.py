@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Preset(NamedTuple):
-    """What a preset stands for.
+    """What a preset stands for, by keywords of settings.
 
     Attributes:
         cutoff, cn_cutoff: bohr.
@@ -38,12 +38,6 @@ class Preset(NamedTuple):
     tail: bool = False
     width: float = 0.0
     reference: str = "2024"
-
-    @property
-    def decides(self) -> tuple[str, ...]:
-        """Keywords of settings that it stands for."""
-        more = ("width", "tail") if self.tail or self.width else ()
-        return ("cutoff", "cn_cutoff", "reference", *more)
 
 
 PRESETS = {
@@ -282,13 +276,13 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         """The settings with some keywords changed; None takes a default.
 
-        xc and damping replace each other; a preset replaces cutoffs and tables that are not given,
-        and one with a width or a tail replaces both.
+        xc and damping replace each other; a preset replaces all that it stands for and that is not
+        given: cutoffs, width, tail and tables.
         """
         kept = self.keywords()
         instead: dict[str, tuple[str, ...]] = {"xc": ("damping",), "damping": ("xc",)}
         if changes.get("preset") in PRESETS:
-            instead["preset"] = PRESETS[changes["preset"]].decides
+            instead["preset"] = Preset._fields
         for name in changes:
             for other in instead.get(name, ()):
                 kept.pop(other, None)

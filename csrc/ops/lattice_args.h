@@ -114,7 +114,7 @@ inline void check_three_body(const LatticeForm& f) {
   TORCH_CHECK_VALUE(f.atm_cutoff >= 0 && f.atm_cutoff <= 1e5,
                     "d3torch: expected an atm_cutoff of at least 0 and at most 1e5, got ",
                     f.atm_cutoff, ".");
-  TORCH_CHECK_VALUE(f.atm_width >= 0 && (f.atm_width < f.atm_cutoff || !f.three_body()),
+  TORCH_CHECK_VALUE(f.atm_width == 0 || (0 < f.atm_width && f.atm_width < f.atm_cutoff),
                     "d3torch: expected an atm_width of at least 0 and below the atm_cutoff ",
                     f.atm_cutoff, ", got ", f.atm_width, ".");
 }

@@ -26,7 +26,7 @@ from d3torch.integrations.groups import groups_of
 from d3torch.integrations.ready import check_ready
 from d3torch.model import D3
 from d3torch.results import symmetric
-from d3torch.settings import AUTO, KEYWORDS, PRESETS, Settings
+from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
 from d3torch.variants import Damping
 
@@ -231,7 +231,7 @@ class D3Calculator(Calculator):
             if kwargs.get(one) is not None:
                 changes.setdefault(other, None)
         if changes.get("preset") in PRESETS:
-            for name in PRESETS[changes["preset"]].decides:
+            for name in Preset._fields:
                 changes.setdefault(name, None)
         if isinstance(changes.get("damping"), Damping):
             changes["damping"] = changes["damping"]._asdict()

@@ -86,7 +86,8 @@ def test_what_is_given_goes_before_the_preset() -> None:
     assert (made.cutoff, made.cn_cutoff, made.width) == pytest.approx((15.0, 9.0, 0.5))
     assert made.reference == "2024"
     smooth = Settings(width=1.0, reference="2024")
-    assert smooth.replace(preset="dftd3") == Settings(preset="dftd3", width=1.0)
+    assert smooth.replace(preset="dftd3") == Settings(preset="dftd3")
+    assert smooth.replace(preset="dftd3", width=1.0) == Settings(preset="dftd3", width=1.0)
     assert smooth.replace(preset="nvalchemi") == Settings(preset="nvalchemi")
     assert Settings(preset="nvalchemi", tail=True).width == pytest.approx(2.0)
 

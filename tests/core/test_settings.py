@@ -109,7 +109,8 @@ def test_replace() -> None:
     assert made.replace(width=1.0) == Settings(xc="b3lyp", cutoff=11.0, width=1.0)
     assert made.replace(damping=OWN) == Settings(damping=OWN, cutoff=11.0, width=2.0)
     assert made.replace(damping=OWN).replace(xc="b3lyp") == made
-    assert made.replace(preset="mace_mp") == Settings(xc="b3lyp", preset="mace_mp", width=2.0)
+    assert made.replace(preset="mace_mp") == Settings(xc="b3lyp", preset="mace_mp")
+    assert Settings(preset="converged").replace(preset="mace_mp") == Settings(preset="mace_mp")
     assert made.replace(cutoff=None).cutoff == 60 * BOHR
     assert made.replace(cutoff="auto").replace(tolerance=1e-3).tolerance == 1e-3
     with pytest.raises(TypeError, match=r"among xc, damping, .*, got functional$"):
