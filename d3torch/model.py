@@ -135,7 +135,7 @@ class D3(CheckedState):
         s9: float | None = 0.0,
         atm_cutoff: float | None = None,
         atm_width: float | None = None,
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str] | None = (),
     ) -> None:
         super().__init__()
         self.units = require_choice("units", units, tuple(UNITS))

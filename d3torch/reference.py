@@ -114,12 +114,14 @@ def atomic_numbers(elements: Sequence[int | str]) -> list[int]:
 
 
 def check_exclude(exclude: object) -> tuple[str, ...]:
-    """Symbols of the elements that are left out, by atomic number.
+    """Symbols of the elements that are left out, by atomic number; None are none.
 
     Raises:
         TypeError: for anything but a list of strings.
         ValueError: for an unknown element, or one that occurs twice.
     """
+    if exclude is None:
+        return ()
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
         raise TypeError(f"expected exclude to be a list of symbols such as ['Na'], got {exclude!r}")
     symbols = list(exclude)

@@ -198,7 +198,7 @@ class Settings:
         s9: float | None = 0.0,
         atm_cutoff: float | None = None,
         atm_width: float | None = None,
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str] | None = (),
     ) -> None:
         xc = FUNCTIONAL if xc is None and damping is None else xc
         auto = isinstance(cutoff, str) and cutoff == AUTO

@@ -198,7 +198,7 @@ def test_settings_keep_symbols_by_atomic_number() -> None:
     assert Settings.from_dict(settings.as_dict()) == settings
     assert Settings(**settings.keywords()) == settings
     assert settings.replace(cutoff=9.0).exclude == ("Na", "Cl")
-    assert settings.replace(exclude=()) == Settings()
+    assert settings.replace(exclude=()) == settings.replace(exclude=None) == Settings()
     assert "exclude" not in Settings().as_dict()
 
 

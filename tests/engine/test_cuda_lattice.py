@@ -368,3 +368,6 @@ def test_refusals_are_one_sentence() -> None:
         ValueError, match=r"expected instruction_set to be best on a GPU, got avx2\."
     ):
         run("dispersion_evaluate", *arguments, True, False, "avx2")
+    labels = torch.zeros_like(arguments[3])
+    with pytest.raises(NotImplementedError, match="dispersion_pairwise has no CUDA kernel and got"):
+        run("dispersion_pairwise", *arguments, labels, 1)

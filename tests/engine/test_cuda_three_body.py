@@ -14,6 +14,8 @@ from corpus import random_structures
 from cuda_device import GPU, on_either, run, run_cpu
 from three_body import PERIODIC, Case, case, flat, small, structure_of
 
+from d3torch.excluded import excluding
+
 pytestmark = on_either
 STRUCTURES = random_structures(120 if GPU else 15)
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -68,6 +70,24 @@ def test_second_derivatives(kind: str, dtype: torch.dtype) -> None:
     arguments = (*along, *flat(given))
     found, expected = (f("dispersion_tangent", *arguments) for f in (run, run_cpu))
     assert_agree(found, expected)
+
+
+@dtypes
+@pytest.mark.parametrize("kind", PERIODIC)
+def test_atoms_left_out(kind: str, dtype: torch.dtype) -> None:
+    """Where C6 are 0, in values and second derivatives, which stay finite."""
+    systems, damping, tables, reach = small(kind, 1.0, dtype)
+    out = torch.tensor([False, True, False, True, True, True, True])
+    tables, species = excluding(tables, systems.species, out)
+    given = (systems._replace(species=species), damping, tables, reach)
+    compare(given)
+    found = run("dispersion_evaluate", *flat(given, *BEST))
+    assert not found[1][out].any()
+    along = [torch.ones_like(x) for x in (systems.positions, systems.cell, damping)]
+    along[0][::2] = 0.5
+    tangents = run("dispersion_tangent", *along, *flat(given))
+    assert all(x.isfinite().all() for x in tangents)
+    assert_agree(tangents, run_cpu("dispersion_tangent", *along, *flat(given)))
 
 
 @dtypes

@@ -131,6 +131,16 @@ void finite(const Doubles& values, const char* where) {
   for (double v : values) require(std::isfinite(v), std::string("not finite: ") + where);
 }
 
+// Energies by pair of labels, of which there are three.
+template <class T> Doubles pairwise(const LatticeInput<T>& in, int64_t n_atoms) {
+  std::vector<int64_t> labels(n_atoms);
+  for (int64_t i = 0; i < n_atoms; ++i) labels[i] = i % 3;
+  std::vector<T> out(9 * in.systems.n_systems);
+  const LatticeError error = Lattice<T>::pairwise(in, {labels.data(), 3}, out.data());
+  require(error.kind == LatticeError::none, "an error where there is none");
+  return Doubles(out.begin(), out.end());
+}
+
 // All outputs one after the other.
 template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError& error) {
   const TestTables<T> tables;
@@ -161,6 +171,10 @@ template <class T> Doubles evaluate(const Batch& b, const Mode& m, LatticeError&
                                 out[4].data(), out[5].data(), out[6].data(), out[7].data()});
   Doubles flat;
   for (const auto& o : out) flat.insert(flat.end(), o.begin(), o.end());
+  if (!m.dual && !m.gradients && !error.kind) {
+    const Doubles pairs = pairwise(in, n);
+    flat.insert(flat.end(), pairs.begin(), pairs.end());
+  }
   if (!error.kind) finite(flat, "lattice");
   return flat;
 }
