@@ -304,11 +304,14 @@ def test_tail_of_slabs_chains_and_molecules(width: float, dtype: torch.dtype) ->
         _compare_tangents(arguments)
 
 
-def test_tail_of_a_thick_slab_of_many_clusters() -> None:
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_tail_of_a_thick_slab_of_many_clusters(across: int) -> None:
     """Boxes of clusters are compared first: pairs of them above, below and around the cutoff."""
-    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (2, 2, 4)
-    atoms.rattle(0.2, seed=4)
-    atoms.pbc = (True, True, False)
+    axes = np.arange(3)
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * np.where(axes == across, 16, 1)
+    atoms.rattle(0.1, seed=4)
+    atoms.numbers[:2] = 19  # a cluster that is thinner than the cutoff
+    atoms.pbc = axes != across
     arguments = lattice_arguments([structure_of(atoms, 8.5, 4.1)], torch.float64, 1.5, tail=True)
     compare(arguments)
 

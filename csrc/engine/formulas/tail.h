@@ -34,7 +34,7 @@ inline double tail_integral(double cutoff, double width, int n, int directions) 
   const double shell[4] = {0, 2, 2 * pi, 4 * pi};
   double sum = std::pow(cutoff, directions - n) / (n - directions);
   // on eight panels: the integrand is smooth, so this is exact to rounding
-  const Gauss gauss;
+  static constexpr Gauss gauss{};
   for (int panel = 0; panel < 8; ++panel)
     for (int k = 0; k < 8; ++k) {
       const double node = k < 4 ? gauss.node[k] : -gauss.node[k - 4],
@@ -81,19 +81,19 @@ D3_HD inline Periods<A> periods_of(const A (&cell)[3][3], const Periodic& period
   Periods<A> p;
   for (int k = 0; k < 3; ++k) p.n += periodic[k];
   const A one(1.0);
-  const int first = periodic[0] ? 0 : periodic[1] ? 1 : 2;
-  A unit[3];
+  // The two periodic vectors; the only one is a. Selected, not indexed: see Basis.
+  A a[3], b[3], unit[3];
+  for (int d = 0; d < 3; ++d) {
+    const A last = select(periodic[1], cell[1][d], cell[2][d]);
+    a[d] = select(periodic[0], cell[0][d], last);
+    b[d] = select(periodic[0], last, cell[2][d]);
+  }
   if (p.n == 3) p.measure = volume_of(cell);
-  if (p.n == 2) {
-    const A *a = cell[first], *b = cell[first == 0 && periodic[1] ? 1 : 2];
-    for (int d = 0; d < 3; ++d)
-      unit[d] = a[(d + 1) % 3] * b[(d + 2) % 3] - a[(d + 2) % 3] * b[(d + 1) % 3];
-    p.measure = length_of(unit);
+  for (int d = 0; d < 3 && p.n < 3; ++d) {
+    const int e = (d + 1) % 3, f = (d + 2) % 3;
+    unit[d] = p.n == 2 ? a[e] * b[f] - a[f] * b[e] : a[d];
   }
-  if (p.n == 1) {
-    for (int d = 0; d < 3; ++d) unit[d] = cell[first][d];
-    p.measure = length_of(unit);
-  }
+  if (p.n < 3) p.measure = length_of(unit);
   for (int d = 0; d < 3 && p.n < 3; ++d) unit[d] = unit[d] / p.measure;
   for (int d = 0; d < 3 && p.n == 2; ++d) p.normal[d] = unit[d];
   for (int row = 0, k = 0; row < 3; ++row)
@@ -133,7 +133,7 @@ template <class A>
 D3_HD inline PlaneIntegrals<A> plane_integrals(A h, double cutoff, double width) {
   const A far = value(h) < cutoff ? A(cutoff) : h, far4 = inverse_fourth(far), side = far - h;
   A sum6 = far4 * A(0.25), sum8 = far4 / (far * far) * A(1.0 / 6);
-  const Gauss gauss;
+  static constexpr Gauss gauss{};
   for (int k = 0; k < 8 && value(side) > 0; ++k) {
     const double node = k < 4 ? gauss.node[k] : -gauss.node[k - 4];
     const A r = h + A(0.5 + 0.5 * node) * side, part = A(0.5 * gauss.weight[k % 4]) * side *

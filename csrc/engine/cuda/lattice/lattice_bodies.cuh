@@ -77,17 +77,18 @@ struct EnergyBody : Sums<S, energy_columns<mode, form>> {
   __device__ EnergyBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
       : call(c), centre(m), cutoff{c.range_of(m.system).cutoff, c.range_of(m.system).width} {}
 
-  // Constants against a species: the C6 row of this lane's atom and its derivative, the damping.
+  // Constants against a species: the damping, the C6 row of this lane's atom and its derivative.
+  // Damping first: in double precision it does not fit into the registers beside the rows.
   __device__ void species(int s) {
     const Tables<T>& t = call.in.tables;
-    const T* c6_ref = t.c6_ref + (int64_t(centre.species) * t.n_species + s) * R * R;
-    contract(call.neighbours[centre.place].w.v, c6_ref, R, R, R, c6_row);
-    if (mode != EnergyMode::energy) contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
     constexpr int n = n_parameters(form);
     Wide<S> parameters[n];
     for (int k = 0; k < n; ++k) parameters[k] = call.damping(centre.system, k);
     damping = converted(damping_of<form>(parameters, t, centre.species, s),
                         [](Wide<S> x) { return settled(narrow<S>(x)); });
+    const T* c6_ref = t.c6_ref + (int64_t(centre.species) * t.n_species + s) * R * R;
+    contract(call.neighbours[centre.place].w.v, c6_ref, R, R, R, c6_row);
+    if (mode != EnergyMode::energy) contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
   }
 
   template <bool with_virial>

@@ -107,7 +107,9 @@ template <int R, class T, class S> __global__ void make_rows(LatticeCall<T, S> c
   A sums[n_tail_sums] = {A(0.0), A(0.0), A(0.0), A(0.0)};
   const Periods<A> periods = periods_in(c, b);
   const A scale = A(-0.5) / periods.measure;
-  const TailIntegrals integrals = table.of[periods.n];
+  const TailIntegrals integrals = periods.n == 3   ? table.of[3]
+                                  : periods.n == 2 ? table.of[2]
+                                                   : table.of[1];
   unsigned turn = 0;
   for (int first = begin; first < end; first = c.infos[first].next)
     for (int a = 0; a < R; ++a)
@@ -151,7 +153,7 @@ template <class T, class S> __global__ void measure_heights(LatticeCall<T, S> c)
 }
 
 // Whether two clusters may have atoms that are further apart in height than `near`.
-__device__ inline bool may_be_apart(const ClusterBox& a, const ClusterBox& b, const double* normal,
+__device__ inline bool may_be_apart(const ClusterBox& a, const ClusterBox& b, const Vec3& normal,
                                     double near) {
   double apart = 0, half = 0;
   for (int d = 0; d < 3; ++d) {
@@ -172,35 +174,40 @@ __device__ void meet_heights(const LatticeCall<T, S>& c, int64_t p, const Cluste
   for (int64_t other = box.first; other < box.first + box.count; ++other) {
     const A up = c.heights[other] - c.heights[p];
     if (!(fabs(value(up)) > cutoff - width)) continue;
-    A w[R];
-    for (int a = 0; a < R; ++a) w[a] = widen(c.neighbours[other].w.v[a]);
-    sums.add(up, dot(c6, w, R), dot(dc6, w, R), damping, q, flat, cutoff, width);
+    A pair(0.0), by_cn(0.0);
+    for (int a = 0; a < R; ++a) {
+      const A w = widen(c.neighbours[other].w.v[a]);
+      pair += c6[a] * w;
+      by_cn += dc6[a] * w;
+    }
+    sums.add(up, pair, by_cn, damping, q, flat, cutoff, width);
   }
 }
 
-// What the heights change for a lane's atom, at place p.
+// What the heights change for a lane's atom, at place p. Clusters are tested along the vector that
+// completes the cell: it is the normal, up to its sign.
 template <int R, class T, class S>
 __device__ HeightSums<Wide<S>> sum_heights(const LatticeCall<T, S>& c, int64_t id, int64_t p,
-                                           const double* normal, const Wide<S>* damping,
-                                           const TailIntegrals& flat) {
+                                           const Wide<S>* damping, const TailIntegrals& flat) {
   using A = Wide<S>;
   const Tables<T>& t = c.in.tables;
   const int64_t b = c.infos[id].system, species = c.infos[id].species, end = c.first_cluster(b + 1);
   const double near = double(c.in.range.cutoff) - double(c.in.range.width);
+  const SystemFrame& f = c.frames[b];
+  const Vec3& normal = f.cell[!f.periodic[0] ? 0 : !f.periodic[1] ? 1 : 2];
   HeightSums<A> sums;
-  A w[R], dw[R], c6[R], dc6[R];
-  for (int a = 0; a < R; ++a) {
-    w[a] = widen(c.neighbours[p].w.v[a]);
-    dw[a] = widen(c.dw[p].v[a]);
-  }
+  A c6[R], dc6[R];
   int64_t known = -1;
   for (int64_t other = c.first_cluster(b); other < end; ++other) {
     if (!may_be_apart(c.boxes[id], c.boxes[other], normal, near)) continue;
     const int64_t s = c.infos[other].species;
     const T* c6_ref = t.c6_ref + (species * t.n_species + s) * R * R;
     if (s != known) {
+      A w[R];  // loaded again for each species, as registers are few
+      for (int a = 0; a < R; ++a) w[a] = widen(c.neighbours[p].w.v[a]);
       contract(w, c6_ref, R, R, R, c6);
-      contract(dw, c6_ref, R, R, R, dc6);
+      for (int a = 0; a < R; ++a) w[a] = widen(c.dw[p].v[a]);
+      contract(w, c6_ref, R, R, R, dc6);
     }
     known = s;
     meet_heights<R>(c, p, c.boxes[other], c6, dc6, damping, 3.0 * t.r4r2[species] * t.r4r2[s], flat,
@@ -236,11 +243,9 @@ __global__ void add_heights(LatticeCall<T, S> c, TailIntegrals flat) {
   if (c.frames[b].bad || c.frames[b].periodic_directions != 2) return;
   const bool member = lane_index() < c.boxes[id].count;
   const int64_t p = c.boxes[id].first + (member ? lane_index() : 0);
-  const Periods<A> periods = periods_in(c, b);
-  const double normal[3] = {value(periods.normal[0]), value(periods.normal[1]),
-                            value(periods.normal[2])};
   const A damping[2] = {c.damping(b, 0), c.damping(b, 1)};
-  const HeightSums<A> found = sum_heights<R>(c, id, p, normal, damping, flat);
+  const HeightSums<A> found = sum_heights<R>(c, id, p, damping, flat);
+  const Periods<A> periods = periods_in(c, b);
   const A scale = A(-0.5) / periods.measure, both = scale + scale;  // pairs are met from both sides
   const A energy = scale * found.energy(damping);
   const A own[n_tail_sums] = {energy, scale * found.by_s6, scale * found.by_s8,
