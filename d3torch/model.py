@@ -357,6 +357,8 @@ class D3(CheckedState):
             exclude: as of :meth:`forward`.
         """
         which = systems.species if labels is None else labels
+        if not isinstance(which, Tensor):
+            raise TypeError(f"expected labels to be a tensor of integers, got {labels}")
         n = len(self.elements) if labels is None else 0
         if n_labels is not None:
             n = n_labels

@@ -326,11 +326,10 @@ class D3Calculator(Calculator):
         x = atoms if atoms is not None else cast(Atoms | None, self.atoms)
         if x is None or len(x) == 0:
             raise ValueError("expected a structure with atoms, got none")
+        evaluator = self._evaluator_of(x)  # refuses numbers of no element
         groups = groups_of(x, by)
         given = x.positions, x.cell.array, x.pbc, x.numbers
-        found = self._evaluator_of(x).pairwise(
-            *given, groups.labels, self.parameters["exclude_atoms"]
-        )
+        found = evaluator.pairwise(*given, groups.labels, self.parameters["exclude_atoms"])
         return Pairwise(groups.names, found.numpy())
 
     def export_properties(self) -> Properties:

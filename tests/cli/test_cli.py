@@ -167,6 +167,8 @@ def test_energies_by_groups(folder, capsys):
     [
         (["--exclude", "Xx"], "expected a chemical symbol such as 'Si', got 'Xx'"),
         (["--exclude-atoms", "1,a"], "expected atoms such as 0,3:6, counted from 0, got '1,a'"),
+        (["--exclude-atoms", "6:3"], "expected atoms such as 0,3:6, counted from 0, got '6:3'"),
+        (["--exclude-atoms", ""], "expected atoms such as 0,3:6, counted from 0, got ''"),
     ],
 )
 def test_atoms_that_are_none_are_refused(folder, capsys, given, words):
