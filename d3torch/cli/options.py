@@ -92,8 +92,15 @@ def _shown(value: object) -> object:
 
 
 def symbols(text: str) -> tuple[str, ...]:
-    """Symbols of elements, between commas."""
-    return tuple(text.replace(",", " ").split())
+    """Symbols of elements, between commas.
+
+    Raises:
+        argparse.ArgumentTypeError: for none.
+    """
+    found = tuple(text.replace(",", " ").split())
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected elements such as Na,Cl, got {text!r}")
+    return found
 
 
 def atom_indices(text: str) -> list[int]:

@@ -149,8 +149,9 @@ class D3Calculator(Calculator):
         dtype: ``"float64"``, which is the default, or ``"float32"``, or the torch.dtype.
         device: name of a torch device, default ``"cpu"``.
         backend: ``"kernel"``, which is the default, or ``"eager"`` for plain torch.
-        exclude_atoms: indices or mask of atoms that have no dispersion with anything, and still
-            count in the coordination numbers of others, as ``exclude`` leaves out elements.
+        exclude_atoms: indices (negative ones count from the end) or mask of atoms that have no
+            dispersion with anything, and still count in the coordination numbers of others, as
+            ``exclude`` leaves out elements.
         **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"``,
             ``preset="mace_mp"`` or ``exclude=["Na"]``.
 
