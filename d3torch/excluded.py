@@ -21,6 +21,8 @@ def excluding(tables: Tables, species: Tensor, exclude: Tensor) -> tuple[Tables,
     Raises:
         TypeError, ValueError: for no mask of all atoms.
     """
+    if not isinstance(exclude, Tensor):
+        raise TypeError(f"expected exclude to be a mask of atoms, a tensor, got {exclude}")
     if exclude.dtype != torch.bool:
         raise TypeError(f"expected exclude of dtype bool, got {exclude.dtype}")
     if exclude.shape != species.shape:

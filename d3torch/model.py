@@ -85,6 +85,7 @@ class D3(CheckedState):
             hard cutoff.
 
     ``settings`` is the :class:`d3torch.Settings` of what the module computes now.
+    Presets are for settings: ``Settings(preset="converged").module(elements)``.
     A state dict carries the settings (elements, cutoffs, variant, units, reference and so on);
     loading one of others raises ValueError. Damping is loaded, and the name of the functional with
     it. TorchScript checks nothing: a scripted module takes tables and damping of any state that is
@@ -357,6 +358,8 @@ class D3(CheckedState):
             exclude: as of :meth:`forward`.
         """
         which = systems.species if labels is None else labels
+        if not isinstance(which, Tensor):
+            raise TypeError(f"expected labels to be a tensor of integers, got {labels}")
         n = len(self.elements) if labels is None else 0
         if n_labels is not None:
             n = n_labels

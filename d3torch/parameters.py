@@ -156,7 +156,7 @@ def _refusal(xc: str, variant: str) -> str:
         words = " or ".join(VARIANTS[v].words for v in _meant(key))
         other = _meant(key)[0]
         return f"expected a name for {asked}, got {xc!r}, which is {words}: give variant={other!r}"
-    names = ", ".join([*has, *found["others"].split()])
+    names = ", ".join([*has, *(f"{v} (not included)" for v in found["others"].split())])
     return f"expected a functional with {asked} parameters, got {xc!r}, which has: {names}"
 
 

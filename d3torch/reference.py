@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, SupportsIndex
@@ -122,7 +122,7 @@ def check_exclude(exclude: object) -> tuple[str, ...]:
     """
     if exclude is None:
         return ()
-    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+    if isinstance(exclude, str) or not isinstance(exclude, Collection):
         raise TypeError(f"expected exclude to be a list of symbols such as ['Na'], got {exclude!r}")
     symbols = list(exclude)
     for each in symbols:

@@ -67,7 +67,10 @@ def _add_energy(commands: Any) -> None:
     add_reading(add)
     add_settings(add, structures=True)
     add.add_argument(
-        "--exclude-atoms", type=atom_indices, metavar="N,...", help="the same of atoms, from 0 on"
+        "--exclude-atoms",
+        type=atom_indices,
+        metavar="N,...",
+        help="atoms without dispersion, still in CN; 0,3:6 is 0, 3, 4, 5, counted from 0",
     )
     add.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")

@@ -24,14 +24,14 @@ def add_settings(parser: Any, *, structures: bool = False) -> None:
     add("--variant", choices=tuple(VARIANTS), help="damping (default: bj, Becke-Johnson)")
     add("--cutoff", type=kind, metavar="A", help=f"of pairs{auto}; default: of the preset")
     add("--cn-cutoff", type=float, metavar="A", help="of CN; default: of the preset")
-    add("--width", type=float, metavar="A", help="default: of the preset, with a tail 2")
-    add("--reference", choices=REFERENCES, help="default: of the preset")
+    add("--width", type=float, metavar="A", help="of smooth cutoff; default: of preset, or tail: 2")
+    add("--reference", choices=REFERENCES, help="tables; default: of the preset")
     add("--s9", type=float, metavar="WEIGHT", help="of the three-body term; default: 0, without")
     add("--atm-cutoff", type=float, metavar="A", help="of that term; default: 40 bohr")
-    add("--atm-width", type=float, metavar="A", help="smooth cutoff of it; default: 0")
-    add("--exclude", type=symbols, metavar="EL,...", help="elements without dispersion, with CN")
-    add("--preset", choices=PRESETS, help="(default: s-dftd3)")
-    add("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
+    add("--atm-width", type=float, metavar="A", help="of its smooth cutoff; default: 0")
+    add("--exclude", type=symbols, metavar="EL,...", help="without dispersion, still in CN")
+    add("--preset", choices=PRESETS, help="cutoffs, width, tail, tables (default: s-dftd3)")
+    add("--settings-of", metavar="FILE", help="take settings of a trusted file of d3torch")
     if structures:
         add("--tail", action="store_true", default=None, help="add what is beyond the cutoff")
         add("--tolerance", type=float, metavar="EV", help="per atom, of --cutoff auto")
@@ -92,25 +92,35 @@ def _shown(value: object) -> object:
 
 
 def symbols(text: str) -> tuple[str, ...]:
-    """Symbols of elements, between commas."""
-    return tuple(text.replace(",", " ").split())
+    """Symbols of elements, between commas.
+
+    Raises:
+        argparse.ArgumentTypeError: for none.
+    """
+    found = tuple(text.replace(",", " ").split())
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected elements such as Na,Cl, got {text!r}")
+    return found
 
 
 def atom_indices(text: str) -> list[int]:
     """Indices of atoms, from 0 on, between commas; 3:6 is 3, 4, 5.
 
     Raises:
-        argparse.ArgumentTypeError: for something else.
+        argparse.ArgumentTypeError: for something else, and for no atoms, such as 6:3.
     """
+    expected = f"expected atoms such as 0,3:6, counted from 0, got {text!r}"
     found: list[int] = []
     for part in text.replace(",", " ").split():
         ends = part.split(":")
         if len(ends) > 2 or not all(end.isdecimal() for end in ends):
-            raise argparse.ArgumentTypeError(
-                f"expected atoms such as 0,3:6, counted from 0, got {text!r}"
-            )
+            raise argparse.ArgumentTypeError(expected)
         first, last = int(ends[0]), int(ends[-1])
+        if len(ends) == 2 and first >= last:
+            raise argparse.ArgumentTypeError(expected)
         found += [first] if len(ends) == 1 else range(first, last)
+    if not found:
+        raise argparse.ArgumentTypeError(expected)
     return found
 
 

@@ -149,8 +149,9 @@ class D3Calculator(Calculator):
         dtype: ``"float64"``, which is the default, or ``"float32"``, or the torch.dtype.
         device: name of a torch device, default ``"cpu"``.
         backend: ``"kernel"``, which is the default, or ``"eager"`` for plain torch.
-        exclude_atoms: indices or mask of atoms that have no dispersion with anything, and still
-            count in the coordination numbers of others, as ``exclude`` leaves out elements.
+        exclude_atoms: indices (negative ones count from the end) or mask of atoms that have no
+            dispersion with anything, and still count in the coordination numbers of others, as
+            ``exclude`` leaves out elements.
         **keywords: those of :class:`d3torch.Settings`, such as ``cutoff="auto"``,
             ``preset="mace_mp"`` or ``exclude=["Na"]``.
 
@@ -326,11 +327,10 @@ class D3Calculator(Calculator):
         x = atoms if atoms is not None else cast(Atoms | None, self.atoms)
         if x is None or len(x) == 0:
             raise ValueError("expected a structure with atoms, got none")
+        evaluator = self._evaluator_of(x)  # refuses numbers of no element
         groups = groups_of(x, by)
         given = x.positions, x.cell.array, x.pbc, x.numbers
-        found = self._evaluator_of(x).pairwise(
-            *given, groups.labels, self.parameters["exclude_atoms"]
-        )
+        found = evaluator.pairwise(*given, groups.labels, self.parameters["exclude_atoms"])
         return Pairwise(groups.names, found.numpy())
 
     def export_properties(self) -> Properties:

@@ -166,7 +166,10 @@ def test_energies_by_groups(folder, capsys):
     ("given", "words"),
     [
         (["--exclude", "Xx"], "expected a chemical symbol such as 'Si', got 'Xx'"),
+        (["--exclude", ","], "expected elements such as Na,Cl, got ','"),
         (["--exclude-atoms", "1,a"], "expected atoms such as 0,3:6, counted from 0, got '1,a'"),
+        (["--exclude-atoms", "6:3"], "expected atoms such as 0,3:6, counted from 0, got '6:3'"),
+        (["--exclude-atoms", ""], "expected atoms such as 0,3:6, counted from 0, got ''"),
     ],
 )
 def test_atoms_that_are_none_are_refused(folder, capsys, given, words):

@@ -208,6 +208,7 @@ def test_settings_keep_symbols_by_atomic_number() -> None:
         ("Na", TypeError, "expected exclude to be a list of symbols such as .'Na'., got 'Na'"),
         ([11], TypeError, "expected exclude to hold symbols such as 'Na', got 11"),
         (3, TypeError, "expected exclude to be a list of symbols"),
+        (iter(["Na"]), TypeError, "expected exclude to be a list of symbols"),  # empty when reread
         (["Xx"], ValueError, "expected a chemical symbol such as 'Si', got 'Xx'"),
         (["Na", "Na"], ValueError, "expected each element once, got Na twice"),
     ],
@@ -232,6 +233,9 @@ def test_masks_are_refused() -> None:
         model.lattice(systems, exclude=sodium[:3])
     with pytest.raises(TypeError, match="expected exclude of dtype bool, got torch"):
         model.evaluate(systems, exclude=sodium.long())
+    no_mask: Any = ["Na"]
+    with pytest.raises(TypeError, match="expected exclude to be a mask of atoms, a tensor, got"):
+        model.lattice(systems, exclude=no_mask)
     with pytest.raises(ValueError, match="expected a mask of 9 atoms, got one of shape"):
         D3Calculator("pbe", exclude_atoms=[True]).calculate(_structure("molecule"))
     with pytest.raises(ValueError, match="expected indices of atoms from 0 to 8, got 9"):

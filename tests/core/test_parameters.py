@@ -282,7 +282,7 @@ def test_patterns_find_functionals_by_name_and_alias() -> None:
         ("PBE-D3(BJ)-ATM", ValueError, "known functional"),
         ("D3(BJ)", ValueError, "known functional"),
         ("PW91P86", ValueError, "which has: zero$"),
-        ("MS2", ValueError, "which has: op$"),
+        ("MS2", ValueError, r"which has: op \(not included\)$"),
         (1, TypeError, "string, got 1"),
         (None, TypeError, "string, got None"),
     ],

@@ -205,6 +205,13 @@ def test_labels_are_refused(change: Any, kind: type[Exception], words: str) -> N
             eager.check_labels(labels, 2)
 
 
+def test_a_list_of_labels_is_refused() -> None:
+    model, systems = _case("salt", **SHORT)
+    labels: Any = [0] * 8
+    with pytest.raises(TypeError, match="expected labels to be a tensor of integers, got \\[0"):
+        model.pairwise(systems, labels)
+
+
 def test_what_the_energy_refuses_is_refused() -> None:
     model, systems = _case("salt", **SHORT)
     x = systems.positions.clone()

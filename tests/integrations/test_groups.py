@@ -109,3 +109,10 @@ def test_without_a_structure_it_is_refused() -> None:
 
 def test_rows_of_a_single_group() -> None:
     assert Pairwise(("Si",), np.array([[-2.0]])).rows() == [("Si", "Si", -2.0)]
+
+
+@pytest.mark.parametrize("by", ["atoms", "species", "fragments"])
+def test_atoms_of_no_element_are_refused(by: str) -> None:
+    atoms = Atoms(numbers=[200], positions=[[0, 0, 0]])
+    with pytest.raises(ValueError, match="expected an atomic number from 1 to 103, got 200"):
+        D3Calculator("pbe").pairwise(atoms, by)

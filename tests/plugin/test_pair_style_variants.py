@@ -165,6 +165,29 @@ def test_words_are_those_of_dispersion_d3(words: str, tmp_path: Path) -> None:
     assert ours.energy == pytest.approx(theirs.energy, rel=2e-3)
 
 
+@pytest.mark.parametrize(("damping", "xc"), [("original", "pbe"), ("zerom", "pbe"), ("bj", "BOP")])
+def test_in_a_hybrid_no_word_is_the_name_of_another_style(
+    damping: str, xc: str, tmp_path: Path
+) -> None:
+    atoms = STRUCTURES["crystal"]()
+    alone = style(atoms, *CUTOFFS, "tail yes", xc, damping)
+    words, coefficients = alone.splitlines()
+    hybrid = words.replace("d3torch", "hybrid/overlay zero 5.0 d3torch") + "\npair_coeff * * zero\n"
+    hybrid += coefficients.replace("* *", "* * d3torch") + "\n"
+    found = evaluate(atoms, hybrid, tmp_path)
+    assert found.energy == evaluate(atoms, alone, tmp_path).energy
+
+
+@pytest.mark.parametrize("words", ["zero pbe 9 7", "bj bop 9 7"])
+@pytest.mark.parametrize("hybrid", ["hybrid/overlay zero 5.0", "hybrid/scaled 1.0 zero 5.0 1.0"])
+def test_a_word_that_a_hybrid_takes_is_told(hybrid: str, words: str, tmp_path: Path) -> None:
+    script = start(molecule(), tmp_path) + f"pair_style {hybrid} d3torch {words}\n"
+    out = lammps(script, tmp_path, check=False)
+    errors = [line for line in out.stdout.splitlines() if line.startswith("ERROR")]
+    assert (len(errors), out.returncode != 0) == (1, True)
+    assert "zero and bop are names of other styles, so write original and BOP" in errors[0]
+
+
 # ---- restart ----
 
 PRINT = 'run 0\nprint "e $(pe:%.17g)"\n'

@@ -25,6 +25,10 @@ constexpr double converged_cutoff = 40 * 0.5291772109044924, tail_width = 2;
 
 constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
 
+// LAMMPS ends the words of a style in a hybrid where a word is the name of another style.
+constexpr const char* taken_by_hybrid =
+    ": in a pair_style hybrid, zero and bop are names of other styles, so write original and BOP";
+
 std::string text(double x) { return fmt::format("{}", x); }
 
 }  // namespace
@@ -45,7 +49,7 @@ void PairD3Torch::settings(int narg, char** arg) {
     refuse(
         "expected DAMPING XC CUTOFF CN_CUTOFF (or DAMPING XC converged) [width W] [tail yes|no] "
         "[reference 2010|2024] [s9 S] [atm_cutoff A] [atm_width A], got " +
-        std::to_string(narg) + " words");
+        std::to_string(std::max(narg, 0)) + " words" + (narg < 2 ? taken_by_hybrid : ""));
   const int variant = d3::variant_of(arg[0]);
   if (variant < 0)
     refuse(std::string("expected the damping zero, zerom, bj or bjm, got ") + arg[0]);
