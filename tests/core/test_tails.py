@@ -80,7 +80,7 @@ def test_the_preset_is_a_name_for_numbers() -> None:
     assert made == Settings(cutoff=40 * BOHR, cn_cutoff=40 * BOHR, width=2.0, tail=True)
     assert Settings.from_dict(made.record()) == made
     assert Settings(cutoff=9.0, width=1.0).replace(preset="converged") == made
-    assert made.replace(preset="mace_mp").tail
+    assert made.replace(preset="mace_mp") == Settings(preset="mace_mp")
     assert not Settings(preset="converged", tail=False).tail
     assert made.module(["H"]).settings == made
 

@@ -89,6 +89,7 @@ def _case(seed: int) -> tuple[ops.Systems, Tensor, D3BJ]:
     return model.systems(*tensors), model.damping()[None], model
 
 
+@pytest.mark.filterwarnings("ignore:a tail at a hard cutoff")
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_random_structures_are_those_of_eager(block: int) -> None:
     """Every result relative to its largest component, or to the energy where it vanishes."""
