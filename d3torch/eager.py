@@ -88,17 +88,27 @@ def check_pairs(vectors: Tensor, pairs: Tensor, n_atoms: int) -> None:
         )
 
 
-def check_species(species: Tensor, n_species: int) -> None:
-    """Refuse species indices out of range, as the kernels do.
+def check_index(index: Tensor, n: int, name: str) -> None:
+    """Refuse numbers of atoms, such as species indices, out of range, as the kernels do.
 
     Raises:
-        IndexError: for an index outside [0, n_species).
+        IndexError: for one outside [0, n).
     """
-    outside = (species < 0) | (species >= n_species)
+    outside = (index < 0) | (index >= n)
     if _occurs(outside):
         atom = int(outside.to(torch.uint8).argmax())
-        found = f"{int(species[atom])} for atom {atom}"
-        raise IndexError(f"d3torch: expected species indices in [0, {n_species}), got {found}.")
+        found = f"{int(index[atom])} for atom {atom}"
+        raise IndexError(f"d3torch: expected {name} in [0, {n}), got {found}.")
+
+
+def check_species(species: Tensor, n_species: int) -> None:
+    """Refuse species indices outside [0, n_species), as :func:`check_index`."""
+    check_index(species, n_species, "species indices")
+
+
+def check_labels(labels: Tensor, n_labels: int) -> None:
+    """Refuse labels outside [0, n_labels), as :func:`check_index`."""
+    check_index(labels, n_labels, "labels")
 
 
 def squared_lengths(vectors: Tensor) -> Tensor:
@@ -436,6 +446,21 @@ def same_spot(reach: Range, farthest: float, same: float = SAME_SPOT) -> float:
     return same * max(reach.cutoff, reach.cn_cutoff) / farthest
 
 
+def _pairs_of(
+    systems: Systems, b: int, tables: Tables, reach: Range
+) -> tuple[Tensor, Tensor, Tensor, Range]:
+    """Vectors, pairs and coordination numbers of one system, and its range."""
+    first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
+    own = reach_of(reach, systems.pbc[b])
+    farthest = max(own.cutoff, own.cn_cutoff, own.atm_cutoff)
+    where = f" in system {b}" if len(systems.offsets) > 2 else ""
+    x, same = systems.positions[first:last], same_spot(reach, farthest)
+    vectors, pairs = all_pairs(x, systems.cell[b], systems.pbc[b], farthest, where, same)
+    species = systems.species[first:last]
+    cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+    return vectors, pairs, cn, own
+
+
 def dispersion_shares(
     systems: Systems, damping: Tensor, tables: Tables, reach: Range, form: int = 0
 ) -> Shares:
@@ -448,15 +473,8 @@ def dispersion_shares(
         if first == last:
             energies.append(none.sum())
             continue
-        cell, species = systems.cell[b], systems.species[first:last]
-        own = reach_of(reach, systems.pbc[b])
-        farthest = max(own.cutoff, own.cn_cutoff, own.atm_cutoff)
-        where = f" in system {b}" if len(systems.offsets) > 2 else ""
-        x = systems.positions[first:last]
-        vectors, pairs = all_pairs(
-            x, cell, systems.pbc[b], farthest, where, same_spot(reach, farthest)
-        )
-        cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+        x, species = systems.positions[first:last], systems.species[first:last]
+        vectors, pairs, cn, own = _pairs_of(systems, b, tables, reach)
         energy = dispersion_energy(
             vectors, cn, damping[b], pairs, species, tables, own.cutoff, own.width, form
         )
@@ -464,7 +482,8 @@ def dispersion_shares(
             s9 = damping[b, -1]
             energy = energy + three_body_energy(vectors, cn, s9, pairs, species, tables, own)
         if own.tail:
-            given = (cn, x, cell, systems.pbc[b], damping[b], species, tables, own)
+            cell, pbc = systems.cell[b], systems.pbc[b]
+            given = (cn, x, cell, pbc, damping[b], species, tables, own)
             energy = energy + tail_energy(*given)
         energies.append(energy.sum())
         shares.append(energy.detach())
@@ -508,12 +527,8 @@ def _pairwise_of(
 ) -> tuple[Tensor, Tensor]:
     """Energies and pairs of the atoms of one system; a pair may occur several times."""
     first, last = int(systems.offsets[b]), int(systems.offsets[b + 1])
-    x, cell, pbc = systems.positions[first:last], systems.cell[b], systems.pbc[b]
-    species, own = systems.species[first:last], reach_of(reach, pbc)
-    farthest = max(own.cutoff, own.cn_cutoff, own.atm_cutoff)
-    where = f" in system {b}" if len(systems.offsets) > 2 else ""
-    vectors, pairs = all_pairs(x, cell, pbc, farthest, where, same_spot(reach, farthest))
-    cn = coordination_number(vectors, pairs, species, tables.rcov, reach.cn_cutoff)
+    x, species = systems.positions[first:last], systems.species[first:last]
+    vectors, pairs, cn, own = _pairs_of(systems, b, tables, reach)
     given = (vectors, cn, damping, pairs, species, tables)
     energies, between = [pair_energies(*given, own.cutoff, own.width, form)], [pairs]
     if own.atm_cutoff > 0.0:
@@ -521,21 +536,9 @@ def _pairwise_of(
         energies += [damping[-1] / 6.0 * triples, damping[-1] / 6.0 * triples]
         between += [one, other]
     if own.tail:
+        cell, pbc = systems.cell[b], systems.pbc[b]
         tail = tail_pairs(cn, x, cell, pbc, damping, species, tables, own)
         energies.append(tail.reshape(-1))
         atoms = torch.arange(last - first, device=x.device)
         between.append(torch.stack(torch.meshgrid([atoms, atoms], indexing="ij")).reshape(2, -1))
     return torch.cat(energies), torch.cat(between, dim=1)
-
-
-def check_labels(labels: Tensor, n_labels: int) -> None:
-    """Refuse labels out of range, as the kernel does.
-
-    Raises:
-        IndexError: for a label outside [0, n_labels).
-    """
-    outside = (labels < 0) | (labels >= n_labels)
-    if _occurs(outside):
-        atom = int(outside.to(torch.uint8).argmax())
-        found = f"{int(labels[atom])} for atom {atom}"
-        raise IndexError(f"d3torch: expected labels in [0, {n_labels}), got {found}.")

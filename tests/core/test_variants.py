@@ -11,6 +11,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk, molecule
 from systems import pair_list
 from torch import Tensor
@@ -62,6 +63,17 @@ def test_forms_are_those_of_the_ops() -> None:
     assert {name: variant.form for name, variant in VARIANTS.items()} == forms
 
 
+def _assert_the_oracle(atoms: Atoms, expected: oracle.Oracle) -> None:
+    """What the calculator of a structure gives, against the oracle."""
+    assert atoms.get_potential_energy() == pytest.approx(expected.energy, rel=1e-12)
+    largest = np.abs(expected.forces).max()
+    assert np.abs(atoms.get_forces() - expected.forces).max() < 1e-10 * largest
+    if atoms.pbc.all():
+        stress = atoms.get_stress(voigt=False) * atoms.get_volume()
+        largest = np.abs(expected.virial).max()
+        assert np.abs(stress - expected.virial).max() < 1e-10 * largest
+
+
 @pytest.mark.parametrize("xc", ["pbe", "b2plyp"])
 @pytest.mark.parametrize("s9", [0.0, 1.0])
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -73,13 +85,7 @@ def test_energy_forces_and_stress_are_those_of_the_oracle(variant: str, s9: floa
         atoms.calc = D3Calculator(xc, variant=variant, s9=s9, atm_cutoff=9.0, **reach)
         given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, xc)
         expected = oracle.dispersion(*given, **reach, variant=variant, s9=s9, atm_cutoff=9.0)
-        assert atoms.get_potential_energy() == pytest.approx(expected.energy, rel=1e-12)
-        largest = np.abs(expected.forces).max()
-        assert np.abs(atoms.get_forces() - expected.forces).max() < 1e-10 * largest
-        if atoms.pbc.all():
-            stress = atoms.get_stress(voigt=False) * atoms.get_volume()
-            largest = np.abs(expected.virial).max()
-            assert np.abs(stress - expected.virial).max() < 1e-10 * largest
+        _assert_the_oracle(atoms, expected)
 
 
 @pytest.mark.parametrize("widths", [(2.0, 1.0), (0.3, 7.9), (9.0, 0.2)])
@@ -94,13 +100,7 @@ def test_smooth_cutoffs_are_those_of_the_oracle(variant: str, widths: tuple[floa
         atoms.calc = D3Calculator("pbe", width=widths[0], atm_width=widths[1], **which)
         given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
         expected = oracle.dispersion(*given, **which, widths=widths)
-        assert atoms.get_potential_energy() == pytest.approx(expected.energy, rel=1e-12)
-        largest = np.abs(expected.forces).max()
-        assert np.abs(atoms.get_forces() - expected.forces).max() < 1e-10 * largest
-        if atoms.pbc.all():
-            stress = atoms.get_stress(voigt=False) * atoms.get_volume()
-            largest = np.abs(expected.virial).max()
-            assert np.abs(stress - expected.virial).max() < 1e-10 * largest
+        _assert_the_oracle(atoms, expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

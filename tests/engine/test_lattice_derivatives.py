@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import oracle
 import pytest
+import systems
 import torch
 from corpus import random_structures
 from pair_ops import first_and_second
-from systems import DAMPING, FORMS
+from systems import CELL, DAMPING, FORMS
 from torch import Tensor, nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
@@ -27,12 +28,8 @@ from d3torch.units import BOHR
 
 LIBRARY = library_path()
 ELEMENTS = ["H", "C", "O", "Na"]
-CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
 PERIODIC = {
-    "molecule": (False, False, False),
-    "chain": (False, True, False),
-    "slab": (True, False, True),
-    "crystal": (True, True, True),
+    **systems.PERIODIC,
     "tail": (True, True, True),
     "tail of a slab": (True, False, True),
     "tail of a thick slab": (True, False, True),

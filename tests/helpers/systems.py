@@ -25,6 +25,14 @@ DAMPING = {
 }
 """Parameters of each form, in bohr: of PBE, with a C8 term and an rs8 of its own in the last."""
 
+CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
+PERIODIC = {
+    "molecule": (False, False, False),
+    "chain": (False, True, False),
+    "slab": (True, False, True),
+    "crystal": (True, True, True),
+}
+
 
 class Result(NamedTuple):
     """Energy (), forces (n, 3) and virial = dE/dstrain (3, 3)."""

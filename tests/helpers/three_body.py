@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from corpus import Structure
+from systems import CELL, PERIODIC
 from torch import Tensor
 
 from d3torch import ops
@@ -15,13 +16,6 @@ from d3torch.reference import reference_tables
 from d3torch.units import BOHR
 
 PBE = {"s6": 1.0, "s8": 0.7875, "a1": 0.4289, "a2": 4.4407}
-CELL = torch.tensor([[5.1, 0.0, 0.0], [1.4, 4.6, 0.3], [-0.8, 0.9, 5.4]], dtype=torch.float64)
-PERIODIC = {
-    "molecule": (False, False, False),
-    "chain": (False, True, False),
-    "slab": (True, False, True),
-    "crystal": (True, True, True),
-}
 Case = tuple[ops.Systems, Tensor, ops.Tables, ops.Range]
 
 
