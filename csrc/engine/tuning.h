@@ -38,6 +38,10 @@ constexpr double least_relative_volume = 1e-10;
 constexpr double same_spot_distance = 1e-6;
 constexpr double same_spot_distance2 = 1e-12;
 
+// Part of the cutoffs before their end in which a pair of a list may lack its reverse: hosts that
+// list in single precision round there.
+constexpr double reverse_margin = 1e-4;
+
 // Gap between two boxes below which they count as touching, in cutoffs. It is larger than
 // `same_spot_distance`, so that an atom that may meet itself is always looked for.
 constexpr double touching_gap = 1e-4;
@@ -138,6 +142,9 @@ constexpr int64_t least_threaded_atoms = 512;
 // and 64 are enough to share among the cores of a machine. The number must not depend on threads.
 constexpr int64_t least_chunk_pairs = 4096;
 constexpr int64_t most_chunks = 64;
+
+// Pairs and atoms of a list that a thread takes at a time, together: some tenths of a millisecond.
+constexpr int64_t pairs_at_once = 8192;
 
 // ---- interruption ----
 

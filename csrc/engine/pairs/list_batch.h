@@ -1,0 +1,137 @@
+// The batch that a list belongs to: its systems, and the numbers of its atoms as rows read them.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/formulas/cell.h"
+#include "engine/lattice/system.h"
+#include "engine/pairs/list.h"
+
+namespace d3 {
+
+// Numbers of an atom in double precision, so that its neighbours read it in one piece: position
+// and place of its species among those present; or the tangents of the position.
+struct alignas(32) AtomRecord {
+  double x[3];
+  double slot;
+};
+
+// A system of the batch. Vectors along axes that are not periodic are 0.
+template <class A> struct ListSystem {
+  int64_t first, end;  // its atoms
+  A cell[3][3];
+  Geometry geometry;
+};
+
+// Everything of a batch that does not depend on the list.
+template <class T, class Types> class ListBatch {
+ public:
+  using S = typename Types::S;
+  using A = typename Types::A;
+  static constexpr bool dual = !std::is_same_v<S, T>;
+
+  ListBatch(const LatticeInput<T>& input, const LatticeTangents<T>* tangents)
+      : in(input), tangents_(tangents), n_atoms(input.systems.offsets[input.systems.n_systems]) {}
+
+  // Reads and checks atoms and systems.
+  ListError prepare() {
+    number_species();
+    const T* tangents = tangents_ ? tangents_->positions : nullptr;
+    records.resize(n_atoms);
+    t_records.resize(dual ? n_atoms : 0);
+    for (int64_t i = 0; i < n_atoms; ++i) {
+      const T* x = in.systems.positions + 3 * i;
+      if (!std::isfinite(double(x[0]) + double(x[1]) + double(x[2])))
+        return {ListError::not_finite, -1, system_of(i), i};
+      const double slot = slots_[in.systems.species[i]];
+      records[i] = {{double(x[0]), double(x[1]), double(x[2])}, slot};
+      if constexpr (dual) {
+        const T* t = tangents + 3 * i;
+        t_records[i] = {{double(t[0]), double(t[1]), double(t[2])}, slot};
+      }
+    }
+    return read_systems();
+  }
+
+  // An input as a number to compute with: its value, and its tangent where there is one.
+  A input(const T* values, const T* tangents, int64_t k) const {
+    if constexpr (dual)
+      return {double(values[k]), double(tangents[k])};
+    else
+      return double(values[k]);
+  }
+  A position(int64_t i, int d) const {
+    return input(in.systems.positions, tangents_ ? tangents_->positions : nullptr, 3 * i + d);
+  }
+  A damping(int64_t system, int k) const {
+    return input(in.damping, tangents_ ? tangents_->damping : nullptr, system * in.n_damping() + k);
+  }
+
+  int64_t system_of(int64_t atom) const {
+    const int64_t* first = in.systems.offsets;
+    return std::upper_bound(first, first + in.systems.n_systems, atom) - first - 1;
+  }
+  int slot(int64_t atom) const { return int(records[atom].slot); }
+  int n_slots() const { return int(present.size()); }
+  const T* cn_ref(int slot) const {
+    return in.tables.cn_ref + int64_t(present[slot]) * in.tables.n_refs;
+  }
+  const T* c6_ref(int slot, int other) const {
+    const Tables<T>& t = in.tables;
+    return t.c6_ref + (int64_t(present[slot]) * t.n_species + present[other]) * t.n_refs * t.n_refs;
+  }
+
+  const LatticeInput<T>& in;
+
+ private:
+  const LatticeTangents<T>* tangents_;
+
+ public:
+  const int64_t n_atoms;
+  std::vector<AtomRecord> records, t_records;  // (n_atoms); the tangents' are empty unless dual
+  std::vector<ListSystem<A>> systems;
+  std::vector<int> present;  // species of each slot
+  std::vector<int> n_refs;   // references of each slot
+
+ private:
+  // Numbers the species in the order in which they appear.
+  void number_species() {
+    slots_.assign(in.tables.n_species, -1);
+    for (int64_t i = 0; i < n_atoms; ++i) {
+      const int species = int(in.systems.species[i]);
+      if (slots_[species] >= 0) continue;
+      slots_[species] = int(present.size());
+      present.push_back(species);
+      n_refs.push_back(0);
+      for (int a = 0; a < in.tables.n_refs; ++a)
+        if (cn_ref(slots_[species])[a] >= 0) n_refs.back() = a + 1;
+    }
+  }
+
+  ListError read_systems() {
+    const Systems<T>& s = in.systems;
+    systems.resize(s.n_systems);
+    for (int64_t b = 0; b < s.n_systems; ++b) {
+      ListSystem<A>& system = systems[b];
+      system.first = s.offsets[b];
+      system.end = s.offsets[b + 1];
+      for (int k = 0; k < 3; ++k) {
+        const bool periodic = s.pbc[3 * b + k];
+        system.geometry.periodic[k] = periodic;
+        for (int d = 0; d < 3; ++d) {
+          const A x = input(s.cell, tangents_ ? tangents_->cell : nullptr, 9 * b + 3 * k + d);
+          system.cell[k][d] = periodic ? x : A(0.0);
+          system.geometry.cell[k][d] = value(system.cell[k][d]);
+        }
+      }
+      if (!complete_and_invert(system.geometry))
+        return {ListError::singular_cell, -1, b, system.first};
+    }
+    return {};
+  }
+
+  std::vector<int> slots_;  // of each species, or -1
+};
+
+}  // namespace d3
