@@ -44,6 +44,9 @@ LATTICE = f"{ALL} list"
 
 RIVALS: dict[str, Rival] = {
     "d3torch lattice": Rival(rivals.lattice, "d3torch", LATTICE, BOTH, note="no list"),
+    "d3torch lattice, AVX2": Rival(
+        partial(rivals.lattice, instruction_set="avx2"), "d3torch", "crystal list", BOTH
+    ),
     "simple-dftd3": Rival(rivals.simple_dftd3, "dftd3", ALL, package="dftd3", note="the oracle"),
     "simple-dftd3, new models": Rival(
         partial(rivals.simple_dftd3, new=True),
@@ -92,6 +95,7 @@ RIVALS: dict[str, Rival] = {
         note="with its list; CN cutoff = cutoff",
     ),
     "d3torch list op": Rival(on_list.list_op, "d3torch", "list", BOTH),
+    "d3torch list op, AVX2": Rival(on_list.list_avx2, "d3torch", "list", BOTH),
     "d3torch two ops, to vectors": Rival(on_list.two_ops, "d3torch", "list", BOTH),
     "d3torch two ops, to positions": Rival(
         partial(on_list.two_ops, positions=True), "d3torch", "list", BOTH

@@ -52,6 +52,19 @@ def list_op(task: Task) -> Run:
     return step, lambda raw: _stacked(raw[0], [raw[1]])
 
 
+def list_avx2(task: Task) -> Run:
+    """The same without a graph, with the kernels for AVX2."""
+    from d3torch import ops
+
+    model, _, systems = _module(task)
+    near = _list(task)
+    given = ops.PairList(near.pairs, near.shifts)
+    rest = (model.damping().detach()[None], model.tables(), model.reach())
+    return lambda: ops.evaluate_on_list(
+        systems, given, *rest, instruction_set="avx2"
+    ), lambda e: _stacked(e.energy, [e.gradient])
+
+
 def two_ops(task: Task, positions: bool = False) -> Run:
     """Coordination numbers and energies of pair vectors, backward to these or to positions."""
     import torch
