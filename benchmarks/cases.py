@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.rivals import cpu as rivals
+from benchmarks.rivals import on_list
 from benchmarks.rivals.cpu import Array, System
 
 
@@ -18,7 +19,8 @@ class Rival(NamedTuple):
     Attributes:
         setup: the function above.
         module: what has to be importable.
-        kinds: of cases: "crystal" (periodic), "molecule", "small" (a molecule), "batch".
+        kinds: of cases: "crystal" (periodic), "molecule", "small" (a molecule), "batch", "list" (a
+            crystal whose neighbour list is given).
         dtypes: that it computes in.
         serial: runs on one thread whatever it is told.
         own_cn: has a CN cutoff of its own; else that is the two-body cutoff.
@@ -38,9 +40,13 @@ class Rival(NamedTuple):
 
 BOTH = "float64 float32"
 ALL = "crystal molecule small batch"
+LATTICE = f"{ALL} list"
 
 RIVALS: dict[str, Rival] = {
-    "d3torch lattice": Rival(rivals.lattice, "d3torch", ALL, BOTH),
+    "d3torch lattice": Rival(rivals.lattice, "d3torch", LATTICE, BOTH, note="no list"),
+    "d3torch lattice, AVX2": Rival(
+        partial(rivals.lattice, instruction_set="avx2"), "d3torch", "crystal list", BOTH
+    ),
     "simple-dftd3": Rival(rivals.simple_dftd3, "dftd3", ALL, package="dftd3", note="the oracle"),
     "simple-dftd3, new models": Rival(
         partial(rivals.simple_dftd3, new=True),
@@ -87,6 +93,35 @@ RIVALS: dict[str, Rival] = {
         own_cn=False,
         package="nvalchemi-toolkit-ops",
         note="with its list; CN cutoff = cutoff",
+    ),
+    "d3torch list op": Rival(on_list.list_op, "d3torch", "list", BOTH),
+    "d3torch list op, AVX2": Rival(on_list.list_avx2, "d3torch", "list", BOTH),
+    "d3torch two ops, to vectors": Rival(on_list.two_ops, "d3torch", "list", BOTH),
+    "d3torch two ops, to positions": Rival(
+        partial(on_list.two_ops, positions=True), "d3torch", "list", BOTH
+    ),
+    "torch-dftd, list given": Rival(
+        on_list.torch_dftd, "torch_dftd", "list", BOTH, package="torch-dftd"
+    ),
+    "nvalchemi-toolkit-ops, list given": Rival(
+        on_list.nvalchemi,
+        "nvalchemiops",
+        "list",
+        "float32",
+        own_cn=False,
+        package="nvalchemi-toolkit-ops",
+    ),
+    "mlipops, list given": Rival(
+        on_list.mlipops,
+        "mlipops",
+        "list",
+        "float32",
+        own_cn=False,
+        package="mlipops",
+        note="no virial",
+    ),
+    "metatomic DFTD3, list given": Rival(
+        on_list.metatomic, "metatomic", "list", package="metatomic-torch"
     ),
     "d3torch op alone": Rival(rivals.operator, "d3torch", "small", BOTH),
     "D3Calculator": Rival(rivals.calculator, "d3torch", "small", note="with what ASE costs"),
@@ -228,5 +263,17 @@ def cases(largest: int) -> list[Case]:
         Case("crystal", "benzene, Pbca cell", "crystal", lambda: [crystal()], 95.0),
         Case("batch", "1000 molecules of S22 and G2", "batch", lambda: molecules(1000)),
         Case("small", "benzene dimer of S22", "small", _dimer, every_count=True),
+        *(
+            Case(
+                f"list-{c:.0f}",
+                "NS33, neighbour list given",
+                "list",
+                lambda: [glass(1500)],
+                c,
+                c,
+                True,
+            )
+            for c in (25.0, 40.0)
+        ),
         *(_glass_case("scaling", n) for n in SIZES if n <= largest),
     ]

@@ -210,7 +210,7 @@ def _looks() -> dict[str, tuple[Any, str]]:
     import matplotlib
 
     palette, markers = matplotlib.colormaps["tab20"].colors, "os^vD<>pP*Xhd"
-    return {n: (palette[2 * i % 19], markers[i]) for i, n in enumerate(RIVALS)}
+    return {n: (palette[2 * i % 19], markers[i % len(markers)]) for i, n in enumerate(RIVALS)}
 
 
 def draw_scaling(records: list[Record], path: Path) -> None:

@@ -58,7 +58,7 @@ def _timed(run: Run, inner: int) -> tuple[Timing, Any]:
 
 def _tiny(kind: str, dtype: str) -> Task:
     """A task that loads a rival's code: carbon monoxide, alone or as a crystal."""
-    cell = 4.0 * np.eye(3) if kind == "crystal" else None
+    cell = {"crystal": 4.0 * np.eye(3), "list": 14.0 * np.eye(3)}.get(kind)
     one = System(np.array([6, 8]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.1]]), cell)
     return Task([one] * (2 if kind == "batch" else 1), 12.0, 12.0, dtype)
 

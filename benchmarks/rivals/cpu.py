@@ -199,9 +199,15 @@ def _module(task: Task) -> tuple[Any, Any, Any]:
     return model, species, model.systems(x, species, cell, None, offsets)
 
 
-def lattice(task: Task) -> Run:
+def lattice(task: Task, instruction_set: str = "best") -> Run:
+    from d3torch import ops
+
     model, _, systems = _module(task)
-    return lambda: model.evaluate(systems), lambda e: _stacked(e.energy, [e.gradient])
+    damping = model.damping().detach().expand(len(task.systems), 4)
+    given = (systems, damping, model.tables(), model.reach())
+    return lambda: ops.evaluate(*given, instruction_set=instruction_set), lambda e: _stacked(
+        e.energy, [e.gradient]
+    )
 
 
 def operator(task: Task) -> Run:

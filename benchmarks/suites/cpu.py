@@ -168,6 +168,7 @@ def parse() -> argparse.Namespace:
     add("--quick", action="store_true", help="few repeats, small sizes, no slow rival")
     add("--limit", action="store_true", help="only the section on where the time goes")
     add("--render", type=Path, help="write table and figures of results measured before (JSON)")
+    add("--stem", default="cpu", help="first word of the names of the results")
     add("--out", type=Path, default=Path("benchmarks"), help="folder of the results")
     options = parser.parse_args()
     if options.quick:
@@ -183,7 +184,7 @@ def main() -> None:
     if options.render:
         return report.write(report.load(options.render), options.render.with_suffix(""))
     results = report.conditions(options.threads)
-    stem = options.out / f"cpu_{results['date']}_{results['slug']}"
+    stem = options.out / f"{options.stem}_{results['date']}_{results['slug']}"
     chosen = [c for c in cases(options.largest) if not options.cases or c.name in options.cases]
     for threads in options.threads:
         bench = Bench(options, threads)
