@@ -95,7 +95,8 @@ def test_forces_are_added_to_those_of_the_atoms(
     by = ops.owned_energy_forces(*given, *rest)
     there = torch.linspace(-1.0, 1.0, 3 * n_atoms, dtype=torch.float64).view(n_atoms, 3)
     there *= float(by.forces.abs().max())
-    atom_forces, before = there.clone(), there._version
+    atom_forces = there.clone()
+    before = atom_forces._version
     assert torch.equal(ops.owned_energy_add_forces(atom_forces, *given, *rest), by.energies)
     assert_close((atom_forces - there).to(dtype), added(by.forces, case).to(dtype), dtype)
     assert atom_forces._version > before
