@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .ops import ByCentre, PairList, Range, Shares, Systems, Tables
+from .ops import ByCentre, OwnedForces, PairList, Range, Shares, Systems, Tables
 from .products import bilinear, product
 from .structure import SAME_SPOT
 
@@ -260,6 +260,48 @@ def energy_by_centre(
         )[:n]
         by_cn, by_vectors = torch.autograd.grad(energies.sum(), (centre, r))
     return ByCentre(energies.detach(), by_cn, by_vectors)
+
+
+def _there(
+    vectors: Tensor, centre: Tensor, neighbour: Tensor, species: Tensor, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vectors, pairs and species of a list without atoms that are not there; which pairs it has."""
+    there = (species[centre.long()] >= 0) & (species[neighbour.long()] >= 0)
+    pairs = torch.stack([centre, neighbour])[:, there].long()
+    return vectors[there].to(like.dtype), pairs, species.clamp(min=0), there
+
+
+def owned_coordination_number(
+    vectors: Tensor, centre: Tensor, neighbour: Tensor, species: Tensor, rcov: Tensor, cutoff: float
+) -> Tensor:
+    """CN of :func:`coordination_number` where atoms of species -1 are not there."""
+    r, pairs, element, _ = _there(vectors, centre, neighbour, species, rcov)
+    return ordinary(coordination_number(r, pairs, element, rcov, cutoff))
+
+
+def owned_energy_forces(
+    vectors: Tensor,
+    centre: Tensor,
+    neighbour: Tensor,
+    species: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    tables: Tables,
+    cutoff: float,
+    cn_cutoff: float,
+    width: float = 0.0,
+    form: int = 0,
+) -> OwnedForces:
+    """E_i and f_ij = dE_i/dr_ij + 2 dE_i/dCN_i dCN_i/dr_ij, for a full list of the centres."""
+    r, pairs, element, there = _there(vectors, centre, neighbour, species, cn)
+    found = energy_by_centre(r, cn, damping, pairs, element, tables, cutoff, width, form)
+    with differentiable():
+        x = ordinary(r).requires_grad_()
+        counts = coordination_number(x, pairs, element, ordinary(tables.rcov), cn_cutoff)
+        (by_counts,) = torch.autograd.grad((2.0 * found.by_cn * counts).sum(), x)
+    forces = torch.zeros_like(vectors)
+    forces[there] = (found.by_vectors + by_counts).to(vectors.dtype)
+    return OwnedForces(found.energies, forces)
 
 
 def _on_one_spot(i: int, j: int, image: Tensor) -> str:

@@ -138,6 +138,18 @@ class ByCentre(NamedTuple):
     by_vectors: Tensor
 
 
+class OwnedForces(NamedTuple):
+    """Energies of the atoms that a process owns, and forces of their pairs, without a graph.
+
+    Attributes:
+        energies: E_i, (n_atoms,).
+        forces: f_ij, which acts on i, and its opposite on j, (n_pairs, 3).
+    """
+
+    energies: Tensor
+    forces: Tensor
+
+
 class Range(NamedTuple):
     """How far the dispersion reaches.
 
@@ -302,6 +314,132 @@ def energy_by_centre(
     given = (vectors, cn, damping, pairs, species, *tables[1:4], cutoff, width)
     rest = (tables.radii, form)
     return ByCentre(*torch.ops.d3torch.dispersion_energy_by_centre(*given, *rest))
+
+
+def owned_coordination_number(
+    vectors: Tensor, centre: Tensor, neighbour: Tensor, species: Tensor, rcov: Tensor, cutoff: float
+) -> Tensor:
+    """Coordination numbers of :func:`coordination_number` on a host's own arrays, as they lie.
+
+    Args:
+        vectors: (n_pairs, 3), length, float64 or float32.
+        centre: i of every pair, never falling, (n_pairs,), int32 or int64.
+        neighbour: j of every pair, (n_pairs,), of the dtype of ``centre``.
+        species: of every atom, (n_atoms,), int64; the pairs of an atom of species -1 do not count.
+        rcov: (n_species,), length. Its dtype is that of the arithmetic: float32 takes vectors of
+            either, float64 those of float64.
+        cutoff: length.
+
+    Returns:
+        (n_atoms,), of the dtype of ``rcov``; not differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError: shape or device or a vector of length 0 or pairs that
+            are not in the order of their centres, dtype, index; one sentence each.
+        NotImplementedError: on a GPU.
+
+    Source: as :func:`coordination_number`.
+    """
+    given = (vectors, centre, neighbour, species, rcov, cutoff)
+    cn: Tensor = torch.ops.d3torch.owned_coordination_number(*given)
+    return cn
+
+
+def owned_energy_forces(
+    vectors: Tensor,
+    centre: Tensor,
+    neighbour: Tensor,
+    species: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    tables: Tables,
+    cutoff: float,
+    cn_cutoff: float,
+    width: float = 0.0,
+    form: int = 0,
+) -> OwnedForces:
+    r"""Energies and pair forces of the atoms that a process owns, from the full list of these.
+
+    .. math:: E_i = -\tfrac12 \sum_j C6_{ij} g_{ij}, \quad
+        D_i = \frac{dE}{dCN_i} = -\sum_j \frac{\partial C6_{ij}}{\partial CN_i} g_{ij}, \quad
+        f_{ij} = \left[-\tfrac12 C6_{ij} g'_{ij} + D_i c'_{ij}\right] \hat r_{ij}
+
+    with the counting function c within ``cn_cutoff``. Forces are the sums of f_ij at i minus those
+    at j over the pairs of all processes. One call in place of :func:`energy_by_centre` and the
+    derivative of :func:`coordination_number`, on a host's own arrays: see
+    :func:`owned_coordination_number`.
+
+    Args:
+        vectors: as of :func:`owned_coordination_number`.
+        centre: as of :func:`owned_coordination_number`.
+        neighbour: as of :func:`owned_coordination_number`.
+        species: as of :func:`owned_coordination_number`.
+        cn: of all atoms, those of other processes exchanged before, (n_atoms,).
+        damping: parameters of the form, (4,) or (5,).
+        tables: per-species data; as ``cn`` and ``damping`` in the dtype of the arithmetic.
+        cutoff: length.
+        cn_cutoff: length.
+        width: switching width, length; 0 cuts off hard.
+        form: the damping function.
+
+    Returns:
+        Energies in the dtype of ``cn``, forces in that of ``vectors``; not differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError, NotImplementedError: as
+            :func:`owned_coordination_number`.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    pairs = (vectors, centre, neighbour, species)
+    rest = (cn, damping, *tables[:4], cutoff, cn_cutoff, width, tables.radii, form)
+    return OwnedForces(*torch.ops.d3torch.owned_energy_forces(*pairs, *rest))
+
+
+def owned_energy_add_forces(
+    atom_forces: Tensor,
+    vectors: Tensor,
+    centre: Tensor,
+    neighbour: Tensor,
+    species: Tensor,
+    cn: Tensor,
+    damping: Tensor,
+    tables: Tables,
+    cutoff: float,
+    cn_cutoff: float,
+    width: float = 0.0,
+    form: int = 0,
+) -> Tensor:
+    """Energies of :func:`owned_energy_forces`, its forces added to those of the atoms.
+
+    Args:
+        atom_forces: of all atoms, (n_atoms, 3), float64, contiguous: f_ij is added to row i, and
+            taken from row j.
+        vectors: as of :func:`owned_energy_forces`.
+        centre: as of :func:`owned_energy_forces`.
+        neighbour: as of :func:`owned_energy_forces`.
+        species: as of :func:`owned_energy_forces`.
+        cn: as of :func:`owned_energy_forces`.
+        damping: as of :func:`owned_energy_forces`.
+        tables: as of :func:`owned_energy_forces`.
+        cutoff: as of :func:`owned_energy_forces`.
+        cn_cutoff: as of :func:`owned_energy_forces`.
+        width: as of :func:`owned_energy_forces`.
+        form: as of :func:`owned_energy_forces`.
+
+    Returns:
+        E_i, (n_atoms,), of the dtype of ``cn``; not differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError, NotImplementedError: as :func:`owned_energy_forces`.
+            After an error, ``atom_forces`` are as before.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    pairs = (atom_forces, vectors, centre, neighbour, species)
+    rest = (cn, damping, *tables[:4], cutoff, cn_cutoff, width, tables.radii, form)
+    energies: Tensor = torch.ops.d3torch.owned_energy_add_forces(*pairs, *rest)
+    return energies
 
 
 def dispersion(

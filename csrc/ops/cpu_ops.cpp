@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "ops/owned_ops.h"
 #include "ops/register.h"
 #include "ops/signals.h"
 
@@ -189,6 +190,8 @@ struct Cpu {
 
   template <class Args> static const Args& prepared(const Args& args) { return args; }
 
+  static int n_threads() { return threads(); }
+
   // The kernel checks the indices of the pairs itself; it returns the first wrong pair, or -1.
   template <class T, class Args, class F> static void run(const Args& args, F&& kernel) {
     auto in = input_of<T>(args, threads());
@@ -259,4 +262,7 @@ struct Cpu {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(d3torch, CPU, m) { register_kernels<Cpu>(m); }
+TORCH_LIBRARY_IMPL(d3torch, CPU, m) {
+  register_kernels<Cpu>(m);
+  register_owned<Cpu>(m);
+}

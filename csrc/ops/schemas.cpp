@@ -1,12 +1,13 @@
 // The schemas of all ops, which saved models call: a released one grows only at its end, by
 // arguments with defaults that leave its meaning as it was. Their argument lists are the fields of
-// the structs in pair_args.h, lattice_args.h and list_args.h. With them the Meta kernels, which
-// check shapes and say what comes out.
+// the structs in pair_args.h, owned_args.h, lattice_args.h and list_args.h. With them the Meta
+// kernels, which check shapes and say what comes out.
 #include <torch/library.h>
 
 #include <string>
 
 #include "ops/list_args.h"
+#include "ops/owned_args.h"
 #include "ops/pair_args.h"
 
 namespace {
@@ -19,6 +20,13 @@ const std::string counting =
 const std::string energy =
     "Tensor vectors, Tensor cn, Tensor damping, Tensor pairs, Tensor species, Tensor r4r2, "
     "Tensor cn_ref, Tensor c6_ref, float cutoff, float width, Tensor? radii=None, int form=0";
+
+const std::string owned = "Tensor vectors, Tensor centre, Tensor neighbour, Tensor species, ";
+
+const std::string owned_energy =
+    owned +
+    "Tensor cn, Tensor damping, Tensor rcov, Tensor r4r2, Tensor cn_ref, Tensor c6_ref, "
+    "float cutoff, float cn_cutoff, float width, Tensor? radii=None, int form=0";
 
 const std::string lattice =
     "Tensor positions, Tensor cell, Tensor pbc, Tensor species, Tensor offsets, Tensor damping, "
@@ -58,6 +66,12 @@ void define_pair_ops(torch::Library& m) {
              energy + ") -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
+void define_owned_ops(torch::Library& m) {
+  define(m, "owned_coordination_number(" + owned + "Tensor rcov, float cutoff) -> Tensor");
+  define(m, "owned_energy_forces(" + owned_energy + ") -> (Tensor, Tensor)");
+  define(m, "owned_energy_add_forces(Tensor(a!) atom_forces, " + owned_energy + ") -> Tensor");
+}
+
 void define_lattice_ops(torch::Library& m) {
   define(m, "dispersion(" + lattice + form + ") -> Tensor");
   define(m, "dispersion_shares(" + lattice + form + ") -> (Tensor, Tensor)");
@@ -80,6 +94,7 @@ void define_list_ops(torch::Library& m) {
 
 TORCH_LIBRARY(d3torch, m) {
   define_pair_ops(m);
+  define_owned_ops(m);
   define_lattice_ops(m);
   define_list_ops(m);
 }
@@ -92,6 +107,9 @@ TORCH_LIBRARY_IMPL(d3torch, Meta, m) {
   m.impl("dispersion_energy_by_centre", unpacked<energy_by_centre_meta>);
   m.impl("dispersion_energy_backward", unpacked<energy_backward_meta>);
   m.impl("dispersion_energy_double_backward", unpacked<energy_double_backward_meta>);
+  m.impl("owned_coordination_number", unpacked<owned_cn_meta>);
+  m.impl("owned_energy_forces", unpacked<owned_forces_meta>);
+  m.impl("owned_energy_add_forces", unpacked<owned_add_forces_meta>);
   m.impl("dispersion", unpacked<&Meta<>::dispersion>);
   m.impl("dispersion_shares", unpacked<&Meta<>::shares>);
   m.impl("dispersion_backward", unpacked<&Meta<>::backward>);

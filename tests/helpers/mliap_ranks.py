@@ -1,8 +1,9 @@
 """A stand-in for LAMMPS's ML-IAP: the data objects of several ranks, in threads of this process.
 
-It keeps to what the KOKKOS coupling does: directed pairs of owned atoms, ghosts for every image in
-reach, an exchange that all ranks must enter, of few columns, contiguous; arrays of size 0 that
-cannot be asked for; forces that are added to i and taken from j, ghosts included.
+It keeps to what the KOKKOS coupling does: directed pairs of owned atoms in the order of ``iatoms``,
+ghosts for every image in reach, an exchange that all ranks must enter, of few columns, contiguous;
+arrays of size 0 that cannot be asked for; forces that are added to i and taken from j, ghosts
+included, by LAMMPS or, where ``vflag`` asks for nothing of single pairs, by its guest in ``f``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Rank:
     """The ``data`` of one rank: owned atoms first, then their ghosts."""
 
     def __init__(self, world: World, owned: np.ndarray) -> None:
-        self.world, self.owned = world, owned
+        self.world, self.owned, self.vflag = world, owned, world.vflag
         self.nlistatoms = self.nlocal = len(owned)
         self.ghosts, i, j, self._rij = self._neighbours()
         self.ntotal, self.npairs = len(owned) + len(self.ghosts), len(i)
@@ -42,16 +43,23 @@ class Rank:
             "pair_i": i.astype(np.int32),
             "pair_j": j.astype(np.int32),
             "elems": world.elems[np.concatenate([owned, self.ghosts])].astype(np.int32),
-            "iatoms": np.arange(len(owned), dtype=np.int32)[::-1].copy(),
+            "iatoms": self._order(len(owned)).astype(np.int32),
             "eatoms": np.full(len(owned), np.nan),
             "rij": self._rij,
+            "f": np.zeros((self.ntotal, 3)),
         }
-        self.forces, self.virial = np.zeros((self.ntotal, 3)), np.zeros((3, 3))
+        self.forces, self.virial = self._arrays["f"], np.zeros((3, 3))
+
+    @staticmethod
+    def _order(n: int) -> np.ndarray:
+        """The order of the owned atoms in LAMMPS's list."""
+        return np.arange(n)
 
     def _neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Atoms that the ghosts are images of, and the directed pairs of the owned atoms."""
         world, n = self.world, len(self.owned)
         ghosts: list[np.ndarray] = []
+        places = [world.positions[self.owned]]
         rows: list[Any] = []
         count = n
         for shift in world.shifts:
@@ -68,10 +76,12 @@ class Rank:
             index[near] = count + np.arange(len(near))
             count += len(near)
             ghosts.append(near)
+            places.append(world.positions[near] + shift)
             i, j = np.nonzero(inside)
             rows.append((i, index[j], r[i, j]))
         i, j, r = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        order = np.argsort(i, kind="stable")
+        self.places = np.concatenate(places)
+        order = np.argsort(np.argsort(self._order(n))[i], kind="stable")
         return np.concatenate(ghosts), i[order], j[order], np.ascontiguousarray(r[order])
 
     def __getattr__(self, name: str) -> Any:
@@ -124,11 +134,19 @@ class Rank:
         np.add.at(self.forces, self._arrays["pair_j"], -f)
         self.virial += self._rij.T @ f
 
+    def whole_virial(self) -> np.ndarray:
+        """Of the pairs or, as LAMMPS does without these, of positions and forces of the atoms."""
+        return self.virial if self.vflag & ~2 else -self.places.T @ self.forces
+
 
 class PlainRank(Rank):
     """That of the coupling without KOKKOS: no exchange, and energies and forces in numpy only."""
 
     forward_exchange = reverse_exchange = update_pair_forces_gpu = property()  # type: ignore[assignment]
+
+    def whole_virial(self) -> np.ndarray:
+        """Of the pairs."""
+        return self.virial
 
     def update_pair_forces(self, forces: np.ndarray) -> None:
         """Add to i, take from j."""
@@ -153,8 +171,10 @@ class World:
         reach: float,
         ranks: int,
         rank: type[Rank] = Rank,
+        vflag: int = 2,
     ) -> None:
         self.positions, self.elems, self.reach = atoms.positions, np.asarray(elems), reach
+        self.vflag = vflag
         self.shifts = self._shifts(atoms)
         x = atoms.positions[:, 0]
         low, width = x.min() - 20.0, np.ptp(x) + 40.0  # the first and last may own nothing
@@ -187,5 +207,5 @@ class World:
         for rank in self.ranks:
             energies[rank.owned[rank._arrays["iatoms"]]] = rank._arrays["eatoms"]
             np.add.at(forces, np.concatenate([rank.owned, rank.ghosts]), rank.forces)
-        virial = sum(rank.virial for rank in self.ranks)
+        virial = sum(rank.whole_virial() for rank in self.ranks)
         return Total(sum(rank.energy for rank in self.ranks), energies, forces, virial)

@@ -17,8 +17,7 @@ from mliap_ranks import PlainRank, Rank, Total, World
 from oracle import dispersion
 
 from d3torch.cli import main
-from d3torch.integrations.lammps import D3MLIAP
-from d3torch.integrations.lammps import unified as lammps
+from d3torch.integrations.lammps import D3MLIAP, sums
 from d3torch.parameters import damping_parameters
 from d3torch.reference import SYMBOLS
 from d3torch.units import BOHR
@@ -59,7 +58,26 @@ def _elements(atoms: Atoms) -> list[str]:
     return [SYMBOLS[z] for z in sorted({18, *atoms.numbers.tolist()}, reverse=True)]
 
 
-def _run(atoms: Atoms, ranks: int, null: Any = (), rank: type[Rank] = Rank, **given: Any) -> Total:
+class Backwards(Rank):
+    """A LAMMPS whose list of atoms falls, pairs and all."""
+
+    @staticmethod
+    def _order(n: int) -> np.ndarray:
+        return np.arange(n)[::-1]
+
+
+PER_ATOM = 4
+"""Bit of vflag: stresses of atoms, for which LAMMPS wants the forces of the pairs."""
+
+
+def _run(
+    atoms: Atoms,
+    ranks: int,
+    null: Any = (),
+    rank: type[Rank] = Rank,
+    vflag: int = 2,
+    **given: Any,
+) -> Total:
     settings = {**REACH, **given}
     elements = _elements(atoms)
     elems = np.array([elements.index(s) for s in atoms.symbols])
@@ -67,15 +85,16 @@ def _run(atoms: Atoms, ranks: int, null: Any = (), rank: type[Rank] = Rank, **gi
     reach = max(settings["cutoff"], settings["cn_cutoff"])
     made = D3MLIAP(elements, "pbe", **settings)
     assert made.rcutfac == 0.5 * reach
-    world = World(atoms, elems, reach, ranks, rank)
+    world = World(atoms, elems, reach, ranks, rank, vflag)
     return world.run(lambda: D3MLIAP(elements, "pbe", **settings))
 
 
 @structures
+@pytest.mark.parametrize("vflag", [0, PER_ATOM])
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_equal_to_the_oracle_on_any_number_of_ranks(ranks: int, name: str) -> None:
+def test_equal_to_the_oracle_on_any_number_of_ranks(ranks: int, vflag: int, name: str) -> None:
     atoms = STRUCTURES[name]()
-    found = _run(atoms, ranks)
+    found = _run(atoms, ranks, vflag=vflag)
     expected = dispersion(atoms.numbers, atoms.positions, atoms.cell, atoms.pbc, "pbe", 9.0, 7.0)
     assert found.energy == pytest.approx(expected.energy, rel=1e-12)
     assert found.energies.sum() == pytest.approx(found.energy, rel=1e-12)
@@ -113,24 +132,36 @@ def test_cutoffs_and_switch_are_those_of_the_calculator(
     assert np.abs(found.virial - stress).max() < 1e-10
 
 
-def test_float32_follows_float64() -> None:
-    single, double = (_run(_triclinic(), 2, dtype=t) for t in (torch.float32, torch.float64))
+@pytest.mark.parametrize("vflag", [0, PER_ATOM])
+@pytest.mark.parametrize("rank", [Rank, Backwards])
+def test_float32_follows_float64(rank: type[Rank], vflag: int) -> None:
+    single, double = (
+        _run(_triclinic(), 2, dtype=t, rank=rank, vflag=vflag)
+        for t in (torch.float32, torch.float64)
+    )
     assert single.energy == pytest.approx(double.energy, rel=1e-5)
     assert np.abs(single.forces - double.forces).max() < 1e-5 * np.abs(double.forces).max()
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = _run(_triclinic(), 2)
-    monkeypatch.setattr(lammps, "PAIRS_AT_ONCE", 1000)
-    parts = _run(_triclinic(), 2)
-    assert parts.energy == pytest.approx(whole.energy, rel=1e-13)
-    assert np.abs(parts.forces - whole.forces).max() < 1e-13
+@pytest.mark.parametrize("null", [[], [0, 5]])
+@pytest.mark.parametrize("vflag", [0, PER_ATOM])
+def test_a_list_in_another_order_gives_the_same(
+    vflag: int, null: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the pair ops, which take the list in runs."""
+    straight = _run(_triclinic(), 2, null, vflag=vflag)
+    monkeypatch.setattr(sums, "PAIRS_AT_ONCE", 1000)
+    found = _run(_triclinic(), 2, null, rank=Backwards, vflag=vflag)
+    assert found.energy == pytest.approx(straight.energy, rel=1e-13)
+    assert np.abs(found.energies - straight.energies).max() < 1e-13
+    assert np.abs(found.forces - straight.forces).max() < 1e-13
 
 
+@pytest.mark.parametrize("vflag", [0, PER_ATOM])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_atoms_of_type_null_are_not_there(ranks: int) -> None:
+def test_atoms_of_type_null_are_not_there(ranks: int, vflag: int) -> None:
     atoms = molecule("CH3CH2OH")
-    found, left = _run(atoms, ranks, null=[0, 5]), atoms[[1, 2, 3, 4, 6, 7, 8]]
+    found, left = _run(atoms, ranks, null=[0, 5], vflag=vflag), atoms[[1, 2, 3, 4, 6, 7, 8]]
     expected = dispersion(left.numbers, left.positions, left.cell, left.pbc, "pbe", 9.0, 7.0)
     assert found.energy == pytest.approx(expected.energy, rel=1e-12)
     assert not found.forces[[0, 5]].any()

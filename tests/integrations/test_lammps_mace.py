@@ -74,12 +74,15 @@ def _expected(fused: MACED3, atoms: Atoms) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", STRUCTURES)
-def test_ranks_of_the_stand_in_give_what_the_fused_model_does(name: str, ranks: int) -> None:
+@pytest.mark.parametrize(("name", "vflag"), [*((name, 2) for name in STRUCTURES), ("slab", 4)])
+def test_ranks_of_the_stand_in_give_what_the_fused_model_does(
+    name: str, ranks: int, vflag: int
+) -> None:
     atoms, fused = STRUCTURES[name](), _fused()
     made = MACED3MLIAP(copy.deepcopy(fused))
     elems = np.array([ELEMENTS.index(s) for s in atoms.symbols])
-    found = World(atoms, elems, 2 * made.rcutfac, ranks).run(lambda: copy.deepcopy(made))
+    world = World(atoms, elems, 2 * made.rcutfac, ranks, vflag=vflag)
+    found = world.run(lambda: copy.deepcopy(made))
     expected = _expected(fused, atoms)
     assert found.energy == pytest.approx(expected["energy"][0], rel=1e-12)
     assert np.abs(found.energies - expected["node_energy"]).max() < 1e-12

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from d3torch.integrations.lammps.unified import Pairs, Unified
+from d3torch.integrations.lammps.sums import Pairs
+from d3torch.integrations.lammps.unified import Unified
 from d3torch.integrations.mace import with_head
 
 from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE  # isort: skip  after ours: it names what is missing
@@ -17,6 +18,32 @@ WIDEST = 6
 
 PADDING = 2
 """Atoms that are added to a rank with next to no pairs of its own."""
+
+
+LOOKED_AT = 1 << 16
+"""Pairs whose lengths are taken together: on a CPU they stay in the cache."""
+
+
+class Near(NamedTuple):
+    """Pairs that MACE sees: which, their r_ij, A, and indices (2, n_near), int64."""
+
+    which: Tensor
+    vectors: Tensor
+    indices: Tensor
+
+
+def near_pairs(pairs: Pairs, species: Tensor, r_max: float) -> Near:
+    """The pairs within r_max between atoms that are there, in the order of the list."""
+    found = [torch.zeros(0, dtype=torch.long, device=species.device)]
+    step = LOOKED_AT if species.device.type == "cpu" else max(len(pairs.vectors), 1)
+    for first in range(0, len(pairs.vectors), step):
+        x, y, z = pairs.vectors[first : first + step].unbind(dim=1)
+        found.append(torch.nonzero(x * x + y * y + z * z < r_max * r_max)[:, 0] + first)
+    which = torch.cat(found)
+    indices = torch.stack([pairs.centres[which], pairs.neighbours[which]]).long()
+    there = (species[indices] >= 0).all(dim=0)
+    which, indices = which[there], indices[:, there]
+    return Near(which, pairs.vectors[which], indices)
 
 
 class NearPairs:
@@ -34,7 +61,7 @@ class NearPairs:
         r_max: cutoff of MACE, A.
     """
 
-    def __init__(self, data: Any, species: Tensor, near: Pairs, r_max: float) -> None:
+    def __init__(self, data: Any, species: Tensor, near: Near, r_max: float) -> None:
         self.data, self.n_total, self.n_near = data, len(species), len(near.vectors)
         n, device = data.nlocal, species.device
         padding = PADDING if n == 0 or self.n_near <= 1 else 0
@@ -119,21 +146,24 @@ class MACED3MLIAP(Unified):
         self.mace.initialized = True  # it would ask for a GPU; ours follows the data of LAMMPS
 
     def energies_and_forces(
-        self, data: Any, species: Tensor, pairs: Pairs
-    ) -> tuple[Tensor, Tensor]:
+        self, data: Any, species: Tensor, pairs: Pairs, atom_forces: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Those of D3 plus those of MACE, whose exchanges every rank takes part in."""
-        energies, forces = self.dispersion(data, species, pairs)
-        device = species.device
+        energies, forces = self.dispersion(data, species, pairs, atom_forces)
+        device, real = species.device, self.model.rcov.dtype
         if self.mace.device != device:
             self.mace.device, self.mace.model = device, self.mace.model.to(device)
-        near = torch.linalg.vector_norm(pairs.vectors, dim=1) < self.r_max
-        kept = Pairs(pairs.vectors[near], pairs.indices[:, near])
-        view = NearPairs(data, species, kept, self.r_max)
+        near = near_pairs(pairs, species, self.r_max)
+        near = near._replace(vectors=near.vectors.to(real))
+        view = NearPairs(data, species.clamp(min=0), near, self.r_max)
         self.mace.compute_forces(view)
-        forces[near] += view.forces.to(forces)
-        present = species.new_ones(0) if data.nlocal == 0 else torch.as_tensor(data.elems) >= 0
-        own = view.eatoms[: data.nlocal] * present[: data.nlocal]
-        energies[: data.nlocal] += own
+        found = view.forces.double()
+        if forces is not None:
+            forces.index_add_(0, near.which, found)
+        elif atom_forces is not None:
+            atom_forces.index_add_(0, near.indices[0], found)
+            atom_forces.index_add_(0, near.indices[1], found, alpha=-1)
+        energies[: data.nlocal] += view.eatoms[: data.nlocal] * (species[: data.nlocal] >= 0)
         return energies, forces
 
     def about(self) -> dict[str, Any]:

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from d3torch.files import written_aside
 from d3torch.integrations.lammps.mpi import end_all_ranks
+from d3torch.integrations.lammps.sums import Copied, InPlace, Pairs
 from d3torch.integrations.ready import Which, module_of
 from d3torch.model import D3
-from d3torch.ops import energy_by_centre
 from d3torch.reference import SYMBOLS
 from d3torch.settings import Settings
-
-PAIRS_AT_ONCE = 1 << 22
-"""Pairs that go through the ops together, which bounds what the ops need beside the list."""
 
 SHORTEST = 0.3
 """A distance, A, below which no chemical bond is."""
 
-_op = torch.ops.d3torch
+FIRST_PAIRS = 1 << 20
+"""Pairs that are looked at to see whether lengths are in A."""
 
-
-class Pairs(NamedTuple):
-    """Directed pairs of the owned atoms: r_ij (n_pairs, 3), A, and indices (2, n_pairs)."""
-
-    vectors: Tensor
-    indices: Tensor
-
-    def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """The pairs in runs of ``PAIRS_AT_ONCE``."""
-        for first in range(0, len(self.vectors), PAIRS_AT_ONCE):
-            run = slice(first, first + PAIRS_AT_ONCE)
-            yield run, self.vectors[run], self.indices[:, run]
+FDOTR = 2
+"""Bit of LAMMPS's vflag: the virial comes from positions and forces of atoms."""
 
 
 class Unified:
@@ -78,47 +66,44 @@ class Unified:
         """
         try:
             species, pairs = self.read(data)
-            energies, forces = self.energies_and_forces(data, species, pairs)
+            atom_forces = self.forces_of_atoms(data, pairs)
+            energies, forces = self.energies_and_forces(data, species, pairs, atom_forces)
             self.write(data, energies, forces)
         except Exception as error:
             end_all_ranks(error)
             raise
 
     def energies_and_forces(
-        self, data: Any, species: Tensor, pairs: Pairs
-    ) -> tuple[Tensor, Tensor]:
-        """Of the owned atoms, (n_total,), eV, and on the pairs, (n_pairs, 3), eV/A."""
-        return self.dispersion(data, species, pairs)
+        self, data: Any, species: Tensor, pairs: Pairs, atom_forces: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`dispersion`; a model with D3 adds its own."""
+        return self.dispersion(data, species, pairs, atom_forces)
 
     def read(self, data: Any) -> tuple[Tensor, Pairs]:
-        """Species of all atoms, ghosts too, and their pairs; those of type NULL out of reach."""
-        n = data.ntotal
-        elems = torch.as_tensor(data.elems) if n else torch.zeros(0)
-        device = elems.device
-        if device != self.model.rcov.device:
+        """Species of all atoms, ghosts too, -1 for type NULL, and the pairs as LAMMPS has them."""
+        elems = torch.as_tensor(data.elems) if data.ntotal else torch.zeros(0)
+        device, real = elems.device, self.model.rcov
+        if device != real.device:
             self.model.to(device)
-        species, real = elems.long(), self.model.rcov
+        species = elems.long()
         if data.npairs == 0:
-            nothing = Pairs(real.new_zeros(0, 3), species.new_zeros(2, 0))
-            return species.clamp(min=0), nothing
+            nothing = species.new_zeros(0)
+            return species, Pairs(real.new_zeros(0, 3, dtype=torch.float64), nothing, nothing)
         if device.type != "cpu":
             torch.cuda.synchronize()  # LAMMPS writes r_ij on another stream
-        vectors = torch.as_tensor(data.rij).to(real.dtype)
-        indices = torch.stack([torch.as_tensor(data.pair_i), torch.as_tensor(data.pair_j)]).long()
+        pairs = Pairs(*map(torch.as_tensor, (data.rij, data.pair_i, data.pair_j)))
         if not self.checked:
-            self.check_units(vectors, indices)
-        if bool((species < 0).any()):
-            absent = (species[indices] < 0).any(dim=0)
-            vectors = vectors.masked_fill(absent[:, None], torch.inf)
-        return species.clamp(min=0), Pairs(vectors, indices)
+            self.check_units(pairs)
+        return species, pairs
 
-    def check_units(self, vectors: Tensor, indices: Tensor) -> None:
+    def check_units(self, pairs: Pairs) -> None:
         """Once: are these distances in A? Half of the atoms have a neighbour no closer than a bond.
 
         Raises:
             RuntimeError: if not.
         """
-        centres = torch.unique(indices[0], return_inverse=True)[1]
+        vectors, indices = pairs.vectors[:FIRST_PAIRS], pairs.centres[:FIRST_PAIRS]
+        centres = torch.unique(indices, return_inverse=True)[1]
         nearest = vectors.new_full((int(centres.max()) + 1,), torch.inf)
         nearest.scatter_reduce_(0, centres, torch.linalg.vector_norm(vectors, dim=1), "amin")
         median = float(nearest.median())
@@ -129,27 +114,34 @@ class Unified:
             )
         self.checked = True
 
-    def dispersion(self, data: Any, species: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Energies of the owned atoms, 0 for ghosts, and forces of the pairs, by D3 alone."""
-        model, tables = self.model, self.model.tables()
-        cn = model.rcov.new_zeros(len(species))
-        for _, vectors, indices in pairs.parts():
-            cn += model.coordination_number(vectors, indices, species)
-        cn = self.exchanged(data, cn)
-        energies, by_cn = torch.zeros_like(cn), torch.zeros_like(cn)
-        forces = torch.empty_like(pairs.vectors)
-        damping = model.damping().detach()
-        for run, vectors, indices in pairs.parts():
-            given = (vectors, cn, damping, indices, species, tables, model.cutoff, model.width)
-            part = energy_by_centre(*given, form=model.form)
-            energies += part.energies
-            by_cn += 2 * part.by_cn
-            forces[run] = part.by_vectors
-        for run, vectors, indices in pairs.parts():
-            forces[run] += _op.coordination_number_backward(
-                by_cn, vectors, indices, species, model.rcov, model.cn_cutoff
-            )
-        return energies, forces
+    @staticmethod
+    def forces_of_atoms(data: Any, pairs: Pairs) -> Tensor | None:
+        """LAMMPS's forces of all atoms, (n_total, 3), where it needs none of the single pairs.
+
+        It needs them for stresses of atoms, and for a virial without ``newton on``.
+        """
+        if pairs.vectors.is_cuda or not len(pairs.vectors) or data.vflag & ~FDOTR:
+            return None
+        return torch.as_tensor(data.f) if hasattr(data, "forward_exchange") else None
+
+    def dispersion(
+        self, data: Any, species: Tensor, pairs: Pairs, atom_forces: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies of the owned atoms, 0 for ghosts, and forces of the pairs, by D3 alone.
+
+        Instead of the latter, where they went to ``atom_forces``: None.
+        """
+        sums = InPlace if self.in_order(data, pairs) else Copied
+        cn = self.exchanged(data, sums.coordination_numbers(self.model, species, pairs))
+        return sums.energies_and_forces(self.model, species, cn, pairs, atom_forces)
+
+    @staticmethod
+    def in_order(data: Any, pairs: Pairs) -> bool:
+        """Whether the pairs are on the CPU and their centres, LAMMPS's ``iatoms``, rise."""
+        if pairs.vectors.is_cuda or not len(pairs.vectors):
+            return not pairs.vectors.is_cuda
+        atoms = torch.as_tensor(data.iatoms)
+        return bool((atoms[1:] > atoms[:-1]).all())
 
     @staticmethod
     def exchanged(data: Any, column: Tensor) -> Tensor:
@@ -171,8 +163,8 @@ class Unified:
         return column
 
     @staticmethod
-    def write(data: Any, energies: Tensor, forces: Tensor) -> None:
-        """Hand energies (n_total,) and pair forces to LAMMPS."""
+    def write(data: Any, energies: Tensor, forces: Tensor | None) -> None:
+        """Hand energies (n_total,) and pair forces, if there are any, to LAMMPS."""
         data.energy = float(energies.sum(dtype=torch.float64))
         if data.nlistatoms:
             order = torch.as_tensor(data.iatoms)[: data.nlistatoms].long()
@@ -181,8 +173,7 @@ class Unified:
                 torch.as_tensor(data.eatoms).copy_(own)
             else:
                 data.eatoms = own.numpy()
-        if data.npairs:
-            forces = forces.double().contiguous()
+        if data.npairs and forces is not None:
             if forces.device.type != "cpu":
                 torch.cuda.synchronize()
             if hasattr(data, "update_pair_forces_gpu"):
@@ -225,8 +216,11 @@ class D3MLIAP(Unified):
     and the KOKKOS coupling of ML-IAP with its ``forward_exchange`` (LAMMPS of 22 July 2025 or
     later); without KOKKOS only where there are no ghosts: one rank, no periodic boundary.
 
-    Beside LAMMPS's own list this object holds 40 B a pair (indices and forces), and what
-    ``PAIRS_AT_ONCE`` pairs need.
+    On a CPU it reads vectors and indices where LAMMPS has them, and adds the forces to those of
+    LAMMPS's atoms: beside LAMMPS's own list it needs nothing that grows with the pairs, but 24 B a
+    pair in a step for which LAMMPS wants the forces of single pairs (stresses of atoms, or
+    ``newton off``). On a GPU, and where LAMMPS's list of atoms does not rise, it holds 24 B a
+    pair, and what ``sums.PAIRS_AT_ONCE`` pairs need.
 
     Args:
         elements: symbols or atomic numbers, those of ``pair_coeff``.
