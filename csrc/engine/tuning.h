@@ -119,7 +119,8 @@ constexpr int first_tiles = 64;
 // first-level cache.
 constexpr int list_block = 256;
 
-// Species of a system up to which a register of pairs is packed once for each; beyond, pair by pair.
+// Species of a system up to which a register of pairs is packed once for each; beyond, pair by
+// pair.
 constexpr int most_packed_species = 4;
 
 // Bytes of each column of a list between what is read and what is asked for.

@@ -8,11 +8,12 @@
 
 namespace d3 {
 
-// Numbers of an atom in double precision, so that its neighbours read it in one piece: position
-// and place of its species among those present; or the tangents of the position.
+// Numbers of an atom in double precision, so that its neighbours read it in one piece: position,
+// and what the sweep asks for, the covalent radius or the place of the species among those present;
+// or the tangents of the position.
 struct alignas(32) AtomRecord {
   double x[3];
-  double slot;
+  double kind;
 };
 
 // Where neighbours and shifts of a list are, and how they are stored.
@@ -53,17 +54,18 @@ template <class S> struct ListRow {
 template <class S> struct ListSlot {
   double slot;  // as in AtomRecord
   int n_refs;
-  typename value_type<S>::type rc;  // sum of the covalent radii
   Damping<S> damping;
   C6Row<S> row;
 };
 
-// Pairs of a row with neighbours of one species, side by side: vectors, or the squared distance in
-// the first column; and the neighbours, counted from the first atom of the system.
+// Pairs of a row side by side: vectors, or squared distances in the first column; sums of covalent
+// radii; and the neighbours, counted from the first atom of the system. Where energies are summed
+// up, each species has a bucket of its own.
 template <class T, bool dual> struct alignas(register_bytes) Bucket {
   static constexpr int room = list_block + 2 * register_bytes / int(sizeof(T));
   T values[3][room];
   T tangents[dual ? 3 : 1][dual ? room : 1];
+  T rc[room];
   int32_t neighbour[room];
   int n;
 };
@@ -74,16 +76,14 @@ struct Found {
   bool bad = false;         // some pair is wrong; the sums mean nothing
 };
 
-// The kernels of the three sweeps. Each handles one row with n species in `slots`, which have a
-// bucket each, and overwrites the sums of the centre: see LatticeKernels.
+// The kernels of the three sweeps. Each handles one row and overwrites the sums of its centre, see
+// LatticeKernels; the one of the energies has n species, with a bucket each.
 template <class T, class S, class A> struct ListKernels {
   using Buckets = Bucket<T, !std::is_same_v<S, T>>*;
-  void (*count)(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n, Buckets, A& cn,
-                Found&);
+  void (*count)(const ListAtoms<T>&, const ListRow<S>&, Buckets, A& cn, Found&);
   void (*energy[n_forms])(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n,
                           Buckets, Cutoff<T>, EnergyMode, EnergySums<A>&);
-  void (*count_gradient)(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n, Buckets,
-                         S dcn, EnergySums<A>&);
+  void (*count_gradient)(const ListAtoms<T>&, const ListRow<S>&, Buckets, S dcn, EnergySums<A>&);
 };
 template <class T> struct ListKernelSet {
   ListKernels<T, T, double> plain;

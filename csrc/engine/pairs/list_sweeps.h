@@ -78,7 +78,7 @@ template <class T, class Types> class ListSweeps {
   using Batch = ListBatch<T, Types>;
   static constexpr bool dual = Batch::dual;
 
-  ListSweeps(const Batch& batch, const PairColumns& list, const int64_t* rows, int threads)
+  ListSweeps(Batch& batch, const PairColumns& list, const int64_t* rows, int threads)
       : sums(batch.n_atoms, batch.in.gradients, batch.in.learn),
         batch_(batch),
         list_(list),
@@ -96,11 +96,11 @@ template <class T, class Types> class ListSweeps {
     std::atomic<bool> bad{false};
     std::atomic<uint64_t> directions{0};
     const ListAtoms<T> atoms = atoms_within(batch_.in.range.cn_cutoff);
+    set_radii();
     for_rows([&](Worker& worker, int64_t i) {
       Found found;
       const ListRow<S> of = row(worker, i);
-      kernels_.count(atoms, of, worker.slots.data(), int(worker.slots.size()),
-                     worker.buckets.data(), sums.cn[i], found);
+      kernels_.count(atoms, of, worker.buckets.data(), sums.cn[i], found);
       if (found.bad) bad.store(true, std::memory_order_relaxed);
       directions.fetch_add(found.directions, std::memory_order_relaxed);
     });
@@ -116,9 +116,10 @@ template <class T, class Types> class ListSweeps {
                                                   : EnergyMode::energy;
     const Range<T>& range = batch_.in.range;
     const ListAtoms<T> atoms = atoms_within(range.cutoff);
+    batch_.set_kinds([](int slot) { return slot; });
     for_rows([&](Worker& worker, int64_t i) {
       const ListRow<S> of = row(worker, i);
-      fill_c6(worker, i);
+      fill_slots(worker, i);
       EnergySums<A> found;
       kernels_.energy[int(batch_.in.form)](atoms, of, worker.slots.data(), int(worker.slots.size()),
                                            worker.buckets.data(), {range.cutoff, range.width}, mode,
@@ -130,11 +131,11 @@ template <class T, class Types> class ListSweeps {
   // Adds the gradient through the coordination numbers.
   void count_gradient() {
     const ListAtoms<T> atoms = atoms_within(batch_.in.range.cn_cutoff);
+    set_radii();
     for_rows([&](Worker& worker, int64_t i) {
       const ListRow<S> of = row(worker, i);
       EnergySums<A> found;
-      kernels_.count_gradient(atoms, of, worker.slots.data(), int(worker.slots.size()),
-                              worker.buckets.data(), narrow<S>(sums.dcn[i]), found);
+      kernels_.count_gradient(atoms, of, worker.buckets.data(), narrow<S>(sums.dcn[i]), found);
       for (int k = 0; k < 3; ++k) sums.gradient[3 * i + k] += -found.gradient[k];
       for (int k = 0; k < 6; ++k) sums.virial[6 * i + k] += A(0.5) * found.virial[k];
     });
@@ -228,14 +229,6 @@ template <class T, class Types> class ListSweeps {
     const auto& systems = batch_.systems;
     if (worker.system < 0 || i < systems[worker.system].first || i >= systems[worker.system].end)
       enter_system(worker, batch_.system_of(i));
-    if (worker.slot != batch_.slot(i)) {
-      worker.slot = batch_.slot(i);
-      const T* rcov = batch_.in.tables.rcov;
-      for (ListSlot<S>& s : worker.slots) {
-        s.rc = rcov[batch_.present[worker.slot]] + rcov[batch_.present[int(s.slot)]];
-        s.damping = worker.damping(int(worker.slot), int(s.slot));
-      }
-    }
     const ListSystem<A>& system = systems[worker.system];
     return {rows_[i],
             rows_[i + 1],
@@ -277,11 +270,19 @@ template <class T, class Types> class ListSweeps {
   const A* w(int64_t i) const { return &w_[2 * batch_.in.tables.n_refs * i]; }
   const A* dw(int64_t i) const { return w(i) + batch_.in.tables.n_refs; }
 
-  // C6 rows of an atom against every species of its system.
-  void fill_c6(Worker& worker, int64_t i) const {
-    const int slot = int(worker.slot);
+  void set_radii() {
+    const T* rcov = batch_.in.tables.rcov;
+    batch_.set_kinds([&](int slot) { return rcov[batch_.present[slot]]; });
+  }
+
+  // Constants of the damping and C6 rows of an atom against every species of its system.
+  void fill_slots(Worker& worker, int64_t i) const {
+    const int slot = batch_.slot(i);
+    const bool same = worker.slot == slot;
+    worker.slot = slot;
     for (ListSlot<S>& s : worker.slots) {
       const int other = int(s.slot);
+      if (!same) s.damping = worker.damping(slot, other);
       const auto fill = [&](const A* weights, S* out) {
         A wide[max_refs] = {};
         contract(weights, batch_.c6_ref(slot, other), batch_.in.tables.n_refs, batch_.n_refs[slot],
@@ -306,7 +307,7 @@ template <class T, class Types> class ListSweeps {
       sums.damping[most_parameters * i + k] = half * found.damping[k];
   }
 
-  const Batch& batch_;
+  Batch& batch_;
   const PairColumns list_;
   const int64_t* rows_;
   const int threads_;

@@ -1,7 +1,7 @@
 // The kernels of the three sweeps over a list, for the instruction set of the including file: see
 // ListKernels in pairs/list_rows.h. The pairs of a row are decoded a register at a time, in double
-// precision, and those within the cutoff sorted by species into buckets; a bucket then goes through
-// the same loops as the tiles of the lattice engine.
+// precision, and those within the cutoff put into a bucket, or one for each species; a bucket then
+// goes through the same loops as the tiles of the lattice engine.
 //
 //   atoms    what all rows read
 //   row      centre, pairs and system
@@ -122,36 +122,46 @@ struct Checks {
   }
 };
 
-// A register of pairs on its way into the buckets: columns of values, then of tangents.
-template <class T, bool dual, bool counting> struct Packer {
-  static constexpr int columns = counting ? 1 : 3;
-  typename PairNumbers<T>::type values[columns], tangents[columns];
+// What a sweep wants of the pairs: squared distances, with checks; vectors; vectors by species.
+enum class Wanted { distances, vectors, species };
+
+// A register of pairs on its way into the buckets.
+template <class T, bool dual, Wanted wanted> struct Packer {
+  static constexpr int columns = wanted == Wanted::distances ? 1 : 3;
+  typename PairNumbers<T>::type values[columns], tangents[columns], rc;
   HalfInts neighbour;
 
   D3_INLINE void set(int column, DoubleVec x) { narrow_pairs(x, values[column]); }
   D3_INLINE void set_tangent(int column, DoubleVec x) { narrow_pairs(x, tangents[column]); }
-  D3_INLINE void put(Mask<double> mask, Bucket<T, dual>& b) const {
+
+  // Calls f for every column with its place in a bucket.
+  template <class F> D3_INLINE void for_columns(Bucket<T, dual>& b, F&& f) const {
     const int n = b.n;
     for (int c = 0; c < columns; ++c) {
-      pack_pairs(mask, values[c], b.values[c] + n);
-      if (dual) pack_pairs(mask, tangents[c], b.tangents[c] + n);
+      f(values[c], b.values[c] + n);
+      if constexpr (dual) f(tangents[c], b.tangents[c] + n);
     }
-    if (!counting) pack_pairs(mask, neighbour, b.neighbour + n);
-    b.n = n + __builtin_popcount(bits_of(mask));
+    if constexpr (wanted != Wanted::species) f(rc, b.rc + n);
+    if constexpr (wanted != Wanted::distances) f(neighbour, b.neighbour + n);
   }
-
+  D3_INLINE void put(Mask<double> mask, Bucket<T, dual>& b) const {
+    for_columns(b, [&](auto x, auto* out) D3_LAMBDA { pack_pairs(mask, x, out); });
+    b.n += __builtin_popcount(bits_of(mask));
+  }
+  // The same where most registers are full.
+  D3_INLINE void put_full(Mask<double> mask, Bucket<T, dual>& b) const {
+    if (bits_of(mask) != (1 << pair_lanes) - 1) return put(mask, b);
+    for_columns(b, [](auto x, auto* out) D3_LAMBDA { __builtin_memcpy(out, &x, sizeof(x)); });
+    b.n += pair_lanes;
+  }
   // Each pair on its own, where there are many species.
   D3_INLINE void scatter(Mask<double> mask, DoubleVec slot, const int32_t* place,
                          Bucket<T, dual>* buckets) const {
+    const int bits = bits_of(mask);
     for (int k = 0; k < pair_lanes; ++k) {
       Bucket<T, dual>& b = buckets[place[int(slot.v[k])]];
-      const int n = b.n;
-      for (int c = 0; c < columns; ++c) {
-        b.values[c][n] = values[c][k];
-        if (dual) b.tangents[c][n] = tangents[c][k];
-      }
-      if (!counting) b.neighbour[n] = neighbour[k];
-      b.n = n + (bits_of(mask) >> k & 1);
+      for_columns(b, [k](auto x, auto* out) D3_LAMBDA { *out = x[k]; });
+      b.n += bits >> k & 1;
     }
   }
 };
@@ -162,18 +172,18 @@ template <class N> D3_INLINE void prefetch(const N* p, int registers) {
   for (int k = 0; k < registers * D3_BYTES; k += 64) __builtin_prefetch(from + k);
 }
 
-// Sorts pairs [begin, end) of a row into the buckets, which have room for them: their squared
-// distances where they are counted, else their vectors. False if a pair is wrong, which is looked
-// at where they are counted.
-template <class K, class T, class I, class N, bool counting, class S>
+// Puts pairs [begin, end) of a row into the buckets, which have room for them. False if a pair is
+// wrong, which is looked at with distances.
+template <class K, class T, class I, class N, Wanted wanted, class S>
 bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* slots, int n,
           BucketOf<K, T>* buckets, int64_t begin, int64_t end, Found& found) {
-  constexpr bool dual = !std::is_same_v<S, T>;
+  constexpr bool dual = !std::is_same_v<S, T>, checked = wanted == Wanted::distances;
   Frames frames, t_frames;
   fill_frames(frames, atoms.records[row.atom], row);
   if constexpr (dual) fill_tangent_frames(t_frames, atoms.t_records[row.atom], row);
   Checks checks(row);
-  const DoubleVec cutoff2(atoms.cutoff2), same2(atoms.same2), reverse2(atoms.reverse2);
+  const DoubleVec cutoff2(atoms.cutoff2), same2(atoms.same2), reverse2(atoms.reverse2),
+      own(atoms.records[row.atom].kind);
   const auto all = DoubleVec(0.0) <= DoubleVec(0.0);
   LastPairs<I, N> last;
   const I* neighbour = static_cast<const I*>(atoms.list.neighbour) + begin;
@@ -192,9 +202,9 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
     prefetch(neighbour, 1);
     prefetch(shift, 3);
     const Integers j = keep(real, load_integers(neighbour) - uint64_t(row.first));
-    if (counting && any_negative(j | (uint64_t(row.n - 1) - j))) return false;
-    const ShiftVec shifts = load_shifts<counting>(shift);
-    Packer<T, dual, counting> pack;
+    if (checked && any_negative(j | (uint64_t(row.n - 1) - j))) return false;
+    const ShiftVec shifts = load_shifts<checked>(shift);
+    Packer<T, dual, wanted> pack;
     pack.neighbour = __builtin_convertvector(j, HalfInts);
     Integers offsets = j * sizeof(AtomRecord);
     asm volatile("" : "+m"(offsets));  // through memory, which takes fewer steps than lane by lane
@@ -208,8 +218,8 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
     const Vector3<DoubleVec> r{frames.vector(0, other[0], shifts),
                                frames.vector(1, other[1], shifts),
                                frames.vector(2, other[2], shifts)};
-    const DoubleVec r2 = r.norm2(), slot = other[3];
-    if constexpr (counting) {
+    const DoubleVec r2 = r.norm2();
+    if constexpr (checked) {
       checks.add(real, j + uint64_t(row.first), shifts, r2, same2, reverse2);
       pack.set(0, r2);
     } else {
@@ -222,7 +232,7 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
       load_columns(record(atoms.t_records + row.first), t);
       const Vector3<DoubleVec> d{t_frames.vector(0, t[0], shifts), t_frames.vector(1, t[1], shifts),
                                  t_frames.vector(2, t[2], shifts)};
-      if constexpr (counting) {
+      if constexpr (checked) {
         pack.set_tangent(0, DoubleVec(2.0) * (r.x * d.x + r.y * d.y + r.z * d.z));
       } else {
         pack.set_tangent(0, d.x);
@@ -231,26 +241,29 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
       }
     }
     const Mask<double> inside = (r2 <= cutoff2) & real;
-    if (n > most_packed_species) {
-      pack.scatter(inside, slot, row.place, buckets);
-      continue;
-    }
+    if constexpr (wanted != Wanted::species) {
+      narrow_pairs(own + other[3], pack.rc);
+      pack.put_full(inside, *buckets);
+    } else if (n > most_packed_species) {
+      pack.scatter(inside, other[3], row.place, buckets);
+    } else {
 #pragma GCC unroll 1
-    for (int s = 0; s < n; ++s)
-      pack.put(inside & equal(slot, DoubleVec(slots[s].slot)), buckets[s]);
+      for (int s = 0; s < n; ++s)
+        pack.put(inside & equal(other[3], DoubleVec(slots[s].slot)), buckets[s]);
+    }
   }
   found.directions += wrapped_sum(checks.directions);
-  return !counting || !checks.any_wrong();
+  return !checked || !checks.any_wrong();
 }
 
 // The same, for the way in which a list is stored.
-template <class K, class T, bool counting, class S>
+template <class K, class T, Wanted wanted, class S>
 bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* slots, int n,
           BucketOf<K, T>* buckets, int64_t begin, int64_t end, Found& found) {
   const PairColumns& list = atoms.list;
   const auto with = [&](auto index, auto shift) {
-    return fill<K, T, decltype(index), decltype(shift), counting>(atoms, row, slots, n, buckets,
-                                                                  begin, end, found);
+    return fill<K, T, decltype(index), decltype(shift), wanted>(atoms, row, slots, n, buckets,
+                                                                begin, end, found);
   };
   const auto with_shifts = [&](auto index) {
     if (list.kind == ShiftKind::int64) return with(index, int64_t());
@@ -263,11 +276,11 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
 // ---- buckets ----
 
 template <class X, class B> D3_INLINE X get(const B& b, int column, int k) {
-  if constexpr (std::is_same_v<X, Dual<decltype(value(X()))>>)
-    return {decltype(value(X()))::load(b.values[column] + k),
-            decltype(value(X()))::load(b.tangents[column] + k)};
+  using V = decltype(value(X()));
+  if constexpr (std::is_same_v<X, V>)
+    return V::load(b.values[column] + k);
   else
-    return X::load(b.values[column] + k);
+    return {V::load(b.values[column] + k), V::load(b.tangents[column] + k)};
 }
 template <class V, class B> D3_INLINE void set(B& b, int column, int k, V x) {
   x.store(b.values[column] + k);
@@ -277,34 +290,43 @@ template <class V, class B> D3_INLINE void set(B& b, int column, int k, Dual<V> 
   x.d.store(b.tangents[column] + k);
 }
 
-// Goes over a row: whenever a block of its pairs is in the buckets, calls work(slot, bucket, n) for
-// the first n pairs of each, which fill registers; at last for what is left, with harmless pairs
-// behind it in `columns` columns. False if a pair is wrong.
-template <class K, class T, bool counting, class S, class F>
+// Puts harmless pairs behind the last of a bucket.
+template <class X, int columns, class B> D3_INLINE void pad(B& b) {
+  using V = decltype(value(X()));
+  for (int c = 0; c < columns; ++c) set(b, c, b.n, X(V(1.0f)));
+  V(1.0f).store(b.rc + b.n);
+  for (int k = b.n; k < b.n + V::size; ++k) b.neighbour[k] = 0;
+}
+
+// Moves what is behind the first n pairs of a bucket, less than a register, to its front.
+template <class X, int columns, class B> D3_INLINE void take(B& b, int n) {
+  using V = decltype(value(X()));
+  for (int c = 0; c < columns; ++c) set(b, c, 0, get<X>(b, c, n));
+  V::load(b.rc + n).store(b.rc);
+  for (int k = 0; k < V::size; ++k) b.neighbour[k] = b.neighbour[n + k];
+  b.n -= n;
+}
+
+// Goes over a row: whenever a block of its pairs is in the buckets, calls work(s, bucket, size) for
+// the first pairs of each, which fill registers; at last for what is left, with harmless pairs
+// behind it. False if a pair is wrong.
+template <class K, class T, Wanted wanted, class S, class F>
 D3_INLINE bool for_buckets(const ListAtoms<T>& atoms, const ListRow<S>& row,
                            const ListSlot<S>* slots, int n, BucketOf<K, T>* buckets, Found& found,
                            F&& work) {
   using X = typename K::X;
-  constexpr int size = Vec<T>::size, columns = counting ? 1 : 3;
+  constexpr int size = Vec<T>::size, columns = wanted == Wanted::distances ? 1 : 3;
   for (int s = 0; s < n; ++s) buckets[s].n = 0;
   for (int64_t p = row.begin; p < row.end; p += list_block) {
     const bool last = p + list_block >= row.end;
-    if (!fill<K, T, counting>(atoms, row, slots, n, buckets, p, last ? row.end : p + list_block,
-                              found))
-      return false;
+    const int64_t end = last ? row.end : p + list_block;
+    if (!fill<K, T, wanted>(atoms, row, slots, n, buckets, p, end, found)) return false;
     for (int s = 0; s < n; ++s) {
       BucketOf<K, T>& b = buckets[s];
-      const int whole = b.n / size * size, left = b.n - whole;
-      if (last && left > 0) {
-        for (int c = 0; c < columns; ++c) set(b, c, b.n, X(Vec<T>(T(1))));
-        for (int k = b.n; k < b.n + size; ++k) b.neighbour[k] = 0;
-      }
-      const int done = last ? b.n : whole;
-      if (done > 0) work(slots[s], b, done);
-      if (last) continue;
-      for (int c = 0; c < columns; ++c) set(b, c, 0, get<X>(b, c, whole));
-      for (int k = 0; k < size; ++k) b.neighbour[k] = b.neighbour[whole + k];
-      b.n = left;
+      const int ready = last ? b.n : b.n / size * size;
+      if (last) pad<X, columns>(b);
+      if (ready > 0) work(s, b, ready);
+      if (!last) take<X, columns>(b, ready);
     }
   }
   return true;
@@ -313,27 +335,26 @@ D3_INLINE bool for_buckets(const ListAtoms<T>& atoms, const ListRow<S>& row,
 // ---- coordination number ----
 
 template <class K, class T, class S, class A>
-void list_count(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* slots, int n,
-                BucketOf<K, T>* buckets, A& cn, Found& found) {
+void list_count(const ListAtoms<T>& atoms, const ListRow<S>& row, BucketOf<K, T>* bucket, A& cn,
+                Found& found) {
   using X = typename K::X;
-  using B = BucketOf<K, T>;
   Sums<K, 1> sums;
-  found.bad = !for_buckets<K, T, true>(
-      atoms, row, slots, n, buckets, found, [&](const ListSlot<S>& s, B& b, int size) D3_LAMBDA {
-        const X one(T(1));
-        for (int k = 0; k < size; k += Vec<T>::size)
-          set(b, 0, k, counting_exponent(get<X>(b, 0, k), s.rc).exponent);
-        for (int k = 0; k < size; k += Vec<T>::size) set(b, 0, k, exp(get<X>(b, 0, k)));
-        X sum(T(0));
-        int k = 0;
-        for (; k + Vec<T>::size <= size; k += Vec<T>::size)
-          sum += counted(get<X>(b, 0, k), one, s.rc).value;
-        if (k < size)
-          sum +=
-              select(first_lanes<T>(size - k), counted(get<X>(b, 0, k), one, s.rc).value, X(T(0)));
-        sums.now[0] += sum;
-        sums.end_block();
-      });
+  const auto work = [&](int, BucketOf<K, T>& b, int size) D3_LAMBDA {
+    const X one(T(1));
+    const auto rc = [&](int k) D3_LAMBDA { return Vec<T>::load(b.rc + k); };
+    // one loop for each step, so that the processor works on several registers at once
+    for (int k = 0; k < size; k += Vec<T>::size)
+      set(b, 0, k, counting_exponent(get<X>(b, 0, k), rc(k)).exponent);
+    for (int k = 0; k < size; k += Vec<T>::size) set(b, 0, k, exp(get<X>(b, 0, k)));
+    X sum(T(0));
+    for (int k = 0; k < size; k += Vec<T>::size) {
+      const X f = counted(get<X>(b, 0, k), one, rc(k)).value;
+      sum += k + Vec<T>::size <= size ? f : select(first_lanes<T>(size - k), f, X(T(0)));
+    }
+    sums.now[0] += sum;
+    sums.end_block();
+  };
+  found.bad = !for_buckets<K, T, Wanted::distances, S>(atoms, row, nullptr, 1, bucket, found, work);
   sums.empty();
   cn = sums.before[0];
 }
@@ -390,18 +411,17 @@ D3_INLINE void list_energy(const ListAtoms<T>& atoms, const ListRow<S>& row,
                            Cutoff<T> cutoff, EnergySums<A>& out) {
   Sums<K, energy_columns<mode, form>> sums;
   Found found;
-  for_buckets<K, T, false>(atoms, row, slots, n, buckets, found,
-                           [&](const ListSlot<S>& s, const BucketOf<K, T>& b, int size) D3_LAMBDA {
-                             const auto run = [&](auto refs) D3_LAMBDA {
-                               energy_bucket<K, T, form, mode, refs.value>(atoms, row, s, b, size,
-                                                                           cutoff, sums.now);
-                             };
-                             if constexpr (std::is_same_v<S, T>)
-                               with_refs(s.n_refs, run);
-                             else
-                               run(std::integral_constant<int, max_refs>());
-                             sums.end_block();
-                           });
+  const auto work = [&](int s, const BucketOf<K, T>& b, int size) D3_LAMBDA {
+    const auto run = [&](auto refs) D3_LAMBDA {
+      energy_bucket<K, T, form, mode, refs.value>(atoms, row, slots[s], b, size, cutoff, sums.now);
+    };
+    if constexpr (std::is_same_v<S, T>)
+      with_refs(slots[s].n_refs, run);
+    else
+      run(std::integral_constant<int, max_refs>());
+    sums.end_block();
+  };
+  for_buckets<K, T, Wanted::species>(atoms, row, slots, n, buckets, found, work);
   sums.empty();
   out.energy = sums.before[of_energy];
   if constexpr (mode == EnergyMode::energy) return;
@@ -427,38 +447,37 @@ void list_energy(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlo
 // ---- gradient through the coordination numbers ----
 
 template <class K, class T, class S, class A>
-void list_count_gradient(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* slots,
-                         int n, BucketOf<K, T>* buckets, S dcn, EnergySums<A>& out) {
+void list_count_gradient(const ListAtoms<T>& atoms, const ListRow<S>& row, BucketOf<K, T>* bucket,
+                         S dcn, EnergySums<A>& out) {
   using X = typename K::X;
   const X dcn_i = K::broadcast(dcn);
   const ClusterRows<T> dcn_j = from(atoms.dcn, row.first);
   Sums<K, 9> sums;
   Found found;
-  for_buckets<K, T, false>(atoms, row, slots, n, buckets, found,
-                           [&](const ListSlot<S>& s, const BucketOf<K, T>& b, int size) D3_LAMBDA {
-                             Packed<K, T, 2> u;
-                             const auto r = [&](int k) D3_LAMBDA {
-                               return Vector3<X>{get<X>(b, 0, k), get<X>(b, 1, k), get<X>(b, 2, k)};
-                             };
-                             for (int k = 0; k < size; k += Vec<T>::size) {
-                               const CountingExponent<X> e = counting_exponent(r(k).norm2(), s.rc);
-                               u.store(0, k, e.exponent);
-                               u.store(1, k, e.inverse_r);
-                             }
-                             for (int k = 0; k < size; k += Vec<T>::size)
-                               u.store(0, k, exp(u.load(0, k)));
-                             X sum[9];
-                             for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
-                             for (int k = 0; k < size; k += Vec<T>::size) {
-                               X f = counted(u.load(0, k), u.load(1, k), s.rc).slope_over_r *
-                                     (dcn_i + gathered<K>(dcn_j, b.neighbour + k));
-                               if (k + Vec<T>::size > size)
-                                 f = select(first_lanes<T>(size - k), f, X(T(0)));
-                               add_gradient<true>(f, r(k), r(k), sum, sum + 3);
-                             }
-                             for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
-                             sums.end_block();
-                           });
+  const auto work = [&](int, const BucketOf<K, T>& b, int size) D3_LAMBDA {
+    Packed<K, T, 2> u;
+    const auto r = [&](int k) D3_LAMBDA {
+      return Vector3<X>{get<X>(b, 0, k), get<X>(b, 1, k), get<X>(b, 2, k)};
+    };
+    const auto rc = [&](int k) D3_LAMBDA { return Vec<T>::load(b.rc + k); };
+    for (int k = 0; k < size; k += Vec<T>::size) {
+      const CountingExponent<X> e = counting_exponent(r(k).norm2(), rc(k));
+      u.store(0, k, e.exponent);
+      u.store(1, k, e.inverse_r);
+    }
+    for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
+    X sum[9];
+    for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
+    for (int k = 0; k < size; k += Vec<T>::size) {
+      X f = counted(u.load(0, k), u.load(1, k), rc(k)).slope_over_r *
+            (dcn_i + gathered<K>(dcn_j, b.neighbour + k));
+      if (k + Vec<T>::size > size) f = select(first_lanes<T>(size - k), f, X(T(0)));
+      add_gradient<true>(f, r(k), r(k), sum, sum + 3);
+    }
+    for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
+    sums.end_block();
+  };
+  for_buckets<K, T, Wanted::vectors, S>(atoms, row, nullptr, 1, bucket, found, work);
   sums.empty();
   for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[k];
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
