@@ -83,7 +83,7 @@ template <class T, class I, class Batch> class PairCheck {
   // in find_rows.
   ListError without_reverse(const PairColumns& ordered, const int64_t* rows) const {
     std::vector<uint64_t> sums(batch_.n_atoms, 0);
-    for (int64_t i = 0; i < batch_.n_atoms; ++i)
+    for (int64_t i = 0; i < batch_.n_atoms && !stopping(); ++i)
       for (int64_t p = rows[i]; p < rows[i + 1]; ++p) {
         const PairAt at = pair_at<T>(ordered, p);
         if (!within(i, at)) continue;
@@ -91,16 +91,18 @@ template <class T, class I, class Batch> class PairCheck {
         sums[at.neighbour] += direction_of(i, at);
       }
     for (int64_t i = 0; i < batch_.n_atoms; ++i)
-      for (int64_t p = rows[i]; sums[i] != 0 && p < rows[i + 1]; ++p) {
+      for (int64_t p = rows[i]; sums[i] != 0 && p < rows[i + 1] && !stopping(); ++p) {
         const PairAt at = pair_at<T>(ordered, p);
         const PairAt back{i, {-at.shift[0], -at.shift[1], -at.shift[2]}};
         if (within(i, at) && times(ordered, rows, i, at) > times(ordered, rows, at.neighbour, back))
           return {ListError::no_reverse, place(i, at), batch_.system_of(i), i};
       }
-    return {ListError::no_reverse};
+    return {stopping() ? ListError::stopped : ListError::no_reverse};
   }
 
  private:
+  bool stopping() const { return stopped(batch_.in.watch); }
+
   ListError error(int64_t p, ListError::Kind kind) const {
     const int64_t i = list_.centre[p];
     const bool there = kind != ListError::index;
