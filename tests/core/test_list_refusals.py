@@ -53,6 +53,15 @@ def _flat(case: Case) -> Case:
     return case._replace(systems=case.systems._replace(cell=cell))
 
 
+def _without_images(case: Case) -> Case:
+    """Without an image of one atom, and the opposite image of another: neither has its reverse."""
+    (i, j), s = case.pairs.indices, case.pairs.shifts
+    along = torch.tensor([1, 0, 0])
+    lacking = (i == j) & (((i == 0) & (s == along).all(1)) | ((i == 1) & (s == -along).all(1)))
+    assert lacking.sum() == 2
+    return case._replace(pairs=ops.PairList(case.pairs.indices[:, ~lacking], s[~lacking]))
+
+
 def _images_both_ways(case: Case) -> Case:
     """Half a list that has the images of each atom twice, as some hosts have them."""
     half, (i, j) = halved(case.pairs), case.pairs.indices
@@ -127,6 +136,11 @@ BY_VALUE: dict[str, tuple[Callable[[Case], Case], type[Exception], str]] = {
         lambda c: c._replace(pairs=_without_first(lists.list_of(c.systems, 6.0))),
         ValueError,
         "every pair within the cutoffs both ways round, got .* without its reverse",
+    ),
+    "opposite images lack": (
+        _without_images,
+        ValueError,
+        r"every pair within the cutoffs both ways round, got pair \d+ \([01], [01]\) without its",
     ),
     "both ways": (
         lambda c: c._replace(pairs=c.pairs._replace(half=True)),

@@ -114,7 +114,8 @@ def test_random_structures_are_as_of_the_lattice_engine(
         pairs = shape(lists.list_of(batch, max(s.cutoff, s.cn_cutoff) + 0.3))
         last = (model.damping()[None], model.tables(), model.reach())
         expected = ops.evaluate(batch, *last, learn=True)
-        assert_close(ops.evaluate_on_list(batch, pairs, *last, learn=True), expected, 1e-11)
+        found = ops.evaluate_on_list(batch, pairs, *last, learn=True)
+        assert_close(found, expected, 1e-12, floor=1e-2)  # forces that vanish by symmetry
 
 
 def test_without_gradients_there_are_energies_alone() -> None:

@@ -26,10 +26,11 @@ template <class U> D3_HD inline U shift_direction(U x, U y, U z) {
 }
 
 // h of a pair, from the numbers of its atoms and of its shift. It is not linear: around a ring of
-// pairs, or over shifts that cancel, it does not vanish.
+// pairs, or over shifts that cancel, it does not vanish. The sum of the atoms tells apart images of
+// different atoms, whose d is that of the shift alone.
 template <class U> D3_HD inline U pair_direction(U centre, U neighbour, U shift) {
-  const U d = neighbour - centre + shift, square = d * d;
-  return d * ((square ^ (square >> 32)) | 1);
+  const U d = neighbour - centre + shift, even = d * d + (centre + neighbour);
+  return d * ((even ^ (even >> 32)) | 1);
 }
 
 }  // namespace d3
