@@ -74,7 +74,7 @@ template <class T, class I, class Types> class ListCall {
     ListSweeps<T, Types> sweeps(batch_, columns_, rows_.data(), threads_);
     const bool good = sweeps.count();
     if (stopping()) return stop();
-    if (!good) return check_.first(threads_, nullptr);
+    if (!good) return named();
     if (!sweeps.both_ways()) return check_.without_reverse(columns_, rows_.data());
     sweeps.weigh();
     sweeps.energies();
@@ -91,6 +91,13 @@ template <class T, class I, class Types> class ListCall {
   bool stopping() const { return stopped(list_.in.watch); }
   static ListError stop() { return {ListError::stopped}; }
 
+  // The first wrong pair, after the kernels found one; a list that changes meanwhile may have none.
+  ListError named() const {
+    const ListError error = check_.first(threads_, nullptr);
+    if (stopping()) return stop();
+    return error.kind ? error : ListError{ListError::same_spot};
+  }
+
   // Reads the batch and puts the list in order.
   ListError prepare() {
     ListError error = batch_.prepare();
@@ -98,7 +105,7 @@ template <class T, class I, class Types> class ListCall {
     const int64_t n = batch_.n_atoms;
     threads_ = useful_threads(list_.n_pairs, n, list_.in.threads);
     rows_.assign(n + 1, 0);
-    columns_ = {list_.neighbour, sizeof(I) == 8, list_.shifts, list_.shift_kind};
+    columns_ = {list_.neighbour, sizeof(I) == 8, list_.shifts, list_.shift_kind, list_.n_pairs};
     const Sorted sorted =
         find_rows(list_.centre, list_.n_pairs, n, threads_, list_.in.watch, rows_.data());
     if (stopping()) return stop();
@@ -111,7 +118,7 @@ template <class T, class I, class Types> class ListCall {
       return {ListError::both_ways};
     copy_.sort(list_, n, threads_, rows_.data());
     columns_ = copy_.columns();
-    return error;
+    return stopping() ? stop() : error;
   }
 
   const ListInput<T, I>& list_;

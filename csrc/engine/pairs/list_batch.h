@@ -6,16 +6,9 @@
 
 #include "engine/formulas/cell.h"
 #include "engine/lattice/system.h"
-#include "engine/pairs/list.h"
+#include "engine/pairs/list_rows.h"
 
 namespace d3 {
-
-// Numbers of an atom in double precision, so that its neighbours read it in one piece: position
-// and place of its species among those present; or the tangents of the position.
-struct alignas(32) AtomRecord {
-  double x[3];
-  double slot;
-};
 
 // A system of the batch. Vectors along axes that are not periodic are 0.
 template <class A> struct ListSystem {
@@ -44,14 +37,18 @@ template <class T, class Types> class ListBatch {
       const T* x = in.systems.positions + 3 * i;
       if (!std::isfinite(double(x[0]) + double(x[1]) + double(x[2])))
         return {ListError::not_finite, -1, system_of(i), i};
-      const double slot = slots_[in.systems.species[i]];
-      records[i] = {{double(x[0]), double(x[1]), double(x[2])}, slot};
+      records[i] = {{double(x[0]), double(x[1]), double(x[2])}, 0};
       if constexpr (dual) {
         const T* t = tangents + 3 * i;
-        t_records[i] = {{double(t[0]), double(t[1]), double(t[2])}, slot};
+        t_records[i] = {{double(t[0]), double(t[1]), double(t[2])}, 0};
       }
     }
     return read_systems();
+  }
+
+  // Fills the last number of every record with f(slot).
+  template <class F> void set_kinds(F&& f) {
+    for (int64_t i = 0; i < n_atoms; ++i) records[i].kind = double(f(slot(i)));
   }
 
   // An input as a number to compute with: its value, and its tangent where there is one.
@@ -72,7 +69,7 @@ template <class T, class Types> class ListBatch {
     const int64_t* first = in.systems.offsets;
     return std::upper_bound(first, first + in.systems.n_systems, atom) - first - 1;
   }
-  int slot(int64_t atom) const { return int(records[atom].slot); }
+  int slot(int64_t atom) const { return slots_[in.systems.species[atom]]; }
   int n_slots() const { return int(present.size()); }
   const T* cn_ref(int slot) const {
     return in.tables.cn_ref + int64_t(present[slot]) * in.tables.n_refs;

@@ -8,19 +8,11 @@
 #include <memory>
 #include <vector>
 
-#include "engine/pairs/list.h"
+#include "engine/pairs/list_rows.h"
 
 namespace d3 {
 
-// Where neighbours and shifts of a list are, and how they are stored.
-struct PairColumns {
-  const void* neighbour;
-  bool wide;  // neighbours are int64, else int32
-  const void* shifts;
-  ShiftKind kind;
-};
-
-// One of its pairs.
+// A pair of a list.
 struct PairAt {
   int64_t neighbour;
   double shift[3];
@@ -76,10 +68,12 @@ Sorted find_rows(const I* centre, int64_t n_pairs, int64_t n, int threads, Watch
 class OrderedCopy {
  public:
   // Sorts a list whose pairs name atoms that are there, with shifts that are good. Half a list gets
-  // its reverse pairs. The order within a row is that of the list, for any number of threads.
+  // its reverse pairs. The order within a row is that of the list, for any number of threads. The
+  // watch may stop it half-way.
   template <class T, class I>
   void sort(const ListInput<T, I>& list, int64_t n, int threads, int64_t* rows) {
-    const PairColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind};
+    const PairColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind,
+                              list.n_pairs};
     wide_ = n > INT32_MAX;
     const int64_t size = list.n_pairs * (list.half ? 2 : 1);
     neighbour_.reset(new char[size * (wide_ ? 8 : 4)]);
@@ -87,8 +81,11 @@ class OrderedCopy {
     const int parts = list.n_pairs < n * threads ? 1 : threads;
     std::vector<int64_t> next(parts * n, 0);  // the place of the next pair of each part and atom
     const auto for_part = [&](int part, auto&& f) {
-      for (int64_t p = list.n_pairs * part / parts; p < list.n_pairs * (part + 1) / parts; ++p)
-        f(p, &next[part * n]);
+      const int64_t end = list.n_pairs * (part + 1) / parts;
+      for (int64_t begin = list.n_pairs * part / parts; begin < end && !stopped(list.in.watch);
+           begin += watched_pairs)
+        for (int64_t p = begin; p < std::min(begin + watched_pairs, end); ++p)
+          f(p, &next[part * n]);
     };
 #pragma omp parallel for num_threads(parts) schedule(static) if (parts > 1)
     for (int part = 0; part < parts; ++part)
@@ -96,6 +93,7 @@ class OrderedCopy {
         ++count[list.centre[p]];
         if (list.half) ++count[list.neighbour[p]];
       });
+    if (stopped(list.in.watch)) return;  // not all are counted
     int64_t sum = 0;
     for (int64_t i = 0; i < n; ++i) {
       rows[i] = sum;
@@ -105,7 +103,7 @@ class OrderedCopy {
         sum += count;
       }
     }
-    rows[n] = sum;
+    rows[n] = n_pairs_ = sum;
 #pragma omp parallel for num_threads(parts) schedule(static) if (parts > 1)
     for (int part = 0; part < parts; ++part)
       for_part(part, [&](int64_t p, int64_t* place) {
@@ -115,7 +113,9 @@ class OrderedCopy {
       });
   }
 
-  PairColumns columns() const { return {neighbour_.get(), wide_, shifts_.get(), ShiftKind::int32}; }
+  PairColumns columns() const {
+    return {neighbour_.get(), wide_, shifts_.get(), ShiftKind::int32, n_pairs_};
+  }
 
  private:
   void put(int64_t at, int64_t neighbour, const double* shift, int sign) {
@@ -127,6 +127,7 @@ class OrderedCopy {
   }
 
   bool wide_ = false;
+  int64_t n_pairs_ = 0;
   std::unique_ptr<char[]> neighbour_;
   std::unique_ptr<int32_t[]> shifts_;
 };
