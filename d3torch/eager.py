@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .ops import ByCentre, Range, Shares, Systems, Tables
+from .ops import ByCentre, PairList, Range, Shares, Systems, Tables
 from .products import bilinear, product
 from .structure import SAME_SPOT
 
@@ -67,6 +67,21 @@ def _occurs(bad: Tensor) -> bool:
     return _occurs_in_python(bad)
 
 
+def _first(bad: Tensor, pairs: Tensor) -> tuple[int, str]:
+    """The first pair of a mask: its place, and its atoms as sentences say them."""
+    p = int(bad.to(torch.uint8).argmax())
+    return p, f"({int(pairs[0, p])}, {int(pairs[1, p])})"
+
+
+def check_indices(pairs: Tensor, n_atoms: int) -> None:
+    """Refuse atom indices of pairs outside [0, n_atoms), as the kernels do, by IndexError."""
+    outside = ((pairs < 0) | (pairs >= n_atoms)).any(dim=0)
+    if _occurs(outside):
+        p, atoms = _first(outside, pairs)
+        found = f"{atoms} for pair {p}"
+        raise IndexError(f"d3torch: expected atom indices in [0, {n_atoms}) in pairs, got {found}.")
+
+
 def check_pairs(vectors: Tensor, pairs: Tensor, n_atoms: int) -> None:
     """Refuse atom indices out of range and vectors of length 0, as the kernels do.
 
@@ -74,17 +89,13 @@ def check_pairs(vectors: Tensor, pairs: Tensor, n_atoms: int) -> None:
         IndexError: for an index outside [0, n_atoms).
         ValueError: for a vector of length 0.
     """
-    outside = ((pairs < 0) | (pairs >= n_atoms)).any(dim=0)
-    if _occurs(outside):
-        bad = int(outside.to(torch.uint8).argmax())
-        found = f"({int(pairs[0, bad])}, {int(pairs[1, bad])}) for pair {bad}"
-        raise IndexError(f"d3torch: expected atom indices in [0, {n_atoms}) in pairs, got {found}.")
+    check_indices(pairs, n_atoms)
     coincident = (vectors.detach() ** 2).sum(dim=1) == 0
     if _occurs(coincident):
-        bad = int(coincident.to(torch.uint8).argmax())
-        found = f"pair {bad} ({int(pairs[0, bad])}, {int(pairs[1, bad])})"
+        p, atoms = _first(coincident, pairs)
         raise ValueError(
-            f"d3torch: expected pairs of distinct positions, got {found} with a vector of length 0."
+            f"d3torch: expected pairs of distinct positions, got pair {p} {atoms} with a vector of "
+            "length 0."
         )
 
 
@@ -495,6 +506,125 @@ def dispersion(
 ) -> Tensor:
     """Energies of a batch by brute force over all images; see :func:`d3torch.ops.dispersion`."""
     return dispersion_shares(systems, damping, tables, reach, form).energy
+
+
+def _check_reach(reach: Range) -> None:
+    """Refuse what a list of pairs knows nothing of."""
+    if reach.tail:
+        raise ValueError(
+            "d3torch: expected no tail for a list of pairs, got one: dispersion, which finds the "
+            "pairs, has it."
+        )
+    if reach.atm_cutoff > 0.0:
+        raise ValueError(
+            "d3torch: expected an atm_cutoff of 0 for a list of pairs, which has no triangles, got "
+            f"{reach.atm_cutoff}: dispersion, which finds the pairs, has them."
+        )
+
+
+def _check_shifts(systems: Systems, pairs: PairList, system: Tensor) -> None:
+    """Refuse shifts along axes without pbc, of too many cells, and of parts of cells."""
+    shifts = pairs.shifts
+    odd = ((shifts != 0) & ~systems.pbc[system]) | ~(shifts.abs() <= 10**9)
+    if shifts.is_floating_point():
+        odd = odd | (torch.round(shifts) != shifts)
+    wrong = odd.any(dim=1)
+    if _occurs(wrong):
+        p, atoms = _first(wrong, pairs.indices)
+        a, b, c = shifts[p].unbind(0)
+        raise ValueError(
+            "d3torch: expected whole numbers of cells, up to 1e9, as shifts, and 0 along axes "
+            f"without pbc, got [{a.item()}, {b.item()}, {c.item()}] for pair {p} {atoms}."
+        )
+
+
+def _check_list(systems: Systems, pairs: PairList, system: Tensor) -> None:
+    """Refuse what a list cannot be, but for vectors of length 0 and what is there twice."""
+    check_indices(pairs.indices, systems.positions.shape[0])
+    far = ~torch.isfinite(systems.positions.detach()).all(dim=1)
+    if _occurs(far):
+        atom = f"NaN or infinity for atom {int(far.to(torch.uint8).argmax())}"
+        raise ValueError(f"d3torch: expected finite positions, got {atom}.")
+    of_pairs = system[pairs.indices.long()]
+    across = of_pairs[0] != of_pairs[1]
+    if _occurs(across):
+        p, atoms = _first(across, pairs.indices)
+        raise ValueError(
+            f"d3torch: expected pairs of two atoms of one system, got pair {p} {atoms} of two "
+            "systems."
+        )
+    _check_shifts(systems, pairs, of_pairs[0])
+
+
+def _lacking(pairs: Tensor, shifts: Tensor) -> Tensor:
+    """Which pairs are there more often than their reverse, (n_pairs,)."""
+    there = torch.cat([pairs.t(), shifts.to(pairs.dtype)], dim=1)
+    back = torch.cat([there[:, :2].flip(1), -there[:, 2:]], dim=1)
+    kind = torch.unique(torch.cat([there, back]), dim=0, return_inverse=True)[1]
+    n = there.shape[0]
+    times = torch.bincount(kind[:n], minlength=2 * n)
+    back_times = torch.bincount(kind[n:], minlength=2 * n)
+    return (times > back_times)[kind[:n]]
+
+
+def _check_reverses(vectors: Tensor, pairs: PairList, reach: Range, margin: float = 1e-4) -> None:
+    """Refuse a full list that lacks the reverse of a pair, and a half one that has all.
+
+    Within the larger cutoff but for a margin, in which hosts round where their lists end.
+    """
+    farthest = (1.0 - margin) * max(reach.cutoff, reach.cn_cutoff)
+    near = (vectors.detach() ** 2).sum(dim=1) <= farthest**2
+    if not _occurs(near):
+        return
+    indices = pairs.indices[:, near]
+    lacking = _lacking(indices, pairs.shifts[near])
+    if not pairs.half and bool(lacking.any()):
+        k, atoms = _first(lacking, indices)
+        p = int(torch.nonzero(near)[k, 0])
+        raise ValueError(
+            "d3torch: expected every pair within the cutoffs both ways round, "
+            f"got pair {p} {atoms} without its reverse: half=True is for lists that have each once."
+        )
+    images = indices[0] == indices[1]
+    for kind in (images, ~images):
+        if pairs.half and bool(kind.any()) and not bool((lacking & kind).any()):
+            raise ValueError(
+                "d3torch: expected every pair once in a list with half=True, got pairs both ways "
+                "round: half=False is for lists that have each twice."
+            )
+
+
+def dispersion_on_list(
+    systems: Systems,
+    pairs: PairList,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    form: int = 0,
+) -> Shares:
+    """Energies on a given list; see :func:`d3torch.ops.on_list`."""
+    x, offsets = systems.positions, systems.offsets
+    atoms = torch.arange(x.shape[0], device=x.device)
+    system = torch.searchsorted(offsets.contiguous(), atoms, right=True) - 1
+    _check_reach(reach)
+    _check_list(systems, pairs, system)
+    i, j = pairs.indices.long().unbind(0)
+    cells = torch.where(systems.pbc[:, :, None], systems.cell, torch.zeros_like(systems.cell))
+    moved = (pairs.shifts.to(x.dtype)[:, :, None] * cells[system[i]]).sum(dim=1)
+    vectors = x[j] - x[i] + moved
+    directed = torch.stack([i, j])
+    check_pairs(vectors, directed, x.shape[0])
+    _check_reverses(vectors, pairs, reach)
+    if pairs.half:
+        vectors = torch.cat([vectors, -vectors])
+        directed = torch.cat([directed, directed.flip(0)], dim=1)
+    cn = coordination_number(vectors, directed, systems.species, tables.rcov, reach.cn_cutoff)
+    own = damping[system[directed[0]]].t()  # the parameters of each pair
+    energies = dispersion_energy(
+        vectors, cn, own, directed, systems.species, tables, reach.cutoff, reach.width, form
+    )
+    energy = segment_sum(energies, system, offsets.shape[0] - 1)
+    return Shares(energy, energies.detach())
 
 
 def pairwise_energies(

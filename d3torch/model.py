@@ -47,7 +47,8 @@ TABLES = ("numbers", "rcov", "r4r2", "cn_ref", "c6_ref", "radii")
 class D3(CheckedState):
     r"""D3 energies of whole structures, or of the atoms of a neighbour list.
 
-    :meth:`lattice` is :func:`d3torch.ops.dispersion`; calling the module, with a list of pairs, is
+    :meth:`lattice` is :func:`d3torch.ops.dispersion`, :meth:`on_list`, with a neighbour list,
+    :func:`d3torch.ops.on_list`; calling the module, with vectors of pairs, is
     :func:`d3torch.ops.coordination_number`, then :func:`d3torch.ops.dispersion_energy`.
     Forces, virials and second derivatives come through autograd. Works under TorchScript,
     ``torch.compile`` and ``torch.export``.
@@ -301,6 +302,56 @@ class D3(CheckedState):
         if self.backend == "eager":
             return eager.dispersion_shares(whole, batch, tables, self.reach(), self.form)
         return ops.dispersion_shares(whole, batch, tables, self.reach(), self.form)
+
+    @torch.jit.export
+    def on_list(
+        self,
+        systems: ops.Systems,
+        indices: Tensor,
+        shifts: Tensor,
+        half: bool = False,
+        damping: Tensor | None = None,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        """Energies of whole structures, (n_systems,), on a neighbour list of the host.
+
+        Args:
+            systems: see :meth:`systems`; differentiable twice in positions and cell.
+            indices: centres i and neighbours j, (2, n_pairs), int64 or int32, of all pairs within
+                the larger cutoff, or more.
+            shifts: S of r_ij = x_j - x_i + S @ cell, (n_pairs, 3), any of the dtypes of
+                :class:`d3torch.ops.PairList`.
+            half: whether the list has each pair once, either way round.
+            damping: as of :meth:`lattice`.
+            exclude: as of :meth:`forward`.
+
+        Raises:
+            ValueError, TypeError, IndexError: see :func:`d3torch.ops.on_list`; for a module with a
+                tail or the three-body term.
+        """
+        return self.on_list_shares(systems, indices, shifts, half, damping, exclude).energy
+
+    @torch.jit.export
+    def on_list_shares(
+        self,
+        systems: ops.Systems,
+        indices: Tensor,
+        shifts: Tensor,
+        half: bool = False,
+        damping: Tensor | None = None,
+        exclude: Tensor | None = None,
+    ) -> ops.Shares:
+        """Energies as of :meth:`on_list`, and the share of each atom, which never has a graph.
+
+        Arguments and errors are those of :meth:`on_list`.
+        """
+        self._refuse_three_body()
+        batch = self._damping_of(systems, damping)
+        tables, whole = self._of_all_or_some(systems, exclude)
+        pairs = ops.PairList(indices, shifts, half)
+        if self.backend == "eager":
+            return eager.dispersion_on_list(whole, pairs, batch, tables, self.reach(), self.form)
+        return ops.on_list(whole, pairs, batch, tables, self.reach(), self.form)
 
     def _of_all_or_some(
         self, systems: ops.Systems, exclude: Tensor | None

@@ -72,6 +72,21 @@ class Systems(NamedTuple):
     offsets: Tensor
 
 
+class PairList(NamedTuple):
+    """A neighbour list of a batch, in any order.
+
+    Attributes:
+        indices: centres i and neighbours j over the whole batch, (2, n_pairs), int64 or int32.
+        shifts: cells S by which j is displaced, r_ij = x_j - x_i + S @ cell, (n_pairs, 3), int64,
+            int32, or whole numbers in the dtype of the positions; 0 along axes without pbc.
+        half: whether the list has each pair once, either way round; else it has both.
+    """
+
+    indices: Tensor
+    shifts: Tensor
+    half: bool = False
+
+
 class Evaluation(NamedTuple):
     """Everything that one evaluation of a batch gives, without a graph.
 
@@ -411,6 +426,84 @@ def evaluate(
     given = (*systems, damping, *tables[:4], *reach[:4], gradients, learn, instruction_set)
     rest = (tables.radii, form, *reach[4:])
     return Evaluation(*torch.ops.d3torch.dispersion_evaluate(*given, *rest))
+
+
+def on_list(
+    systems: Systems,
+    pairs: PairList,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    form: int = 0,
+) -> Shares:
+    r"""D3 energies of a batch of structures on a neighbour list, with the share of each atom.
+
+    .. math:: E = \sum_i E_i, \quad r_{ij} = x_j - x_i + S_{ij} \cdot cell
+
+    with the energies per centre of :func:`dispersion_energy`, from the :func:`coordination_number`
+    within its own cutoff of the same list. On a list of all pairs within the larger cutoff, the
+    energy is that of :func:`dispersion`. Pairs beyond the cutoffs do not count, so that a list may
+    have a skin; one that reaches less far cuts off there.
+
+    When gradients are wanted, the same sweeps compute them; backward only scales them, and double
+    backward is one more call on dual numbers. Nothing is kept for each pair but the list of the
+    caller. A list that is sorted by centre and contiguous, as most are, is read where it is; any
+    other, and a half one, is put in order for the time of a call.
+
+    Args:
+        systems: structures; positions and cell are differentiable twice.
+        pairs: the list; not differentiable.
+        damping: parameters of the form of every system, (n_systems, n); differentiable twice.
+        tables: per-species data; at most 7 references.
+        reach: cutoffs; no tail and no three-body term, of which a list of pairs does not know.
+        form: the damping function.
+
+    Returns:
+        Energies and shares, energy; only the former are differentiable.
+
+    Raises:
+        ValueError, TypeError, IndexError: shape, device, dtype or index; a pair of two systems, or
+            of length 0; a shift that is no whole number, or along an axis without pbc; positions
+            that are not finite; a singular cell; a list that lacks the reverse of a pair within the
+            larger cutoff, or a half one that has all of them; a tail or an ``atm_cutoff``.
+
+    Source: as :func:`dispersion_energy`.
+    """
+    given = (*systems, damping, *tables[:4], *reach[:4], *pairs)
+    return Shares(*torch.ops.d3torch.dispersion_on_list(*given, tables.radii, form, *reach[4:]))
+
+
+def evaluate_on_list(
+    systems: Systems,
+    pairs: PairList,
+    damping: Tensor,
+    tables: Tables,
+    reach: Range,
+    gradients: bool = True,
+    learn: bool = False,
+    instruction_set: str = "best",
+    form: int = 0,
+) -> Evaluation:
+    """All results of :func:`on_list` at once, for inference: they carry no graph.
+
+    Args:
+        systems: as of :func:`on_list`.
+        pairs: as of :func:`on_list`.
+        damping: as of :func:`on_list`.
+        tables: as of :func:`on_list`.
+        reach: as of :func:`on_list`.
+        gradients: compute ``gradient``, ``virial`` and ``by_cell``, else leave them 0.
+        learn: compute ``by_damping`` as well.
+        instruction_set: as of :func:`evaluate`.
+        form: as of :func:`on_list`.
+
+    Raises:
+        ValueError, TypeError, IndexError: as :func:`on_list`, and of an instruction set as
+            :func:`evaluate`.
+    """
+    given = (*systems, damping, *tables[:4], *reach[:4], *pairs, gradients, learn, instruction_set)
+    rest = (tables.radii, form, *reach[4:])
+    return Evaluation(*torch.ops.d3torch.dispersion_on_list_evaluate(*given, *rest))
 
 
 def pairwise_energies(

@@ -47,19 +47,24 @@ InstructionSet parse_instruction_set(c10::string_view name) {
                     name, ".");
 }
 
-template <class T> std::string pair_of(const Pairs<T>& list, int64_t p) {
-  return c10::str("(", list.centre[p], ", ", list.neighbour[p], ")");
+template <class I> std::string pair_of(const I* centre, const I* neighbour, int64_t p) {
+  return c10::str("(", centre[p], ", ", neighbour[p], ")");
+}
+
+[[noreturn]] void refuse_index(int64_t n_atoms, const std::string& pair, int64_t p) {
+  TORCH_CHECK_INDEX(false, "d3torch: expected atom indices in [0, ", n_atoms, ") in pairs, got ",
+                    pair, " for pair ", p, ".");
 }
 
 // Says what is wrong with the pair that a kernel found, if any.
 template <class T> void check_pair(const Pairs<T>& list, int64_t bad) {
   if (bad < 0) return;
   const auto inside = [&](int64_t atom) { return 0 <= atom && atom < list.n_atoms; };
-  TORCH_CHECK_INDEX(inside(list.centre[bad]) && inside(list.neighbour[bad]),
-                    "d3torch: expected atom indices in [0, ", list.n_atoms, ") in pairs, got ",
-                    pair_of(list, bad), " for pair ", bad, ".");
+  const std::string pair = pair_of(list.centre, list.neighbour, bad);
+  if (!inside(list.centre[bad]) || !inside(list.neighbour[bad]))
+    refuse_index(list.n_atoms, pair, bad);
   TORCH_CHECK_VALUE(false, "d3torch: expected pairs of distinct positions, got pair ", bad, " ",
-                    pair_of(list, bad), " with a vector of length 0.");
+                    pair, " with a vector of length 0.");
 }
 
 void check_offsets(const int64_t* offsets, int64_t n_systems, int64_t n_atoms) {
@@ -119,6 +124,62 @@ void check_error(const LatticeError& e, int64_t n_systems) {
   TORCH_CHECK_VALUE(false, "d3torch: ", sentence(e), system, ".");
 }
 
+// The shift of a pair, as given.
+template <class T, class I> std::string shift_of(const ListInput<T, I>& list, int64_t p) {
+  const auto three = [p](const auto* s) {
+    return c10::str("[", s[3 * p], ", ", s[3 * p + 1], ", ", s[3 * p + 2], "]");
+  };
+  if (list.shift_kind == ShiftKind::int64) return three(static_cast<const int64_t*>(list.shifts));
+  if (list.shift_kind == ShiftKind::int32) return three(static_cast<const int32_t*>(list.shifts));
+  return three(static_cast<const T*>(list.shifts));
+}
+
+// Says what is wrong with a list; pairs and atoms count over the whole batch.
+template <class T, class I> std::string sentence(const ListInput<T, I>& list, const ListError& e) {
+  const std::string pair =
+      e.pair < 0 ? "one"
+                 : c10::str("pair ", e.pair, " ", pair_of(list.centre, list.neighbour, e.pair));
+  switch (e.kind) {
+    case ListError::systems:
+      return "expected pairs of two atoms of one system, got " + pair + " of two systems";
+    case ListError::same_spot:
+      return "expected pairs of distinct positions, got " + pair + " with a vector of length 0";
+    case ListError::shift:
+      return c10::str(
+          "expected whole numbers of cells, up to 1e9, as shifts, and 0 along axes without pbc, "
+          "got ",
+          shift_of(list, e.pair), " for ", pair);
+    case ListError::not_finite:
+      return c10::str("expected finite positions, got NaN or infinity for atom ", e.atom);
+    case ListError::singular_cell:
+      return c10::str(sentence({LatticeError::singular_cell}),
+                      list.in.systems.n_systems > 1 ? c10::str(" in system ", e.system) : "");
+    case ListError::no_reverse:
+      return c10::str("expected every pair within the cutoffs both ways round, got ", pair,
+                      " without its reverse: half=True is for lists that have each once");
+    default:
+      return "expected every pair once in a list with half=True, got pairs both ways round: "
+             "half=False is for lists that have each twice";
+  }
+}
+
+template <class T, class I>
+void check_error(const ListInput<T, I>& list, const ListError& e, int64_t n_atoms) {
+  if (e.kind == ListError::none) return;
+  if (e.kind == ListError::index)
+    refuse_index(n_atoms, pair_of(list.centre, list.neighbour, e.pair), e.pair);
+  TORCH_CHECK_VALUE(false, "d3torch: ", sentence(list, e), ".");
+}
+
+// The input of an engine on whole structures, of checked values.
+template <class T>
+LatticeInput<T> checked(const LatticeArgs& a, const How& how, const LatticeForm& f) {
+  const auto in = input_of<T>(a, how, f, threads(), parse_instruction_set(how.instruction_set));
+  check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
+  check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
+  return in;
+}
+
 struct Cpu {
   struct Guard {
     explicit Guard(c10::Device) {}
@@ -144,9 +205,7 @@ struct Cpu {
   template <class T>
   static void evaluate(const LatticeArgs& a, const How& how, const LatticeForm& f,
                        const LatticeTangents<T>* tangents, Tensors8& out) {
-    auto in = input_of<T>(a, how, f, threads(), parse_instruction_set(how.instruction_set));
-    check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
-    check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
+    auto in = checked<T>(a, how, f);
     Signals signals;
     in.watch = signals.watch();
     const LatticeError error = Lattice<T>::evaluate(in, tangents, output_of<T>(out));
@@ -155,11 +214,23 @@ struct Cpu {
   }
 
   template <class T>
+  static void evaluate(const LatticeArgs& a, const ListArgs& l, const How& how,
+                       const LatticeForm& f, const LatticeTangents<T>* tangents, Tensors8& out) {
+    auto in = checked<T>(a, how, f);
+    Signals signals;
+    in.watch = signals.watch();
+    AT_DISPATCH_INDEX_TYPES(l.pairs.scalar_type(), "dispersion_on_list", [&] {
+      const auto list = with_list<T, index_t>(in, l);
+      const ListError error = ListEngine<T, index_t>::evaluate(list, tangents, output_of<T>(out));
+      signals.rethrow();
+      check_error(list, error, a.n_atoms());
+    });
+  }
+
+  template <class T>
   static void pairwise(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f,
                        Tensor& out) {
-    auto in = input_of<T>(a, {false, false, "best"}, f, threads(), InstructionSet::best);
-    check_species(in.systems.species, a.n_atoms(), in.tables.n_species);
-    check_offsets(in.systems.offsets, in.systems.n_systems, a.n_atoms());
+    auto in = checked<T>(a, {false, false, "best"}, f);
     const Labels labels{l.labels.const_data_ptr<int64_t>(), l.n_labels};
     check_labels(labels, a.n_atoms());
     Signals signals;

@@ -141,6 +141,14 @@ struct Cuda {
   }
 
   template <class T>
+  static void evaluate(const LatticeArgs&, const ListArgs&, const How&, const LatticeForm&,
+                       const LatticeTangents<T>*, Tensors8&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false,
+                                "d3torch: dispersion_on_list has no CUDA kernel and got a CUDA "
+                                "tensor: move it to the CPU, or choose backend=\"eager\".");
+  }
+
+  template <class T>
   static void pairwise(const LatticeArgs&, const PairLabels&, const LatticeForm&, Tensor&) {
     TORCH_CHECK_NOT_IMPLEMENTED(false,
                                 "d3torch: dispersion_pairwise has no CUDA kernel and got a CUDA "

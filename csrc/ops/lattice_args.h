@@ -190,42 +190,54 @@ inline Tensors8 allocate(const LatticeArgs& a) {
           empty_for(a, {b, 3, 3}), empty_for(a, a.damping.sym_sizes())};
 }
 
-inline Tensors8 evaluate_meta(const LatticeArgs& a, const How&, const LatticeForm& f) {
-  check(a, f);
-  return allocate(a);
-}
+// L is ListArgs where the pairs are given, and nothing where they are found.
+template <class... L> struct Meta {
+  static Tensors8 evaluate(const LatticeArgs& a, const L&... list, const How&,
+                           const LatticeForm& f) {
+    check_all(a, list..., f);
+    return allocate(a);
+  }
 
-inline Tensors8 tangent_meta(const LatticeTangent& t, const LatticeArgs& a, const LatticeForm& f) {
-  check(a, f);
-  check(t, a);
-  return allocate(a);
-}
+  static Tensors8 tangent(const LatticeTangent& t, const LatticeArgs& a, const L&... list,
+                          const LatticeForm& f) {
+    check_all(a, list..., f);
+    check(t, a);
+    return allocate(a);
+  }
 
-// energy, energies
-inline Tensors2 shares_meta(const LatticeArgs& a, const LatticeForm& f) {
-  check(a, f);
-  const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
-  return {empty_for(a, {b}), empty_for(a, {n})};
-}
+  // energy, energies
+  static Tensors2 shares(const LatticeArgs& a, const L&... list, const LatticeForm& f) {
+    check_all(a, list..., f);
+    const auto n = a.positions.sym_size(0), b = a.offsets.sym_size(0) - 1;
+    return {empty_for(a, {b}), empty_for(a, {n})};
+  }
 
-inline Tensor dispersion_meta(const LatticeArgs& a, const LatticeForm& f) {
-  return std::get<0>(shares_meta(a, f));
-}
+  static Tensor dispersion(const LatticeArgs& a, const L&... list, const LatticeForm& f) {
+    return std::get<0>(shares(a, list..., f));
+  }
 
-// Energies by pair of labels, of every system.
-inline Tensor pairwise_meta(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f) {
-  check(a, f);
-  check(l, a);
-  return empty_for(a, {a.offsets.sym_size(0) - 1, l.n_labels, l.n_labels});
-}
+  // Energies by pair of labels, of every system.
+  static Tensor pairwise(const LatticeArgs& a, const PairLabels& l, const LatticeForm& f) {
+    check(a, f);
+    check(l, a);
+    return empty_for(a, {a.offsets.sym_size(0) - 1, l.n_labels, l.n_labels});
+  }
 
-// Gradients of the loss sum_b grad_energy_b E_b.
-inline Tensors3 backward_meta(const Slopes& s, const LatticeArgs& a, const LatticeForm& f) {
-  check(a, f);
-  check(s, a);
-  return {empty_for(a, a.positions.sym_sizes()), empty_for(a, a.cell.sym_sizes()),
-          empty_for(a, a.damping.sym_sizes())};
-}
+  // Gradients of the loss sum_b grad_energy_b E_b.
+  static Tensors3 backward(const Slopes& s, const LatticeArgs& a, const L&... list,
+                           const LatticeForm& f) {
+    check_all(a, list..., f);
+    check(s, a);
+    return {empty_for(a, a.positions.sym_sizes()), empty_for(a, a.cell.sym_sizes()),
+            empty_for(a, a.damping.sym_sizes())};
+  }
+
+ private:
+  static void check_all(const LatticeArgs& a, const L&... list, const LatticeForm& f) {
+    check(a, f);
+    (check(list, a, f), ...);
+  }
+};
 
 // ---- inputs of the kernels, whose tensors are contiguous ----
 

@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include "ops/lattice_ops.h"
+#include "ops/list_args.h"
 #include "ops/pair_ops.h"
 
 namespace d3 {
@@ -23,6 +24,11 @@ template <class Device> void register_kernels(torch::Library& m) {
   m.impl("dispersion_evaluate", unpacked<&Lattice::evaluate>);
   m.impl("dispersion_tangent", unpacked<&Lattice::tangent>);
   m.impl("dispersion_pairwise", unpacked<&Lattice::pairwise>);
+  using List = LatticeOps<Device, ListArgs>;
+  m.impl("dispersion_on_list", unpacked<&List::shares>);
+  m.impl("dispersion_on_list_backward", unpacked<&List::backward>);
+  m.impl("dispersion_on_list_evaluate", unpacked<&List::evaluate>);
+  m.impl("dispersion_on_list_tangent", unpacked<&List::tangent>);
 }
 
 }  // namespace d3

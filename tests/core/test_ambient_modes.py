@@ -15,7 +15,7 @@ from torch import Tensor
 from d3torch import D3BJ, D3Calculator, neighbor_pairs
 from d3torch import eager as eager_ops
 from d3torch.neighbors import pair_vectors
-from d3torch.ops import Systems, energy_by_centre
+from d3torch.ops import Shares, Systems, energy_by_centre
 
 DTYPES = (torch.float64, torch.float32)
 CUTOFFS: dict[str, Any] = {"cutoff": 9.0, "cn_cutoff": 7.0}
@@ -53,6 +53,16 @@ def by_list(backend: str, dtype: torch.dtype) -> list[Tensor]:
     vectors, pairs, species = pair_list(dtype)
     cn = model.coordination_number(vectors, pairs, species)
     return [vectors, cn, model(vectors, pairs, species), model.atomic_c6(cn, species)]
+
+
+def on_list(model: D3BJ, batch: Systems) -> Shares:
+    near = neighbor_pairs(batch.positions.detach(), batch.cell[0].detach(), True, 9.0)
+    return model.on_list_shares(batch, near.pairs, near.shifts)
+
+
+def by_neighbor_list(backend: str, dtype: torch.dtype) -> list[Tensor]:
+    model = D3BJ(["Na", "Cl"], "pbe", backend=backend, dtype=dtype, **CUTOFFS)
+    return [values.detach() for values in on_list(model, systems(model, False))]
 
 
 def by_lattice(backend: str, dtype: torch.dtype) -> list[Tensor]:
@@ -95,6 +105,16 @@ def by_gradient(backend: str, dtype: torch.dtype) -> list[Tensor]:
     return [*(t.detach() for t in first), *second]
 
 
+def by_gradient_on_list(backend: str, dtype: torch.dtype) -> list[Tensor]:
+    model = D3BJ(["Na", "Cl"], "pbe", backend=backend, dtype=dtype, **CUTOFFS)
+    batch = systems(model, True)
+    leaves = (batch.positions, batch.cell)
+    energy = on_list(model, batch).energy.sum()
+    first = torch.autograd.grad(energy, leaves, create_graph=True)
+    second = torch.autograd.grad((first[0] ** 2).sum(), leaves)
+    return [*(t.detach() for t in first), *second]
+
+
 def by_term(backend: str, dtype: torch.dtype) -> list[Tensor]:
     """What a fused MACE model asks for, with and without a graph."""
     pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
@@ -114,8 +134,8 @@ def by_term(backend: str, dtype: torch.dtype) -> list[Tensor]:
     return found
 
 
-PLAIN = (by_list, by_lattice, by_evaluate, by_calculator, by_centre)
-GRAPHS = (by_gradient, by_term)
+PLAIN = (by_list, by_neighbor_list, by_lattice, by_evaluate, by_calculator, by_centre)
+GRAPHS = (by_gradient, by_gradient_on_list, by_term)
 
 
 @contextlib.contextmanager

@@ -144,15 +144,18 @@ X = torch.tensor([[0.0, 0.1, 0.0], [0.0, 0.0, 3.1], [2.9, 0.2, -0.3]], dtype=tor
 
 
 def _of_positions(backend: str, engine: str) -> Callable[[Tensor], Tensor]:
-    """The energy of three atoms, by a pair list or by the lattice engine."""
+    """The energy of three atoms, from vectors, from a list or by the lattice engine."""
     model = D3BJ(["H", "C", "O"], "pbe", cutoff=9.0, cn_cutoff=8.0, backend=backend)
     species, pairs = torch.arange(3), torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
     if engine == "lattice":
         return lambda x: model.lattice(model.systems(x, species))[0]
+    if engine == "list":
+        shifts = torch.zeros(6, 3, dtype=torch.long)
+        return lambda x: model.on_list(model.systems(x, species), pairs, shifts)[0]
     return lambda x: model(x[pairs[1]] - x[pairs[0]], pairs, species).sum()
 
 
-engines = pytest.mark.parametrize("engine", ["pairs", "lattice"])
+engines = pytest.mark.parametrize("engine", ["pairs", "list", "lattice"])
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor]], Any]] = {
     "grad": lambda f: torch.func.grad(f)(X),
     "vjp": lambda f: torch.func.vjp(f, X)[1](torch.ones((), dtype=X.dtype))[0],
@@ -174,11 +177,12 @@ def test_transforms_of_torch_func_are_refused_in_one_sentence(name: str, engine:
         TRANSFORMS[name](_of_positions("kernel", engine))
 
 
+@pytest.mark.parametrize("engine", ["pairs", "list"])
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_what_the_sentence_names_works(name: str) -> None:
+def test_what_the_sentence_names_works(name: str, engine: str) -> None:
     """The eager twin under the transform, the kernel under torch.autograd.functional."""
-    found = TRANSFORMS[name](_of_positions("eager", "pairs"))
-    kernel = _of_positions("kernel", "pairs")
+    found = TRANSFORMS[name](_of_positions("eager", engine))
+    kernel = _of_positions("kernel", engine)
     functional = torch.autograd.functional
     if name == "hessian":
         expected = functional.hessian(kernel, X)
