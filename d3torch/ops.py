@@ -11,8 +11,8 @@ Float32 has seven digits from the origin on: move structures there before they b
 :class:`d3torch.evaluate.Evaluator` does; an op cannot bring back what is lost.
 
 On a GPU the ops never wait for it, so what is refused for its values on the CPU (an index out of
-range, a vector of length 0, NaN positions, two atoms on one spot, a singular cell) comes out as NaN
-there.
+range, a vector of length 0, NaN positions, two atoms on one spot, a singular cell, a list that
+lacks reverse pairs) comes out as NaN there.
 
 On the CPU, in the main thread of Python, Ctrl-C ends a call within a second, and handlers of other
 signals run; a C++ host may register a kernel of ``d3torch::check_signals`` that throws. Transforms

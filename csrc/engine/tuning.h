@@ -115,6 +115,16 @@ constexpr int block_tiles = 32;
 // Room for far tiles of a species that a list starts with; it doubles from there.
 constexpr int first_tiles = 64;
 
+// Pairs of a row that are sorted by species before they are worked on: their columns stay in the
+// first-level cache.
+constexpr int list_block = 256;
+
+// Species of a system up to which a register of pairs is packed once for each; beyond, pair by pair.
+constexpr int most_packed_species = 4;
+
+// Bytes of each column of a list between what is read and what is asked for.
+constexpr int list_ahead = 1024;
+
 // Atoms of a molecule that goes without clusters, at most: up to here all pairs are twice as fast
 // as clusters, or more, and their columns fit into the second-level cache.
 constexpr int most_dense = 128;

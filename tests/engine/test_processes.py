@@ -79,12 +79,28 @@ pairs = torch.randint(0, 1000, (2, n), generator=generator)
 species, cn = torch.zeros(1000, dtype=torch.long), torch.ones(1000, dtype=torch.float64)
 t = short.tables()[1:4]
 arguments = (vectors, cn, short.damping(), cn, vectors, cn, short.damping(), pairs, species, *t)
-op = torch.ops.d3torch.dispersion_energy_double_backward
+op, arguments = torch.ops.d3torch.dispersion_energy_double_backward, (*arguments, 9.0, 1.0)
+"""
 
+ON_LIST = """
+n = 2_000_000
+i = torch.randint(0, 1000, (n,), generator=generator)
+j = (i + torch.randint(1, 1000, (n,), generator=generator)) % 1000
+pairs = torch.stack([torch.cat([i, j]), torch.cat([j, i])])
+batch = short.systems(
+    10.0 * torch.rand(1000, 3, generator=generator, dtype=torch.float64), species.new_zeros(1000)
+)
+ones = [torch.ones_like(t) for t in (*batch[:2], short.damping()[None])]
+arguments = (*ones, *batch, short.damping()[None], *short.tables()[:4], *short.reach()[:4])
+arguments = (*arguments, pairs, torch.zeros(2 * n, 3, dtype=torch.int32), False)
+op = torch.ops.d3torch.dispersion_on_list_tangent
+"""
+
+TIMED = """
 def seconds():
     start = time.monotonic()
     try:
-        op(*arguments, 9.0, 1.0)
+        op(*arguments)
     except KeyboardInterrupt:
         pass
     return time.monotonic() - start
@@ -95,9 +111,10 @@ print(seconds() < 0.7 * undisturbed)
 """
 
 
-def test_ctrl_c_ends_a_pair_op_in_its_middle() -> None:
+@pytest.mark.parametrize("prepare", [PAIRS, ON_LIST], ids=["vectors", "list"])
+def test_ctrl_c_ends_an_op_on_pairs_in_its_middle(prepare: str) -> None:
     """In less time than the op takes: the interpreter alone would wait for its end."""
-    out = _python(PAIRS, "1")
+    out = _python(prepare + TIMED, "1")
     assert out.stdout == "True\n", out.stderr
 
 

@@ -204,6 +204,9 @@ using Find = int (*)(const Boxes&, int first, int last, const float* shift, cons
 struct Dense;
 using EvaluateDense = int (*)(const Dense&);
 
+// The kernels on a list: see pairs/list_rows.h.
+template <class T> struct ListKernelSet;
+
 // Everything that is compiled once for each instruction set.
 template <class T> struct KernelSet {
   Find find;
@@ -211,6 +214,7 @@ template <class T> struct KernelSet {
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
   PairwiseKernel<T> pairwise[n_forms];
+  const ListKernelSet<T>* list;
 };
 
 // The kernels of an instruction set, which the processor must have; the others are in simd/.

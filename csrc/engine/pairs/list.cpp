@@ -98,7 +98,7 @@ template <class T, class I, class Types> class ListCall {
     const int64_t n = batch_.n_atoms;
     threads_ = useful_threads(list_.n_pairs, n, list_.in.threads);
     rows_.assign(n + 1, 0);
-    columns_ = {list_.neighbour, sizeof(I) == 8, list_.shifts, list_.shift_kind};
+    columns_ = {list_.neighbour, sizeof(I) == 8, list_.shifts, list_.shift_kind, list_.n_pairs};
     const Sorted sorted =
         find_rows(list_.centre, list_.n_pairs, n, threads_, list_.in.watch, rows_.data());
     if (stopping()) return stop();

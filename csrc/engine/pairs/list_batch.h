@@ -6,16 +6,9 @@
 
 #include "engine/formulas/cell.h"
 #include "engine/lattice/system.h"
-#include "engine/pairs/list.h"
+#include "engine/pairs/list_rows.h"
 
 namespace d3 {
-
-// Numbers of an atom in double precision, so that its neighbours read it in one piece: position
-// and place of its species among those present; or the tangents of the position.
-struct alignas(32) AtomRecord {
-  double x[3];
-  double slot;
-};
 
 // A system of the batch. Vectors along axes that are not periodic are 0.
 template <class A> struct ListSystem {

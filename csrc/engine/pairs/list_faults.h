@@ -1,41 +1,20 @@
 // Pairs that are wrong: bad indices and shifts, atoms on one spot, pairs without their reverse.
-//
-// Whether every pair has its reverse is told by a sum over pairs of a number that changes its sign
-// with the direction, h(j, i, -S) = -h(i, j, S), and is otherwise as good as random, in integers
-// that wrap: it vanishes where every pair has its reverse, and by chance once in some 2^60 times.
 #pragma once
 #include <cmath>
 #include <cstdint>
 
 #include "engine/pairs/chunks.h"
 #include "engine/pairs/list_batch.h"
+#include "engine/pairs/list_directions.h"
 #include "engine/pairs/list_order.h"
 
 namespace d3 {
 
-// ---- the sum that tells directions ----
-
-// Odd numbers without a pattern (fractional parts of roots).
-constexpr uint64_t direction_atom[2] = {0x9e3779b97f4a7c15, 0xbb67ae8584caa73b};
-constexpr uint64_t direction_shift[3] = {0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
-                                         0x510e527fade682d1};
-
-// A number of an atom, another for each. Unsigned integers, or registers of them.
-template <class U> D3_HD inline U atom_direction(U atom) {
-  const U x = (atom + 1) * direction_atom[0];
-  return (x ^ (x >> 31)) * direction_atom[1];
-}
-
-// h of a pair, from the numbers of its atoms and of its shift. It is not linear: cycles and sums of
-// shifts that vanish do not.
-template <class U> D3_HD inline U pair_direction(U centre, U neighbour, U shift) {
-  const U d = neighbour - centre + shift, square = d * d;
-  return d * ((square ^ (square >> 32)) | 1);
-}
-inline uint64_t pair_direction(int64_t i, const PairAt& at) {
-  uint64_t shift = 0;
-  for (int k = 0; k < 3; ++k) shift += uint64_t(int64_t(at.shift[k])) * direction_shift[k];
-  return pair_direction(atom_direction(uint64_t(i)), atom_direction(uint64_t(at.neighbour)), shift);
+// See list_directions.h.
+inline uint64_t direction_of(int64_t i, const PairAt& at) {
+  const auto part = [&](int k) { return uint64_t(int64_t(at.shift[k])); };
+  return pair_direction(atom_direction(uint64_t(i)), atom_direction(uint64_t(at.neighbour)),
+                        shift_direction(part(0), part(1), part(2)));
 }
 
 // Squared distance up to which pairs must have their reverse: hosts round where their lists end, so
@@ -44,8 +23,6 @@ template <class T> double reverse_reach2(const Range<T>& range) {
   const double reach = (1 - reverse_margin) * double(range.farthest());
   return reach * reach;
 }
-
-// ---- looking at single pairs ----
 
 // The vector of a pair, values alone.
 template <class A>
@@ -79,7 +56,7 @@ template <class T, class I, class Batch> class PairCheck {
   PairCheck(const ListInput<T, I>& list, const Batch& batch)
       : list_(list),
         batch_(batch),
-        columns_{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind} {}
+        columns_{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind, list.n_pairs} {}
 
   // The first wrong pair, if any; sums up half a list on the way.
   ListError first(int threads, HalfSums* sums) const {
@@ -110,8 +87,8 @@ template <class T, class I, class Batch> class PairCheck {
       for (int64_t p = rows[i]; p < rows[i + 1]; ++p) {
         const PairAt at = pair_at<T>(ordered, p);
         if (!within(i, at)) continue;
-        sums[i] += pair_direction(i, at);
-        sums[at.neighbour] += pair_direction(i, at);
+        sums[i] += direction_of(i, at);
+        sums[at.neighbour] += direction_of(i, at);
       }
     for (int64_t i = 0; i < batch_.n_atoms; ++i)
       for (int64_t p = rows[i]; sums[i] != 0 && p < rows[i + 1]; ++p) {
@@ -159,7 +136,7 @@ template <class T, class I, class Batch> class PairCheck {
     if (r2 <= same_spot_distance2 * (1 + reverse_margin) * reach * reach)
       return ListError::same_spot;
     if (sums && r2 <= reverse_reach2(batch_.in.range))
-      (i == at.neighbour ? sums->images : sums->others).add(pair_direction(i, at));
+      (i == at.neighbour ? sums->images : sums->others).add(direction_of(i, at));
     return ListError::none;
   }
 

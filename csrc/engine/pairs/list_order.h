@@ -8,19 +8,11 @@
 #include <memory>
 #include <vector>
 
-#include "engine/pairs/list.h"
+#include "engine/pairs/list_rows.h"
 
 namespace d3 {
 
-// Where neighbours and shifts of a list are, and how they are stored.
-struct PairColumns {
-  const void* neighbour;
-  bool wide;  // neighbours are int64, else int32
-  const void* shifts;
-  ShiftKind kind;
-};
-
-// One of its pairs.
+// A pair of a list.
 struct PairAt {
   int64_t neighbour;
   double shift[3];
@@ -79,7 +71,8 @@ class OrderedCopy {
   // its reverse pairs. The order within a row is that of the list, for any number of threads.
   template <class T, class I>
   void sort(const ListInput<T, I>& list, int64_t n, int threads, int64_t* rows) {
-    const PairColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind};
+    const PairColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind,
+                              list.n_pairs};
     wide_ = n > INT32_MAX;
     const int64_t size = list.n_pairs * (list.half ? 2 : 1);
     neighbour_.reset(new char[size * (wide_ ? 8 : 4)]);
@@ -105,7 +98,7 @@ class OrderedCopy {
         sum += count;
       }
     }
-    rows[n] = sum;
+    rows[n] = n_pairs_ = sum;
 #pragma omp parallel for num_threads(parts) schedule(static) if (parts > 1)
     for (int part = 0; part < parts; ++part)
       for_part(part, [&](int64_t p, int64_t* place) {
@@ -115,7 +108,9 @@ class OrderedCopy {
       });
   }
 
-  PairColumns columns() const { return {neighbour_.get(), wide_, shifts_.get(), ShiftKind::int32}; }
+  PairColumns columns() const {
+    return {neighbour_.get(), wide_, shifts_.get(), ShiftKind::int32, n_pairs_};
+  }
 
  private:
   void put(int64_t at, int64_t neighbour, const double* shift, int sign) {
@@ -127,6 +122,7 @@ class OrderedCopy {
   }
 
   bool wide_ = false;
+  int64_t n_pairs_ = 0;
   std::unique_ptr<char[]> neighbour_;
   std::unique_ptr<int32_t[]> shifts_;
 };

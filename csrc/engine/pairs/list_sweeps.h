@@ -76,6 +76,7 @@ template <class T, class Types> class ListSweeps {
   using S = typename Types::S;
   using A = typename Types::A;
   using Batch = ListBatch<T, Types>;
+  static constexpr bool dual = Batch::dual;
 
   ListSweeps(const Batch& batch, const PairColumns& list, const int64_t* rows, int threads)
       : sums(batch.n_atoms, batch.in.gradients, batch.in.learn),
@@ -83,47 +84,71 @@ template <class T, class Types> class ListSweeps {
         list_(list),
         rows_(rows),
         threads_(threads),
-        w_(2 * batch.in.tables.n_refs * batch.n_atoms) {}
+        kernels_(kernels(batch.in.instruction_set)),
+        w_(2 * batch.in.tables.n_refs * batch.n_atoms),
+        weights_(row_numbers * batch.n_atoms),
+        t_weights_(dual ? row_numbers * batch.n_atoms : 0),
+        dcn_(batch.n_atoms),
+        t_dcn_(dual ? batch.n_atoms : 0) {}
 
   // Coordination numbers. False if a pair is wrong; sums up the directions of all pairs.
   bool count() {
     std::atomic<bool> bad{false};
     std::atomic<uint64_t> directions{0};
-    for_rows([&](Worker& worker, int64_t begin, int64_t end) {
-      uint64_t own = 0;
-      for (int64_t i = begin; i < end && !stopping(); ++i)
-        if (!count_row(worker, i, own)) bad = true;
-      directions += own;
+    const ListAtoms<T> atoms = atoms_within(batch_.in.range.cn_cutoff);
+    for_rows([&](Worker& worker, int64_t i) {
+      Found found;
+      const ListRow<S> of = row(worker, i);
+      kernels_.count(atoms, of, worker.slots.data(), int(worker.slots.size()),
+                     worker.buckets.data(), sums.cn[i], found);
+      if (found.bad) bad.store(true, std::memory_order_relaxed);
+      directions.fetch_add(found.directions, std::memory_order_relaxed);
     });
     directions_ = directions;
     return !bad;
   }
   bool both_ways() const { return directions_ == 0; }
 
+  // Energies and, where they are asked for, their direct derivatives (at fixed CN).
+  void energies() {
+    const EnergyMode mode = batch_.in.learn       ? EnergyMode::learn
+                            : batch_.in.gradients ? EnergyMode::gradient
+                                                  : EnergyMode::energy;
+    const Range<T>& range = batch_.in.range;
+    const ListAtoms<T> atoms = atoms_within(range.cutoff);
+    for_rows([&](Worker& worker, int64_t i) {
+      const ListRow<S> of = row(worker, i);
+      fill_c6(worker, i);
+      EnergySums<A> found;
+      kernels_.energy[int(batch_.in.form)](atoms, of, worker.slots.data(), int(worker.slots.size()),
+                                           worker.buckets.data(), {range.cutoff, range.width}, mode,
+                                           found);
+      add_energy(i, found);
+    });
+  }
+
+  // Adds the gradient through the coordination numbers.
+  void count_gradient() {
+    const ListAtoms<T> atoms = atoms_within(batch_.in.range.cn_cutoff);
+    for_rows([&](Worker& worker, int64_t i) {
+      const ListRow<S> of = row(worker, i);
+      EnergySums<A> found;
+      kernels_.count_gradient(atoms, of, worker.slots.data(), int(worker.slots.size()),
+                              worker.buckets.data(), narrow<S>(sums.dcn[i]), found);
+      for (int k = 0; k < 3; ++k) sums.gradient[3 * i + k] += -found.gradient[k];
+      for (int k = 0; k < 6; ++k) sums.virial[6 * i + k] += A(0.5) * found.virial[k];
+    });
+  }
+
   // Weights of all atoms, from their coordination numbers.
   void weigh() {
     const int n_refs = batch_.in.tables.n_refs;
-    for_rows([&](Worker&, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        A* at = &w_[2 * n_refs * i];
-        reference_weights(sums.cn[i], batch_.cn_ref(batch_.slot(i)), n_refs, at, at + n_refs);
-      }
-    });
-  }
-
-  void energies() {
-    with_form(batch_.in.form, [&](auto form) {
-      for_rows([&](Worker& worker, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end && !stopping(); ++i)
-          energy_row<decltype(form)::value>(worker, i);
-      });
-    });
-  }
-
-  void count_gradient() {
-    for_rows([&](Worker& worker, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end && !stopping(); ++i) count_gradient_row(worker, i);
-    });
+#pragma omp parallel for num_threads(threads_) schedule(static) if (threads_ > 1)
+    for (int64_t i = 0; i < batch_.n_atoms; ++i) {
+      A* at = &w_[2 * n_refs * i];
+      reference_weights(sums.cn[i], batch_.cn_ref(batch_.slot(i)), n_refs, at, at + n_refs);
+      for (int a = 0; a < n_refs; ++a) put(weights_, t_weights_, row_numbers * i + a, at[a]);
+    }
   }
 
   bool stopping() const { return stopped(batch_.in.watch); }
@@ -131,27 +156,51 @@ template <class T, class Types> class ListSweeps {
   // C6 of an atom with one of its kind.
   A like_c6(int64_t i) const {
     const int slot = batch_.slot(i), n = batch_.n_refs[slot];
-    A row[max_refs] = {};
-    contract(w(i), batch_.c6_ref(slot, slot), batch_.in.tables.n_refs, n, n, row);
-    return n > 0 ? dot(row, w(i), n) : A(0.0);
+    A c6_row[max_refs] = {};
+    contract(w(i), batch_.c6_ref(slot, slot), batch_.in.tables.n_refs, n, n, c6_row);
+    return n > 0 ? dot(c6_row, w(i), n) : A(0.0);
   }
 
   AtomSums<A> sums;
 
  private:
-  // What a thread keeps from one row to the next.
+  // What a thread keeps from one row to the next: the species of the system, as the centre sees
+  // them.
   struct Worker {
     int64_t system = -1;
+    int64_t slot = -1;  // of the centre
     DampingCache<T, Types> damping;
-    std::vector<std::array<S, 2 * max_refs>> c6;  // rows of each species, and their derivatives
-    explicit Worker(const Batch& batch) : damping(batch), c6(batch.n_slots()) {}
+    std::vector<ListSlot<S>> slots;
+    std::vector<int32_t> place;  // of each species of the batch among these
+    std::vector<Bucket<T, dual>, Aligned<Bucket<T, dual>>> buckets;
+    explicit Worker(const Batch& batch) : damping(batch), place(batch.n_slots()) {}
   };
 
-  // Calls body(worker, begin, end) for all atoms, some rows at a time. Only what atoms write to is
-  // shared, so that it does not matter which thread takes which.
+  static ListKernels<T, S, A> kernels(InstructionSet set) {
+    const ListKernelSet<T>& list = *kernels_for<T>(set).list;
+    if constexpr (dual)
+      return list.dual;
+    else
+      return list.plain;
+  }
+
+  // What rows read in a sweep with a cutoff.
+  ListAtoms<T> atoms_within(T cutoff) const {
+    const double same = same_spot_distance * double(cutoff);
+    return {list_,
+            batch_.records.data(),
+            batch_.t_records.data(),
+            {weights_.data(), dual ? t_weights_.data() : nullptr},
+            {dcn_.data(), dual ? t_dcn_.data() : nullptr},
+            double(cutoff) * double(cutoff),
+            same * same,
+            reverse_reach2(batch_.in.range)};
+  }
+
+  // Calls body(worker, i) for all atoms, some rows at a time. Only what belongs to an atom is
+  // written, so that it does not matter which thread takes which.
   template <class F> void for_rows(F&& body) {
-    const int64_t n = batch_.n_atoms, work = rows_[n] + n;
-    const int64_t parts = (work + pairs_at_once - 1) / pairs_at_once;
+    const int64_t n = batch_.n_atoms, parts = (rows_[n] + n + pairs_at_once - 1) / pairs_at_once;
     const auto first = [&](int64_t part) {  // the first atom with as much work before it
       int64_t low = 0, high = n;
       while (low < high) {
@@ -169,142 +218,102 @@ template <class T, class Types> class ListSweeps {
 #pragma omp for schedule(dynamic, 1)
       for (int64_t part = 0; part < parts; ++part) {
         const int64_t begin = first(part), end = part + 1 < parts ? first(part + 1) : n;
-        if (begin < end && !stopping()) body(worker, begin, end);
+        for (int64_t i = begin; i < end && !stopping(); ++i) body(worker, i);
       }
     }
   }
 
-  const ListSystem<A>& system_of(Worker& worker, int64_t i) const {
+  // The row of an atom; makes the worker's species those of its system.
+  ListRow<S> row(Worker& worker, int64_t i) const {
     const auto& systems = batch_.systems;
-    if (worker.system < 0 || i < systems[worker.system].first || i >= systems[worker.system].end) {
-      worker.system = batch_.system_of(i);
-      worker.damping.set_system(worker.system);
+    if (worker.system < 0 || i < systems[worker.system].first || i >= systems[worker.system].end)
+      enter_system(worker, batch_.system_of(i));
+    if (worker.slot != batch_.slot(i)) {
+      worker.slot = batch_.slot(i);
+      const T* rcov = batch_.in.tables.rcov;
+      for (ListSlot<S>& s : worker.slots) {
+        s.rc = rcov[batch_.present[worker.slot]] + rcov[batch_.present[int(s.slot)]];
+        s.damping = worker.damping(int(worker.slot), int(s.slot));
+      }
     }
-    return systems[worker.system];
+    const ListSystem<A>& system = systems[worker.system];
+    return {rows_[i],
+            rows_[i + 1],
+            i,
+            system.first,
+            system.end - system.first,
+            system.cell,
+            system.geometry.periodic.data(),
+            worker.place.data()};
+  }
+
+  void enter_system(Worker& worker, int64_t system) const {
+    worker.system = system;
+    worker.slot = -1;
+    worker.damping.set_system(system);
+    worker.slots.clear();
+    std::fill(worker.place.begin(), worker.place.end(), -1);
+    for (int64_t i = batch_.systems[system].first; i < batch_.systems[system].end; ++i) {
+      const int slot = batch_.slot(i);
+      if (worker.place[slot] >= 0) continue;
+      worker.place[slot] = int32_t(worker.slots.size());
+      worker.slots.push_back({});
+      worker.slots.back().slot = slot;
+      worker.slots.back().n_refs = batch_.n_refs[slot];
+    }
+    if (worker.buckets.size() < worker.slots.size()) worker.buckets.resize(worker.slots.size());
+  }
+
+  static void put(std::vector<T, Aligned<T>>& values, std::vector<T, Aligned<T>>& tangents,
+                  int64_t at, A x) {
+    if constexpr (dual) {
+      values[at] = T(x.v);
+      tangents[at] = T(x.d);
+    } else {
+      values[at] = T(x);
+    }
   }
 
   const A* w(int64_t i) const { return &w_[2 * batch_.in.tables.n_refs * i]; }
   const A* dw(int64_t i) const { return w(i) + batch_.in.tables.n_refs; }
 
-  Vector3<S> vector(const ListSystem<A>& system, int64_t i, const PairAt& at) const {
-    S r[3];
-    for (int d = 0; d < 3; ++d) {
-      A x = batch_.position(at.neighbour, d) - batch_.position(i, d);
-      for (int k = 0; k < 3; ++k) x += A(at.shift[k]) * system.cell[k][d];
-      r[d] = narrow<S>(x);
-    }
-    return {r[0], r[1], r[2]};
-  }
-
-  T rc(int64_t i, int64_t j) const {
-    const T* rcov = batch_.in.tables.rcov;
-    return rcov[batch_.present[batch_.slot(i)]] + rcov[batch_.present[batch_.slot(j)]];
-  }
-
-  bool good(const ListSystem<A>& system, const PairAt& at) const {
-    bool good = at.neighbour >= system.first && at.neighbour < system.end;
-    for (int k = 0; k < 3; ++k) {
-      const double x = at.shift[k];
-      good = good && std::abs(x) <= farthest && x == std::floor(x);
-      good = good && (x == 0 || system.geometry.periodic[k]);
-    }
-    return good;
-  }
-
-  bool count_row(Worker& worker, int64_t i, uint64_t& directions) {
-    const ListSystem<A>& system = system_of(worker, i);
-    const T cutoff = batch_.in.range.cn_cutoff, same = T(same_spot_distance) * cutoff;
-    const double reach2 = reverse_reach2(batch_.in.range);
-    A cn(0.0);
-    for (int64_t p = rows_[i]; p < rows_[i + 1]; ++p) {
-      const PairAt at = pair_at<T>(list_, p);
-      if (!good(system, at)) return false;
-      const Vec3 plain = pair_vector(batch_.records.data(), system, i, at);
-      if (inner(plain, plain) <= reach2) directions += pair_direction(i, at);
-      const S r2 = vector(system, i, at).norm2();
-      if (value(r2) <= same * same) return false;
-      if (!(value(r2) <= cutoff * cutoff)) continue;
-      cn += widen(counting(r2, rc(i, at.neighbour)).value);
-    }
-    sums.cn[i] = cn;
-    return true;
-  }
-
-  template <DampingForm form> void energy_row(Worker& worker, int64_t i) {
-    const ListSystem<A>& system = system_of(worker, i);
-    const Cutoff<T> cutoff{batch_.in.range.cutoff, batch_.in.range.width};
-    fill_c6(worker, i);
-    A columns[of_damping + most_parameters] = {};
-    for (int64_t p = rows_[i]; p < rows_[i + 1]; ++p) {
-      const PairAt at = pair_at<T>(list_, p);
-      const Vector3<S> r = vector(system, i, at);
-      const S r2 = r.norm2();
-      if (!(value(r2) <= cutoff.cutoff * cutoff.cutoff)) continue;
-      const int other = batch_.slot(at.neighbour);
-      const Damping<S>& damping = worker.damping(batch_.slot(i), other);
-      const Damped<form, S> g = switched<form>(damping, r2, cutoff);
-      S c6(T(0)), dc6(T(0));
-      for (int b = 0; b < batch_.n_refs[other]; ++b) {
-        c6 += worker.c6[other][b] * narrow<S>(w(at.neighbour)[b]);
-        dc6 += worker.c6[other][max_refs + b] * narrow<S>(w(at.neighbour)[b]);
-      }
-      S own[of_damping + most_parameters] = {};
-      add_columns<EnergyMode::learn, true>(PairTerm<form, S>{c6, g}, dc6, damping, r, r, own);
-      for (int k = 0; k < of_damping + n_parameters(form); ++k) columns[k] += widen(own[k]);
-    }
-    add_energy(i, columns);
-  }
-
-  // C6 rows of an atom against every species.
+  // C6 rows of an atom against every species of its system.
   void fill_c6(Worker& worker, int64_t i) const {
-    const int slot = batch_.slot(i);
-    for (int other = 0; other < batch_.n_slots(); ++other)
-      for (int part = 0; part < 2; ++part) {
+    const int slot = int(worker.slot);
+    for (ListSlot<S>& s : worker.slots) {
+      const int other = int(s.slot);
+      const auto fill = [&](const A* weights, S* out) {
         A wide[max_refs] = {};
-        contract(part ? dw(i) : w(i), batch_.c6_ref(slot, other), batch_.in.tables.n_refs,
-                 batch_.n_refs[slot], batch_.n_refs[other], wide);
-        for (int b = 0; b < max_refs; ++b)
-          worker.c6[other][part * max_refs + b] = narrow<S>(wide[b]);
-      }
+        contract(weights, batch_.c6_ref(slot, other), batch_.in.tables.n_refs, batch_.n_refs[slot],
+                 s.n_refs, wide);
+        for (int b = 0; b < max_refs; ++b) out[b] = narrow<S>(wide[b]);
+      };
+      fill(w(i), s.row.c6);
+      fill(dw(i), s.row.dc6);
+    }
   }
 
   // E = -1/2 sum C6 g; dE/dCN and dE/dx take both directions of each pair.
-  void add_energy(int64_t i, const A* columns) {
+  void add_energy(int64_t i, const EnergySums<A>& found) {
     const A half(-0.5);
-    sums.energy[i] = half * columns[of_energy];
-    sums.dcn[i] = -columns[of_dcn];
-    if (batch_.in.gradients) {
-      for (int k = 0; k < 3; ++k) sums.gradient[3 * i + k] = columns[of_gradient + k];
-      for (int k = 0; k < 6; ++k) sums.virial[6 * i + k] = half * columns[of_virial + k];
-    }
+    sums.energy[i] = half * found.energy;
+    if (!batch_.in.gradients) return;
+    sums.dcn[i] = -found.dcn;
+    put(dcn_, t_dcn_, i, sums.dcn[i]);
+    for (int k = 0; k < 3; ++k) sums.gradient[3 * i + k] = found.gradient[k];
+    for (int k = 0; k < 6; ++k) sums.virial[6 * i + k] = half * found.virial[k];
     for (int k = 0; k < most_parameters && batch_.in.learn; ++k)
-      sums.damping[most_parameters * i + k] = half * columns[of_damping + k];
-  }
-
-  void count_gradient_row(Worker& worker, int64_t i) {
-    const ListSystem<A>& system = system_of(worker, i);
-    const T cutoff = batch_.in.range.cn_cutoff;
-    A columns[9] = {};
-    for (int64_t p = rows_[i]; p < rows_[i + 1]; ++p) {
-      const PairAt at = pair_at<T>(list_, p);
-      const Vector3<S> r = vector(system, i, at);
-      const S r2 = r.norm2();
-      if (!(value(r2) <= cutoff * cutoff)) continue;
-      const S dcn = narrow<S>(sums.dcn[i]) + narrow<S>(sums.dcn[at.neighbour]);
-      const S f = counting(r2, rc(i, at.neighbour)).slope_over_r * dcn;
-      S own[9] = {};
-      add_gradient<true>(f, r, r, own, own + 3);
-      for (int k = 0; k < 9; ++k) columns[k] += widen(own[k]);
-    }
-    for (int k = 0; k < 3; ++k) sums.gradient[3 * i + k] += -columns[k];
-    for (int k = 0; k < 6; ++k) sums.virial[6 * i + k] += A(0.5) * columns[3 + k];
+      sums.damping[most_parameters * i + k] = half * found.damping[k];
   }
 
   const Batch& batch_;
   const PairColumns list_;
   const int64_t* rows_;
   const int threads_;
-  std::vector<A> w_;  // (n, 2, n_refs): weights, then their derivatives
+  const ListKernels<T, S, A> kernels_;
+  std::vector<A> w_;                                // (n, 2, n_refs): weights and derivatives by CN
+  std::vector<T, Aligned<T>> weights_, t_weights_;  // (n, row_numbers), as neighbours read them
+  std::vector<T, Aligned<T>> dcn_, t_dcn_;          // (n), likewise
   uint64_t directions_ = 0;
 };
 

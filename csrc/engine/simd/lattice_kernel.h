@@ -224,6 +224,8 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
 }
 
+template <class T> const ListKernelSet<T>* list_kernel_set();  // see list_kernel.h
+
 // The kernels of this instruction set as function pointers.
 template <class T> KernelSet<T> kernel_set() {
   using P = PlainRegisters<T>;
@@ -243,7 +245,8 @@ template <class T> KernelSet<T> kernel_set() {
            {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
            count_gradient<D, T, E, A>,
            three_body_kernels<D, T, E, A>()},
-          {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>}};
+          {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>},
+          list_kernel_set<T>()};
 }
 
 }  // namespace D3_ISA

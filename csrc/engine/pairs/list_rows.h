@@ -1,0 +1,93 @@
+// Between the sweeps over a list and the kernels of one instruction set: what a kernel reads of the
+// batch, of a row and of its species, and the memory in which it sorts the pairs of a row.
+#pragma once
+#include <cstdint>
+
+#include "engine/lattice/lattice.h"
+#include "engine/pairs/list.h"
+
+namespace d3 {
+
+// Numbers of an atom in double precision, so that its neighbours read it in one piece: position
+// and place of its species among those present; or the tangents of the position.
+struct alignas(32) AtomRecord {
+  double x[3];
+  double slot;
+};
+
+// Where neighbours and shifts of a list are, and how they are stored.
+struct PairColumns {
+  const void* neighbour;
+  bool wide;  // neighbours are int64, else int32
+  const void* shifts;
+  ShiftKind kind;
+  int64_t n_pairs;
+};
+
+// Numbers of an atom in a row of weights: w_0 to w_6 and one that is not used.
+constexpr int row_numbers = 8;
+
+// What all rows read.
+template <class T> struct ListAtoms {
+  PairColumns list;
+  const AtomRecord* records;
+  const AtomRecord* t_records;  // tangents; null unless dual
+  ClusterRows<T> weights;       // (n_atoms, row_numbers)
+  ClusterRows<T> dcn;           // (n_atoms), dE/dCN
+  double cutoff2;               // of the sweep
+  double same2;                 // squared distance up to which two atoms are on one spot
+  double reverse2;              // squared distance up to which directions are summed up
+};
+
+// A row: a centre, its pairs, its system.
+template <class S> struct ListRow {
+  int64_t begin, end;  // its pairs
+  int64_t atom;
+  int64_t first, n;          // atoms of the system
+  const Wide<S> (*cell)[3];  // 0 along axes that are not periodic
+  const bool* periodic;
+  const int32_t* place;  // of each slot among the species of the system
+};
+
+// A species of the neighbours, as the centre sees it.
+template <class S> struct ListSlot {
+  double slot;  // as in AtomRecord
+  int n_refs;
+  typename value_type<S>::type rc;  // sum of the covalent radii
+  Damping<S> damping;
+  C6Row<S> row;
+};
+
+// Pairs of a row with neighbours of one species, side by side: vectors, or the squared distance in
+// the first column; and the neighbours, counted from the first atom of the system.
+template <class T, bool dual> struct alignas(register_bytes) Bucket {
+  static constexpr int room = list_block + 2 * register_bytes / int(sizeof(T));
+  T values[3][room];
+  T tangents[dual ? 3 : 1][dual ? room : 1];
+  int32_t neighbour[room];
+  int n;
+};
+
+// What the sweep that counts finds besides the coordination number.
+struct Found {
+  uint64_t directions = 0;  // see list_directions.h
+  bool bad = false;         // some pair is wrong; the sums mean nothing
+};
+
+// The kernels of the three sweeps. Each handles one row with n species in `slots`, which have a
+// bucket each, and overwrites the sums of the centre: see LatticeKernels.
+template <class T, class S, class A> struct ListKernels {
+  using Buckets = Bucket<T, !std::is_same_v<S, T>>*;
+  void (*count)(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n, Buckets, A& cn,
+                Found&);
+  void (*energy[n_forms])(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n,
+                          Buckets, Cutoff<T>, EnergyMode, EnergySums<A>&);
+  void (*count_gradient)(const ListAtoms<T>&, const ListRow<S>&, const ListSlot<S>*, int n, Buckets,
+                         S dcn, EnergySums<A>&);
+};
+template <class T> struct ListKernelSet {
+  ListKernels<T, T, double> plain;
+  ListKernels<T, Dual<T>, Dual<double>> dual;
+};
+
+}  // namespace d3

@@ -1,0 +1,29 @@
+// The kernels on a list for AVX2 with FMA: registers of 32 bytes.
+// Headers of the system come before the target pragma (clang has another than GCC), so that their
+// inline functions are compiled for any processor: the linker may keep this copy of them.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__) && defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,popcnt"))), apply_to = function)
+#elif defined(__x86_64__)
+#pragma GCC target("avx2,fma,popcnt")
+#endif
+
+#define D3_ISA avx2
+#define D3_BYTES 32
+#include "engine/simd/list_kernel.h"
+
+namespace d3 {
+template const ListKernelSet<float>* avx2::list_kernel_set<float>();
+template const ListKernelSet<double>* avx2::list_kernel_set<double>();
+}  // namespace d3
+
+#if defined(__clang__) && defined(__x86_64__)
+#pragma clang attribute pop
+#endif
