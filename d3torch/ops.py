@@ -588,6 +588,10 @@ def on_list(
     caller. A list that is sorted by centre and contiguous, as most are, is read where it is; any
     other, and a half one, is put in order for the time of a call.
 
+    On a GPU nothing waits for the card. A list is put in order there, by counting, for which each
+    call has 8 bytes of memory a directed pair at hand; results repeat to the last bit for lists of
+    any kind. A system of which values are wrong is NaN, and with an index out of range, all are.
+
     Args:
         systems: structures; positions and cell are differentiable twice.
         pairs: the list; not differentiable.

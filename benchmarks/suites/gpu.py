@@ -25,7 +25,7 @@ from benchmarks import report
 from benchmarks.cases import glass, molecules
 from benchmarks.rivals.cpu import System
 from benchmarks.rivals.gpu import CsCl, Input, crystal_list, installed, nvalchemi, torch_dftd
-from d3torch import D3BJ
+from d3torch import D3BJ, ops
 from d3torch.ops import Evaluation
 from d3torch.units import BOHR
 
@@ -132,21 +132,44 @@ def lattice_rows(case: str, given: Input, clock: Clock) -> list[Row]:
     rows, truth = [], None
     for dtype in (torch.float64, torch.float32):
         model, _, systems = module(given, dtype)
-        damping, tables, reach = model.damping(), model.tables(), model.reach()
-        damping = damping.detach().expand(len(given.sizes), 4).contiguous()
-        arguments = (*systems, damping, *tables, *reach, True, False, "best")
+        damping = model.damping().detach().expand(len(given.sizes), 4).contiguous()
+        arguments = (systems, damping, model.tables(), model.reach())
 
         def call(arguments: Any = arguments) -> Any:
-            return torch.ops.d3torch.dispersion_evaluate(*arguments)
+            return ops.evaluate(*arguments)
 
         seconds, memory = clock.measure(call)
-        e = Evaluation(*call())
+        e = call()
         name = f"d3torch lattice {str(dtype).removeprefix('torch.')}"
         rows.append(Row(case, name, seconds, 0.0, memory, given.pairs, deviation(e, truth)))
         truth = truth or e
         if clock.device != "cpu" and dtype == torch.float32:
             replay, _ = clock.measure(graphed(call))
             rows.append(Row(case, f"{name}, graph", replay, 0.0, memory, given.pairs, None))
+    return rows
+
+
+def list_rows(case: str, given: Input, clock: Clock) -> list[Row]:
+    """The op on a given list: energy, and forces and virial of positions in the same sweeps."""
+    if given.crystal is None:
+        return []
+    rows = []
+    for dtype in (torch.float32, torch.float64):
+        if given.pairs * (110 if dtype == torch.float32 else 150) > given.room:
+            continue
+        model, _, systems = module(given, dtype)
+        pairs, vectors = crystal_list(given.crystal, given.cutoff, dtype, given.device)
+        within = systems.positions[pairs[1]] - systems.positions[pairs[0]]
+        shifts = ((vectors - within) @ torch.linalg.inv(systems.cell[0])).round().int()
+        del vectors, within
+        arguments = (systems, ops.PairList(pairs, shifts), model.damping().detach()[None])
+
+        def call(arguments: Any = arguments, model: Any = model) -> Any:
+            return ops.evaluate_on_list(*arguments, model.tables(), model.reach())
+
+        seconds, memory = clock.measure(call)
+        name = f"d3torch list {str(dtype).removeprefix('torch.')}"
+        rows.append(Row(case, name, seconds, 0.0, memory, given.pairs, None))
     return rows
 
 
@@ -250,7 +273,7 @@ def table(rows: list[Row], bandwidth: float, flops: float) -> str:
 def all_rows(case: str, given: Input, clock: Clock) -> list[Row]:
     """Every engine on a case, printed; what has no memory or is not installed is left out."""
     rows: list[Row] = []
-    for part in (lattice_rows, pair_rows, rival_rows):
+    for part in (lattice_rows, list_rows, pair_rows, rival_rows):
         try:
             rows += part(case, given, clock)
         except (torch.OutOfMemoryError, ImportError) as error:

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "engine/cuda/lattice/lattice_cuda.h"
+#include "engine/cuda/pairs/list_cuda.h"
 #include "engine/cuda/pairs/pairs_cuda.h"
 #include "ops/cuda_args.h"
 #include "ops/register.h"
@@ -71,10 +72,20 @@ template <class T> struct EnergyOnGpu {
   }
 };
 
+void check_pairs_have_atoms(int64_t n_pairs, int64_t n_atoms) {
+  TORCH_CHECK_INDEX(n_atoms > 0 || n_pairs == 0,
+                    "d3torch: expected no pairs where there are no atoms, got ", n_pairs, ".");
+}
+
+void check_list_limits(const ListArgs& l, int64_t n_atoms) {
+  const int64_t n_pairs = l.pairs.size(1), directed = l.half ? 2 * n_pairs : n_pairs;
+  check_pairs_have_atoms(n_pairs, n_atoms);
+  TORCH_CHECK_VALUE(directed <= cuda_directed_pairs, "d3torch: expected at most ",
+                    cuda_directed_pairs, " directed pairs on a GPU, got ", directed, ".");
+}
+
 template <class Args> void check_list_limits(const Args& a) {
-  TORCH_CHECK_INDEX(a.species.size(0) > 0 || a.vectors.size(0) == 0,
-                    "d3torch: expected no pairs where there are no atoms, got ", a.vectors.size(0),
-                    ".");
+  check_pairs_have_atoms(a.vectors.size(0), a.species.size(0));
   TORCH_CHECK_VALUE(a.n_species() <= cuda_species, "d3torch: expected at most ", cuda_species,
                     " species on a GPU, got ", a.n_species(), ".");
 }
@@ -141,11 +152,18 @@ struct Cuda {
   }
 
   template <class T>
-  static void evaluate(const LatticeArgs&, const ListArgs&, const How&, const LatticeForm&,
-                       const LatticeTangents<T>*, Tensors8&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false,
-                                "d3torch: dispersion_on_list has no CUDA kernel and got a CUDA "
-                                "tensor: move it to the CPU, or choose backend=\"eager\".");
+  static void evaluate(const LatticeArgs& a, const ListArgs& l, const How& how,
+                       const LatticeForm& f, const LatticeTangents<T>* tangents, Tensors8& out) {
+    check_list_limits(l, a.n_atoms());
+    const int64_t n = a.n_atoms();
+    const auto in = input_of<T>(a, how, f, 0, InstructionSet::best);
+    AT_DISPATCH_INDEX_TYPES(l.pairs.scalar_type(), "dispersion_on_list", [&] {
+      using Engine = CudaList<T, index_t>;
+      const auto list = with_list<T, index_t>(in, l);
+      const Tensor memory = scratch(Engine::scratch(list, n, tangents), a.positions);
+      Engine::evaluate(list, tangents, n, memory.mutable_data_ptr(), stream(a.positions),
+                       output_of<T>(out));
+    });
   }
 
   template <class T>

@@ -107,7 +107,7 @@ record() {
 }
 
 tests=("$python" -m pytest -p no:cacheprovider)
-kernels=(tests/engine/test_cuda_pairs.py tests/engine/test_cuda_lattice.py)
+kernels=(tests/engine/test_cuda_{pairs,list,list_refusals,lattice}.py)
 short="(results_are_those_of_the_cpu and half and float64) or modes or tail_in or batch_of_systems or far_smaller"
 
 sanitize() {
@@ -146,7 +146,7 @@ for step in $steps; do
       ;;
     suite)
       # the rest knows no GPU: it shows that a build with CUDA serves the CPU too; nothing is emulated where there is a GPU
-      rest=$(ls tests/*/test_*.py | grep -v -e test_cuda_pairs -e test_cuda_lattice -e test_cuda_emulation -e test_gpu.py)
+      rest=$(ls tests/*/test_*.py | grep -v -e test_cuda_pairs -e test_cuda_list -e test_cuda_lattice -e test_cuda_emulation -e test_gpu.py)
       seconds=$((budget - SECONDS - 10))
       record "The rest of the suite" 600 80 "$python" scripts/checks/gpu_suite.py --seconds $((seconds > 0 ? seconds : 0)) $rest
       ;;

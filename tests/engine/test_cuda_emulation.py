@@ -17,7 +17,8 @@ import pytest
 from checkout import checkout
 
 ROOT = checkout()
-SUITES = ["test_cuda_pairs.py", "test_cuda_lattice.py", "test_cuda_three_body.py"]
+NAMES = ("pairs", "list", "list_refusals", "lattice", "three_body")
+SUITES = [f"test_cuda_{name}.py" for name in NAMES]
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

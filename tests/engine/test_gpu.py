@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import lists
 import numpy as np
 import pytest
 import torch
 from ase.io import read
-from cuda_device import moved, on_gpu, run
+from cuda_device import assert_close, moved, on_gpu, run
 from systems import Case, small_case
 from test_cuda_lattice import BULK, STRUCTURES, compare, lattice_arguments, structure_of
+from test_cuda_list import SHAPES, arguments, last, reshaped
 from test_cuda_pairs import CUTOFF, WIDTH, dtypes, in_order, names, pair_arguments
 from torch import Tensor
 from torch.autograd import grad, gradcheck, gradgradcheck
@@ -173,3 +175,80 @@ def test_a_cuda_graph_replays_the_lattice_engine(tail: bool) -> None:
     torch.cuda.synchronize()
     replayed = [t.clone() for t in captured]
     assert all(map(torch.equal, replayed, op(*arguments)))
+
+
+# ---- a given list ----
+
+shapes = pytest.mark.parametrize("shape", SHAPES)
+
+
+def _list_case(shape: str, dtype: torch.dtype = torch.float64) -> lists.Case:
+    """A case on the GPU; its model stays where it was."""
+    case = reshaped(lists.case_of("slab", dtype=dtype), shape)
+    return lists.Case(*moved(case[:-1], "cuda"), model=case.model)
+
+
+@pytest.mark.parametrize("shape", ["sorted", "half"])
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_derivatives_of_the_op_on_a_list(check: Any, shape: str) -> None:
+    case = _list_case(shape)
+    energy = lists.energy_of(case)
+    assert check(lambda *x: 1e3 * energy(*x), lists.inputs_of(case))
+
+
+@dtypes
+@shapes
+def test_opcheck_of_the_op_on_a_list(shape: str, dtype: torch.dtype) -> None:
+    case = _list_case(shape, dtype)
+    given = (*arguments(case), *last(case))
+    torch.library.opcheck(torch.ops.d3torch.dispersion_on_list.default, given)
+
+
+@shapes
+def test_the_op_on_a_list_waits_for_nothing(shape: str) -> None:
+    case = _list_case(shape, torch.float32)
+    leaves = lists.inputs_of(case)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        grad(lists.energy_of(case)(*leaves).sum(), leaves)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@dtypes
+@pytest.mark.parametrize("shape", ["sorted", "unsorted", "half"])
+def test_the_glass_on_its_list(shape: str, dtype: torch.dtype) -> None:
+    """The lattice engine of the same card finds the same pairs; and again, to the last bit."""
+    cutoff = 25 * BOHR
+    glass = structure_of(read(glass_path()), cutoff, cutoff)
+    given = lattice_arguments([glass], dtype, width=1.0)
+    pairs = lists.list_of(ops.Systems(*given[:5]), cutoff)
+    rest = moved((*SHAPES[shape](pairs), True, True), "cuda")
+    given = moved(given, "cuda")
+    found = torch.ops.d3torch.dispersion_on_list_evaluate(*given, *rest)
+    expected = torch.ops.d3torch.dispersion_evaluate(*given, True, True)
+    assert_close(moved(found, "cpu"), moved(expected, "cpu"), 10.0)
+    for _ in range(5):
+        again = torch.ops.d3torch.dispersion_on_list_evaluate(*given, *rest)
+        assert all(map(torch.equal, found, again))
+
+
+@pytest.mark.parametrize("shape", ["sorted", "half"])
+def test_a_cuda_graph_replays_the_op_on_a_list(shape: str) -> None:
+    case = _list_case(shape, torch.float32)
+    given = (*arguments(case), True, True, "best", *last(case))
+    op = torch.ops.d3torch.dispersion_on_list_evaluate
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            op(*given)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = op(*given)
+    case.systems.positions.mul_(1.001)
+    graph.replay()
+    torch.cuda.synchronize()
+    replayed = [t.clone() for t in captured]
+    assert all(map(torch.equal, replayed, op(*given)))

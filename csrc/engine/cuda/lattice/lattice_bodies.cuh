@@ -13,24 +13,6 @@
 
 namespace d3 {
 
-// n sums; `now` is emptied into double precision after every tile, before rounding adds up.
-template <class S, int n> struct Sums {
-  S now[n];
-  Wide<S> before[n];
-  __device__ Sums() {
-    for (int k = 0; k < n; ++k) {
-      now[k] = S(0.0f);
-      before[k] = Wide<S>(0.0);
-    }
-  }
-  __device__ void empty() {
-    for (int k = 0; k < n; ++k) {
-      before[k] += widen(now[k]);
-      now[k] = S(0.0f);
-    }
-  }
-};
-
 // A value as it comes from a shuffle of a lane with itself: otherwise the compiler would repeat the
 // conversion from double precision for every pair.
 __device__ inline float settled(float x) { return __shfl_sync(all_lanes, x, lane_index()); }

@@ -7,9 +7,8 @@
 //   id          a cluster; its atoms have places [first, first + count)
 //   group       a species of a system: the upper bits of a key
 #pragma once
-#include "engine/cuda/device.h"
 #include "engine/cuda/lattice/lattice_cuda.h"
-#include "engine/formulas/cell_gradient.h"
+#include "engine/cuda/systems.cuh"
 
 namespace d3 {
 
@@ -71,39 +70,22 @@ template <class X> struct alignas(16) Site {
   X dcn;
 };
 
-// An atom's weights, padded for wide loads.
-template <class X> struct alignas(16) SiteWeights {
-  X v[8];
-};
-
 // Everything that a pair reads of its neighbour, in one place: one address for all its loads.
 template <class X> struct Neighbour {
   Site<X> site;
   SiteWeights<X> w;
 };
 
-// Sums of a block, for its system: energy, virial, x (x) dE/dx, damping.
-enum Part {
-  part_energy,
-  part_virial,
-  part_moment = part_virial + 6,
-  part_damping = part_moment + 9,
-  n_parts = part_damping + most_damping
-};
-
 // Sums of an atom over its triangles: energy without s9, and virial.
 constexpr int n_three_body_parts = 1 + 6;
 
 // One call, passed to every kernel by value.
-template <class T, class S> struct LatticeCall {
-  using X = S;
+template <class T, class S> struct LatticeCall : SystemsCall<T, S> {
+  using Base = SystemsCall<T, S>;
   using A = Wide<S>;
-  static constexpr bool dual = !std::is_same_v<S, T>;
-  LatticeInput<T> in;
-  LatticeTangents<T> tangents;
-  Evaluation<T> out;
+  using Base::in;
+  using Base::n_atoms;
   SortedAtoms atoms;
-  int64_t n_atoms;
   int64_t max_clusters;  // bound on their number, which the host does not know
 
   LatticeState* state;
@@ -125,22 +107,6 @@ template <class T, class S> struct LatticeCall {
   A* tail_weights;      // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
   A* tail_rows;         // (max_clusters, n_refs) with a tail: factors of the weights in the energy
   A* heights;           // (n_atoms) with a tail: those of the atoms of a slab
-
-  __device__ A input(const T* values, const T* tangents_, int64_t k) const {
-    if constexpr (dual)
-      return A(double(values[k]), double(tangents_[k]));
-    else
-      return A(values[k]);
-  }
-  __device__ A position(int64_t atom, int d) const {
-    return input(in.systems.positions, tangents.positions, 3 * atom + d);
-  }
-  __device__ A damping(int64_t system, int k) const {
-    return input(in.damping, tangents.damping, in.n_damping() * system + k);
-  }
-  __device__ A cell(int64_t system, int k, int d) const {
-    return input(in.systems.cell, tangents.cell, 9 * system + 3 * k + d);
-  }
 
   // The range of a system: see Range::of.
   __device__ Range<T> range_of(int64_t system) const {
@@ -200,19 +166,6 @@ __device__ inline int64_t first_place(const int64_t* keys, int64_t n, int64_t ke
     const int64_t middle = (low + high) / 2;
     if (keys[middle] < key)
       low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
-}
-
-// The last system whose first atom is not beyond an atom.
-__device__ inline int64_t system_of(const int64_t* offsets, int64_t n_systems, int64_t atom) {
-  int64_t low = 0, high = n_systems;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (offsets[middle] <= atom)
-      low = middle;
     else
       high = middle;
   }

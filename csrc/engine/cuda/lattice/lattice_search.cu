@@ -19,18 +19,12 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
   const int64_t b = thread_index();
   if (b >= in.systems.n_systems) return;
   SystemFrame f;
-  for (int k = 0; k < 3; ++k) {
-    f.periodic[k] = in.systems.pbc[3 * b + k];
-    f.origin[k] = 0;
-    for (int d = 0; d < 3; ++d)
-      f.cell[k][d] = f.periodic[k] ? double(in.systems.cell[9 * b + 3 * k + d]) : 0.0;
-  }
+  f.origin = {0, 0, 0};
+  f.bad = !read_cell(in.systems, b, f);
   f.periodic_directions = f.periodic[0] + f.periodic[1] + f.periodic[2];
-  f.bad = !complete_and_invert(f);
   f.coincident = 0;
   const int64_t first = in.systems.offsets[b], last = in.systems.offsets[b + 1];
-  const bool rising = first <= last && first >= 0 && last <= n_atoms && (b > 0 || first == 0) &&
-                      (b + 1 < in.systems.n_systems || last == n_atoms);
+  const bool rising = offsets_rise(in.systems, b, n_atoms);
   if (!rising) atomicOr(&state->bad, 1u);
   if (rising && first < last) {
     Shift shift;
@@ -204,8 +198,7 @@ template <class T, class S> __global__ void make_supers(LatticeCall<T, S> c) {
 template <class T>
 void CudaLattice<T>::keys(const LatticeInput<T>& in, int64_t n_atoms, void* scratch,
                           cudaStream_t stream, int64_t* keys) {
-  LatticeCall<T, T> c{in};
-  c.n_atoms = n_atoms;
+  LatticeCall<T, T> c{{in, {}, {}, n_atoms}};
   lay_out(c, scratch);
   check_cuda(cudaMemsetAsync(c.state, 0, sizeof(LatticeState), stream));
   launch(make_frames<T>, blocks_for(in.systems.n_systems, lattice_threads), lattice_threads, 0,

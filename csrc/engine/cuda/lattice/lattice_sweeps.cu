@@ -12,8 +12,6 @@ constexpr int sweep_threads = most_warps * warp_lanes;
 // Warps of a launch from which blocks need not be wider: about twice as many as an H100 holds at a
 // time (132 multiprocessors of 64 warps).
 constexpr int64_t enough_warps = 16384;
-// Atoms of a system on average above which its sums take a warp for each of the n_parts.
-constexpr int64_t many_atoms = 4096;
 // Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
 template <class S, bool learn = false>
 constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
@@ -36,24 +34,10 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
 
 // Weights of each atom and C6 with its like, by one thread.
 template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
-  using A = Wide<S>;
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
-  const Tables<T>& t = c.in.tables;
   const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
-  T cn_ref[R];
-  for (int a = 0; a < R; ++a) cn_ref[a] = t.cn_ref[species * R + a];
-  A w[R], dw[R], row[R];
-  reference_weights(c.cn[p], cn_ref, R, w, dw);
-  contract(w, t.c6_ref + species * (t.n_species + 1) * R * R, R, R, R, row);
-  c.c6[p] = dot(row, w, R);
-  SiteWeights<S> narrow_w{}, narrow_dw{};
-  for (int a = 0; a < R; ++a) {
-    narrow_w.v[a] = narrow<S>(w[a]);
-    narrow_dw.v[a] = narrow<S>(dw[a]);
-  }
-  c.neighbours[p].w = narrow_w;
-  c.dw[p] = narrow_dw;
+  c.c6[p] = weigh<R>(c.in.tables, species, c.cn[p], c.neighbours[p].w, c.dw[p]);
 }
 
 // Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
@@ -138,31 +122,6 @@ template <class T, class S> __global__ void write_atoms(LatticeCall<T, S> c) {
     put(c.out.gradient + 3 * atom + d, c.in.gradients ? c.gradient[3 * p + d] : Wide<S>(0.0));
 }
 
-// Writes the results of a system from the sums of its blocks, by one thread.
-template <class T, class S>
-__device__ void write_system(const LatticeCall<T, S>& c, int64_t b, const Wide<S>* sums) {
-  using A = Wide<S>;
-  const SystemFrame& f = c.frames[b];
-  const bool bad = c.state->bad || f.spoilt();
-  const auto put = [&](T* out, A x) { *out = T(bad ? not_a_number() : output(x)); };
-  A virial[3][3], rest[3][3], cell[3][3], by_cell[3][3];
-  const int packed[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
-  for (int k = 0; k < 9; ++k) {
-    virial[k / 3][k % 3] = c.in.gradients ? sums[part_virial + packed[k]] : A(0.0);
-    rest[k / 3][k % 3] = c.in.gradients ? virial[k / 3][k % 3] - sums[part_moment + k] : A(0.0);
-    cell[k / 3][k % 3] = c.cell(b, k / 3, k % 3);
-  }
-  gradient_by_cell(f.inverse, cell, f.periodic, rest, by_cell);
-  put(c.out.energy + b, sums[part_energy]);
-  for (int k = 0; k < 9; ++k) {
-    put(c.out.virial + 9 * b + k, virial[k / 3][k % 3]);
-    put(c.out.cell + 9 * b + k, by_cell[k / 3][k % 3]);
-  }
-  const int n_damping = c.in.n_damping();
-  for (int k = 0; k < n_damping; ++k)
-    put(c.out.damping + n_damping * b + k, c.in.learn ? sums[part_damping + k] : A(0.0));
-}
-
 // Adds up the parts of a system's blocks and writes its results, by a block.
 template <class T, class S> __global__ void write_systems(LatticeCall<T, S> c) {
   using A = Wide<S>;
@@ -179,7 +138,7 @@ template <class T, class S> __global__ void write_systems(LatticeCall<T, S> c) {
     if (lane_index() == 0) shared[k] = sum;
   }
   __syncthreads();
-  if (threadIdx.x == 0) write_system(c, b, shared);
+  if (threadIdx.x == 0) write_system(c, b, c.state->bad || c.frames[b].spoilt(), shared);
 }
 
 namespace {
@@ -237,7 +196,7 @@ template <class T, class S>
 void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents, int64_t n_atoms,
                   const SortedAtoms& sorted, void* scratch, cudaStream_t stream,
                   const Evaluation<T>& out) {
-  LatticeCall<T, S> c{in, tangents, out, sorted, n_atoms};
+  LatticeCall<T, S> c{{in, tangents, out, n_atoms}, sorted};
   lay_out(c, scratch);
   check_cuda(cudaMemsetAsync(
       c.parts, 0, sizeof(Wide<S>) * n_parts * blocks_of_cluster * c.max_clusters, stream));
@@ -253,9 +212,8 @@ void evaluate_all(const LatticeInput<T>& in, const LatticeTangents<T>& tangents,
 
 template <class T>
 size_t CudaLattice<T>::scratch(const LatticeInput<T>& in, int64_t n_atoms, bool dual) {
-  LatticeCall<T, T> plain{in};
-  LatticeCall<T, Dual<T>> directed{in};
-  plain.n_atoms = directed.n_atoms = n_atoms;
+  LatticeCall<T, T> plain{{in, {}, {}, n_atoms}};
+  LatticeCall<T, Dual<T>> directed{{in, {}, {}, n_atoms}};
   return dual ? lay_out(directed, nullptr) : lay_out(plain, nullptr);
 }
 

@@ -15,7 +15,7 @@ template <int R, class V, class T> __global__ void fill_weights(EnergyCall<V, T>
     if (uint64_t(s) >= uint64_t(t.n_species)) continue;
     T cn_ref[R];
     for (int a = 0; a < R; ++a) cn_ref[a] = t.cn_ref[s * R + a];
-    Weights<X> w{}, dw{};
+    SiteWeights<X> w{}, dw{};
     reference_weights(c.cn[i], cn_ref, R, w.v, dw.v);
     c.w[i] = w;
     c.dw[i] = dw;
@@ -79,8 +79,8 @@ EnergySizes lay_out(EnergyCall<V, T>& c, void* start, bool energy, bool slopes) 
              : nullptr;
   const size_t zeroed = arena.used();
   c.rows = arena.take<int64_t>(n);
-  c.w = arena.take<Weights<X>>(n);
-  c.dw = arena.take<Weights<X>>(n);
+  c.w = arena.take<SiteWeights<X>>(n);
+  c.dw = arena.take<SiteWeights<X>>(n);
   return {zeroed, arena.used()};
 }
 

@@ -9,20 +9,9 @@
 #pragma once
 #include "engine/cuda/pairs/pair_list.cuh"
 #include "engine/cuda/pairs/pairs_cuda.h"
+#include "engine/cuda/pairs/species_row.cuh"
 
 namespace d3 {
-
-// Weights of an atom, padded for wide loads.
-template <class X> struct alignas(16) Weights {
-  X v[8];
-};
-
-// Constants of an atom against a species of neighbours.
-template <class X> struct SpeciesRow {
-  X c6[max_refs];   // sum_a w_a C6ref[a][b]
-  X dc6[max_refs];  // its derivative by the atom's CN
-  Damping<X> damping;
-};
 
 // Inputs, scratch and results of one call; what is not wanted is null.
 template <class V, class T> struct EnergyCall {
@@ -34,8 +23,8 @@ template <class V, class T> struct EnergyCall {
   ListState* state;
   int* present;           // (n_species), whether it occurs
   int64_t* rows;          // (n_atoms)
-  Weights<X>* w;          // (n_atoms)
-  Weights<X>* dw;         // (n_atoms), derivatives by CN
+  SiteWeights<X>* w;      // (n_atoms)
+  SiteWeights<X>* dw;     // (n_atoms), derivatives by CN
   double* energy;         // (n_atoms)
   double* grad_cn;        // (n_atoms)
   double* block_damping;  // (blocks, n_parameters)
@@ -49,6 +38,14 @@ struct EnergyPart {
   double damping[most_parameters] = {};
 };
 
+// The parameters of the damping, in registers.
+template <DampingForm form, class V, class T> struct Parameters {
+  typename V::X v[n_parameters(form)];
+  __device__ explicit Parameters(const EnergyCall<V, T>& c) {
+    for (int k = 0; k < n_parameters(form); ++k) v[k] = c.damping[k];
+  }
+};
+
 // Contracts the row of atom i against a species. The table's rows are R long.
 template <int R, DampingForm form, class V, class T>
 __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& c, int64_t i,
@@ -56,13 +53,11 @@ __device__ inline SpeciesRow<typename V::X> species_row(const EnergyCall<V, T>& 
   using X = typename V::X;
   const Tables<T>& t = c.in.tables;
   const T* c6_ref = t.c6_ref + (int64_t(s_i) * t.n_species + s_j) * R * R;
-  const Weights<X> w = c.w[i], dw = c.dw[i];
+  const SiteWeights<X> w = c.w[i], dw = c.dw[i];
   SpeciesRow<X> row;
   contract(w.v, c6_ref, R, R, R, row.c6);
   contract(dw.v, c6_ref, R, R, R, row.dc6);
-  X parameters[n_parameters(form)];
-  for (int k = 0; k < n_parameters(form); ++k) parameters[k] = c.damping[k];
-  row.damping = damping_of<form>(parameters, t, s_i, s_j);
+  row.damping = species_damping<form, X>(t, Parameters<form, V, T>(c).v, s_i, s_j);
   return row;
 }
 
@@ -83,7 +78,7 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
     return;
   }
   const Damped<form, X> g = switched<form>(row.damping, r2, cutoff);
-  const Weights<X> w = c.w[e.j];
+  const SiteWeights<X> w = c.w[e.j];
   const X c6 = dot(row.c6, w.v, R);
   if (c.energy) add_to(sum.energy, PairTerm<form, X>{X(T(-0.5)) * c6, g}.energy());
   if constexpr (slopes) {
@@ -94,7 +89,7 @@ __device__ inline void add_pair(const EnergyCall<V, T>& c, int64_t p, const Ends
     add_to(sum.grad_cn, pair.by_c6(both * dot(row.dc6, w.v, R)));
     if (c.own) return;
     if (!symmetric) {
-      const Weights<X> dw = c.dw[e.j];
+      const SiteWeights<X> dw = c.dw[e.j];
       add_to(slope_j, pair.by_c6(half * dot(row.c6, dw.v, R)));
     }
     pair.add_damping(row.damping, sum.damping);
@@ -129,8 +124,8 @@ __global__ void energy_rows(EnergyCall<V, T> c) {
   EnergyPart part;
   if (i < list.n_atoms) {
     const int s_i = int(list.species[i]);
-    for (int s = lane_index(); s < n_species; s += warp_lanes)
-      if (c.present[s]) rows[s] = species_row<R, form>(c, i, s_i, s);
+    fill_species_rows<R, form>(c.in.tables, c.present, c.w[i], c.dw[i], Parameters<form, V, T>(c).v,
+                               s_i, lane_index(), warp_lanes, rows);
     __syncwarp();
     const Chunk chunk = chunk_of(list, c.rows, true, i, list.n_atoms);
     for (int64_t p = chunk.begin + lane_index(); p < chunk.end; p += warp_lanes) {
