@@ -220,6 +220,12 @@ def test_a_saved_object_loads_in_a_fresh_process(tmp_path: Path) -> None:
         D3MLIAP(["O"], "pbe").save(tmp_path / "d3.pkl")
 
 
+def test_files_of_earlier_versions_have_all_that_is_needed() -> None:
+    """What a pickle of the first version holds; a later attribute needs a default in the class."""
+    names = ("model", "element_types", "rcutfac", "ndescriptors", "nparams", "interface", "checked")
+    assert tuple(vars(D3MLIAP(["O"], "pbe"))) == names
+
+
 # ---- the command ----
 
 
