@@ -108,6 +108,10 @@ constexpr int most_bins = 1024;
 // 512 neighbours: their columns stay in the first-level cache.
 constexpr int block_tiles = 32;
 
+// Pairs of a row of a list that are worked on together: their columns, some 40 kB of doubles, mostly
+// stay in the first-level cache.
+constexpr int block_pairs = 512;
+
 // Room for far tiles of a species that a list starts with; it doubles from there.
 constexpr int first_tiles = 64;
 

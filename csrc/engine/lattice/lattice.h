@@ -7,6 +7,7 @@
 
 #include "engine/formulas/pair_sums.h"
 #include "engine/pairs/kernels.h"
+#include "engine/pairs/rows.h"
 #include "engine/tuning.h"
 
 namespace d3 {
@@ -211,6 +212,7 @@ template <class T> struct KernelSet {
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
   PairwiseKernel<T> pairwise[n_forms];
+  RowKernels<T, T, int64_t> rows, dual_rows;
 };
 
 // The kernels of an instruction set, which the processor must have; the others are in simd/.

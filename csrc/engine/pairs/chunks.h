@@ -47,9 +47,12 @@ class ChunkSums {
     if (!data_) throw std::bad_alloc();
   }
   double* chunk(int64_t c) { return data_.get() + c * n_; }
-  template <class T> void reduce(T* out, int threads) const {
+  template <class T> void reduce(T* out, int threads) const { reduce_first(n_, out, threads); }
+
+  // Only the first n sums.
+  template <class T> void reduce_first(int64_t n, T* out, int threads = 1) const {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < n_; ++i) {
+    for (int64_t i = 0; i < n; ++i) {
       double sum = 0;
       for (int64_t c = 0; c < chunks_; ++c) sum += data_.get()[c * n_ + i];
       out[i] = T(sum);
