@@ -213,6 +213,10 @@ template <class T> struct KernelSet {
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
   PairwiseKernel<T> pairwise[n_forms];
   RowKernels<T, T, int64_t> rows, dual_rows;
+  OwnedKernels<T, T, int32_t> owned_32;
+  OwnedKernels<T, T, int64_t> owned_64;
+  OwnedKernels<T, double, int32_t> owned_wide_32;
+  OwnedKernels<T, double, int64_t> owned_wide_64;
 };
 
 // The kernels of an instruction set, which the processor must have; the others are in simd/.

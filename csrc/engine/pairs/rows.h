@@ -52,9 +52,10 @@ struct RowSpan {
 };
 
 // How a kernel ended: all is well, or a row is lower than the one before, or an atom is out of
-// range, or a vector has length 0. Its results then mean nothing.
+// range, or a vector has length 0: its results then mean nothing. Or the next row is too long for
+// the memory that the kernel was given.
 struct RowEnd {
-  enum Kind { good, unsorted, bad };
+  enum Kind { good, unsorted, bad, long_row };
   Kind kind;
   int64_t next;  // pair to go on at
 };
@@ -90,6 +91,25 @@ template <class T, class V, class I> struct RowKernels {
                             RowSpan);
   Count count;
   Energy energy[n_forms];
+};
+
+// Energies and forces of the centres that a process owns: see owned.h.
+template <class T, class V> struct OwnedJob {
+  Cutoff<T> cutoff;
+  T cn_cutoff;
+  double* energy;       // (n_atoms), written for the centres
+  V* forces;            // (n_pairs, 3), written; or null
+  double* atom_forces;  // (n_atoms, 3), added to where `forces` is null
+  T* c6;                // (4, n_slots, 8), memory of the kernel
+  T* factors;           // (room), the same
+  int64_t room;         // pairs of the longest row
+};
+
+template <class T, class V, class I> struct OwnedKernels {
+  using Forces = RowEnd (*)(const RowList<V, I>&, const RowAtoms<T>&, const OwnedJob<T, V>&,
+                            RowSpan);
+  typename RowKernels<T, V, I>::Count count;
+  Forces forces[n_forms];
 };
 
 }  // namespace d3

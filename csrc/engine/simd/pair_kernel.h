@@ -42,21 +42,36 @@ template <class T, class V> D3_INLINE void split(const V* vectors, int n, T* x, 
   }
 }
 
-// Reads pairs [p, p + b.n). Says whether their neighbours are atoms.
+// Asks for the memory of the pairs that come after [p, p + n).
+template <class V, class I> D3_INLINE void ask_ahead(const RowList<V, I>& list, int64_t p, int n) {
+  const auto ask = [&](const auto* from, int numbers) D3_LAMBDA {
+    const char* bytes = reinterpret_cast<const char*>(from + numbers * (p + pairs_ahead));
+    for (int k = 0; k < n * numbers * int(sizeof(*from)); k += 64) __builtin_prefetch(bytes + k);
+  };
+  ask(list.vectors, 3);
+  ask(list.centre, 1);
+  ask(list.neighbour, 1);
+}
+
+// Reads pairs [p, p + b.n) of centre i. Says whether their neighbours are atoms.
 template <class K, class T, class V, class I>
-D3_INLINE bool read(const RowList<V, I>& list, int64_t p, PairBlock<K, T>& b) {
+D3_INLINE bool read(const RowList<V, I>& list, const RowAtoms<T>& atoms, I i, int64_t p,
+                    PairBlock<K, T>& b) {
+  ask_ahead(list, p, b.n);
   split(list.vectors + 3 * p, b.n, b.x.values, b.y.values, b.z.values);
   if constexpr (!std::is_same_v<typename K::X, Vec<T>>)
     split(list.tangents + 3 * p, b.n, b.x.tangents, b.y.tangents, b.z.tangents);
   b.measure();
-  return read_neighbours(list, p, b);
+  if (!read_neighbours(list, p, b)) return false;
+  if (atoms.absent) b.hide(atoms.slot, atoms.slot[i] < 0);
+  return true;
 }
 
 // Calls start(i), take(b, p) for each block of the row, finish(i), for the rows of a span. `take`
 // says whether the block is good.
 template <class K, class T, class V, class I, class Start, class Take, class Finish>
-D3_INLINE RowEnd for_rows(const RowList<V, I>& list, RowSpan span, Start&& start, Take&& take,
-                          Finish&& finish) {
+D3_INLINE RowEnd for_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, RowSpan span,
+                          Start&& start, Take&& take, Finish&& finish) {
   PairBlock<K, T> b;
   int64_t p = span.begin;
   while (p < span.end && p - span.begin < span.most) {
@@ -67,7 +82,7 @@ D3_INLINE RowEnd for_rows(const RowList<V, I>& list, RowSpan span, Start&& start
     do {
       b.n = pairs_of(list.centre + p, int(std::min<int64_t>(block_pairs, span.end - p)), i);
       const int n = b.n;
-      if (!read(list, p, b) || !take(b, p)) return {RowEnd::bad, p};
+      if (!read(list, atoms, i, p, b) || !take(b, p)) return {RowEnd::bad, p};
       p += n;
     } while (p < span.end && list.centre[p] == i);
     finish(i);
@@ -176,7 +191,7 @@ RowEnd count_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const Cou
     sums.empty();
     if (cn) job.cn[i] = output(sums.before[0]);
   };
-  const RowEnd end = for_rows<K, T>(list, span, start, take, finish);
+  const RowEnd end = for_rows<K, T>(list, atoms, span, start, take, finish);
   if (slopes) factors.write();
   return end;
 }
@@ -228,9 +243,13 @@ D3_INLINE void add_to_neighbours(const PairBlock<K, T>& b, double* out) {
   for (int k = 0; k < b.n; ++k) out[b.neighbour[k]] += double(v[k]);
 }
 
-template <class K, class T, class V, class I, DampingForm form, EnergyMode mode, bool others>
+template <class K, class T>
+using EnergyBlock = void (*)(PairBlock<K, T>&, const RowAtoms<T>&, const CentreRow<T>&, Cutoff<T>,
+                             T weight, Sums<K, n_row_sums>&);
+
+template <class K, class T, class V, class I, EnergyMode mode, bool others>
 RowEnd energy_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const EnergyJob<T, V>& job,
-                   RowSpan span) {
+                   RowSpan span, EnergyBlock<K, T> add_block) {
   constexpr bool slopes = mode != EnergyMode::energy;
   Factors<K, T, V, I> factors(list, job.grad_vectors, span.begin);
   Sums<K, n_row_sums> sums;
@@ -245,7 +264,7 @@ RowEnd energy_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const En
     const int size = b.n;
     if (b.template pack<false>(job.cutoff.cutoff)) return false;
     b.find_slots(atoms.slot);
-    energy_block<K, T, form, mode, others>(b, atoms, row, job.cutoff, weight, sums);
+    add_block(b, atoms, row, job.cutoff, weight, sums);
     if (slopes) factors.put(b, factors.add(size, b.packed));
     if (others) add_to_neighbours(b, job.by_neighbour);
     return true;
@@ -255,10 +274,10 @@ RowEnd energy_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const En
     if (job.energy) job.energy[i] = -0.5 * output(sums.before[row_energy]);
     if (slopes) job.by_cn[i] += weight * output(sums.before[row_dcn_own]);
     if (mode == EnergyMode::learn)
-      for (int k = 0; k < n_parameters(form); ++k)
+      for (int k = 0; k < most_parameters; ++k)
         job.damping[k] += weight * output(sums.before[row_damping + k]);
   };
-  const RowEnd end = for_rows<K, T>(list, span, start, take, finish);
+  const RowEnd end = for_rows<K, T>(list, atoms, span, start, take, finish);
   if (slopes) factors.write();
   return end;
 }
@@ -271,11 +290,14 @@ RowEnd energy_list(const RowList<V, I>& list, const RowAtoms<T>& atoms, const En
                        learn = EnergyMode::learn;
   if constexpr (std::is_same_v<typename K::X, Vec<T>>) {
     if (job.mode == energy)
-      return energy_rows<K, T, V, I, form, energy, false>(list, atoms, job, span);
+      return energy_rows<K, T, V, I, energy, false>(list, atoms, job, span,
+                                                    energy_block<K, T, form, energy, false>);
     if (job.mode == gradient)
-      return energy_rows<K, T, V, I, form, gradient, false>(list, atoms, job, span);
+      return energy_rows<K, T, V, I, gradient, false>(list, atoms, job, span,
+                                                      energy_block<K, T, form, gradient, false>);
   }
-  return energy_rows<K, T, V, I, form, learn, true>(list, atoms, job, span);
+  return energy_rows<K, T, V, I, learn, true>(list, atoms, job, span,
+                                              energy_block<K, T, form, learn, true>);
 }
 
 // The kernels of this instruction set as function pointers.

@@ -23,8 +23,9 @@ template <class K, class T> struct PairBlock {
   alignas(register_bytes) int32_t place[room];  // where a pair was before packing
   alignas(register_bytes) int32_t slot[room];   // of the neighbours, where energies are asked
   typename K::template Column<room> u, v;       // memory of the loops
-  int n;                                        // pairs
-  bool packed;                                  // some pairs were left out
+  alignas(register_bytes) T radii[room];
+  int n;        // pairs
+  bool packed;  // some pairs were left out
 
   D3_INLINE Vector3<X> r(int k) const { return {x.load(k), y.load(k), z.load(k)}; }
 
@@ -73,6 +74,12 @@ template <class K, class T> struct PairBlock {
     pad();
   }
 
+  // Puts pairs with an atom that is not there, or all of them, out of reach.
+  D3_INLINE void hide(const int32_t* slots, bool all) {
+    for (int k = 0; k < n; ++k)
+      if (all || slots[neighbour[k]] < 0) r2.values[k] = std::numeric_limits<T>::infinity();
+  }
+
   // Looks up the slots of the neighbours.
   D3_INLINE void find_slots(const int32_t* slots) {
     for (int k = 0; k < n; ++k) {
@@ -89,18 +96,19 @@ template <class K, class T> struct PairBlock {
 template <class K, class T, class F>
 D3_INLINE void for_counted(PairBlock<K, T>& b, T rcov_i, const T* rcov, F&& use) {
   using X = typename K::X;
-  const auto radii = [&](int k) D3_LAMBDA {
-    return Vec<T>(rcov_i) +
-           lanes_of<T>([&](int lane) D3_LAMBDA { return rcov[b.neighbour[k + lane]]; });
-  };
+  for (int k = 0; k < b.n + Vec<T>::size; ++k) {
+    b.radii[k] = rcov_i + rcov[b.neighbour[k]];
+    asm volatile("");  // no gather, which is slower
+  }
   // one loop for each step, so that the processor works on several registers at once
   for (int k = 0; k < b.n; k += Vec<T>::size) {
-    const CountingExponent<X> e = counting_exponent(b.r2.load(k), radii(k));
+    const CountingExponent<X> e = counting_exponent(b.r2.load(k), Vec<T>::load(b.radii + k));
     b.u.store(k, e.exponent);
     b.v.store(k, e.inverse_r);
   }
   for (int k = 0; k < b.n; k += Vec<T>::size) b.u.store(k, exp(b.u.load(k)));
-  for (int k = 0; k < b.n; k += Vec<T>::size) use(k, counted(b.u.load(k), b.v.load(k), radii(k)));
+  for (int k = 0; k < b.n; k += Vec<T>::size)
+    use(k, counted(b.u.load(k), b.v.load(k), Vec<T>::load(b.radii + k)));
 }
 
 // ---- energy ----
@@ -126,7 +134,8 @@ D3_INLINE void contract_row(const T* w, const RowAtoms<T>& atoms, int64_t slot, 
 // The row of centre i, in `memory` for 4 n_slots rows.
 template <class K, class T>
 D3_INLINE CentreRow<T> row_of(const RowAtoms<T>& atoms, int64_t i, T* memory) {
-  const int64_t size = int64_t(atoms.n_slots) * row_numbers, slot = atoms.slot[i];
+  const int64_t size = int64_t(atoms.n_slots) * row_numbers,
+                slot = std::max(atoms.slot[i], 0);  // an atom that is not there has no pairs
   CentreRow<T> row{{memory, memory + size},
                    {memory + 2 * size, memory + 3 * size},
                    slot * n_constants * atoms.n_padded};
