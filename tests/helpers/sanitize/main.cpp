@@ -10,7 +10,6 @@
 
 #include "engine/lattice/lattice.h"
 #include "engine/pairs/kernels.h"
-#include "engine/pairs/owned.h"
 #include "engine/watch.h"
 
 using namespace d3;
@@ -330,53 +329,6 @@ template <class T> void pairs(int n_atoms, int threads) {
   require(Energy<T>::forward(in, energy.data()) == n_pairs - 1, "a pair of length 0 not found");
 }
 
-// The sorted pairs of the first half of some atoms, of which one is not there: forces of the pairs
-// and of the atoms.
-template <class T, class V, class I> void owned(int n_atoms, int threads) {
-  const Doubles x = atoms(n_atoms, cube, 0);
-  std::vector<int64_t> species;
-  for (int i = 0; i < n_atoms; ++i) species.push_back(i == 1 ? -1 : i % n_species);
-  std::vector<I> centre, neighbour;
-  std::vector<V> vectors;
-  for (int i = 0; i < (n_atoms + 1) / 2; ++i)
-    for (int j = 0; j < n_atoms; ++j) {
-      if (i == j) continue;
-      centre.push_back(I(i));
-      neighbour.push_back(I(j));
-      for (int d = 0; d < 3; ++d) vectors.push_back(V(x[3 * j + d] - x[3 * i + d]));
-    }
-  const int64_t n_pairs = int64_t(centre.size());
-
-  const TestTables<T> tables;
-  std::vector<T> cn(n_atoms), energy(n_atoms), again(n_atoms);
-  const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
-  std::vector<V> forces(3 * n_pairs);
-  Doubles of_atoms(3 * n_atoms), sum(3);
-  const OwnedInput<T, V, I> in{
-      {vectors.data(), centre.data(), neighbour.data(), species.data(), n_pairs, n_atoms},
-      tables.view(),
-      cn.data(),
-      damping.data(),
-      T(9.3),
-      T(7.1),
-      T(1.5),
-      threads};
-  using Engine = Owned<T, V, I>;
-  require(!Engine::coordination_numbers(in, cn.data()).kind, "a good pair refused");
-  require(!Engine::energies_and_forces(in, energy.data(), forces.data()).kind, "refused");
-  require(!Engine::energies_adding_forces(in, again.data(), of_atoms.data()).kind, "refused");
-  require(energy == again, "energies differ");
-  finite(Doubles(forces.begin(), forces.end()), "owned pairs");
-  for (int i = 0; i < n_atoms; ++i)
-    for (int d = 0; d < 3; ++d) sum[d] += of_atoms[3 * i + d];
-  for (double s : sum) require(std::abs(s) < 1e-6, "forces do not add up to 0");
-  if (n_atoms < 17) return;
-  std::fill_n(vectors.end() - 3, 3, V(0));
-  const OwnedFault fault = Engine::coordination_numbers(in, cn.data());
-  require(fault.kind == OwnedFault::length_zero && fault.pair == n_pairs - 1,
-          "a pair of length 0 not found");
-}
-
 }  // namespace
 
 int main() {
@@ -392,9 +344,6 @@ int main() {
     for (int threads : {1, 3}) {
       pairs<double>(n, threads);
       pairs<float>(n, threads);
-      owned<double, double, int32_t>(n, threads);
-      owned<float, double, int32_t>(n, threads);
-      owned<float, float, int64_t>(n, threads);
       ++runs;
     }
   std::printf("sanitize: %d evaluations, nothing found\n", runs);
