@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pair_ops import CUTOFF, OPS, WIDTHS, assert_close, dtypes, widths
+from pair_ops import CUTOFF, OPS, assert_close, dtypes, widths
 from systems import Case, forms, small_case
 from torch import Tensor
 
@@ -322,14 +325,45 @@ def test_meta_tensors_give_shapes_and_the_same_refusals(name: str) -> None:
     assert [(t.dtype, t.shape) for t in found[1:]] in ([], [(torch.float64, (20, 3))])
 
 
-def test_arrays_of_a_host_are_read_where_they_lie_and_widths_matter() -> None:
-    """A list that is padded behind torch's back is seen: nothing was copied."""
-    case = some()
-    given = arrays(case, torch.int32)
-    by = [ops.owned_energy_forces(*given, *energy_rest(case, w)) for w in WIDTHS]
-    assert not torch.equal(by[0].energies, by[1].energies)
-    given[0].numpy()[:] = 1e6
-    assert not ops.owned_energy_forces(*given, *energy_rest(case)).energies.any()
+MEMORY = """
+import resource
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from systems import DAMPING, small_tables
+from d3torch import ops
+
+n, row = 2000, 1000
+centre = torch.arange(n, dtype=torch.int32).repeat_interleave(row)
+neighbour = (centre + torch.arange(1, row + 1, dtype=torch.int32).repeat(n)) % n
+vectors = torch.rand(n * row, 3, dtype=torch.float64) * 20.0 + 2.0
+species, cn = torch.arange(n) % 4, torch.linspace(0.5, 3.5, n)
+rest = (cn, torch.tensor(DAMPING[0]), small_tables(["H", "C", "O", "Na"], torch.float32), 30.0, 9.0)
+atom_forces = torch.zeros(n, 3, dtype=torch.float64)
+
+def peak(run):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (n * row)
+
+few = (vectors[:row], centre[:row], neighbour[:row], species)
+given = (vectors, centre, neighbour, species)
+ops.owned_energy_add_forces(atom_forces, *few, *rest)
+print(peak(lambda: ops.owned_coordination_number(*given, rest[2].rcov, 9.0)),
+      peak(lambda: ops.owned_energy_add_forces(atom_forces, *given, *rest)),
+      peak(lambda: ops.owned_energy_forces(*given, *rest)))
+"""
+
+
+def test_nothing_is_kept_a_pair_but_forces_that_are_asked_for() -> None:
+    """Neither copies of 32-bit indices nor of float64 vectors under arithmetic in float32."""
+    helpers = Path(__file__).parents[1] / "helpers"
+    command = [sys.executable, "-c", MEMORY, str(helpers)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    cn, added, forces = map(float, out.stdout.split())
+    assert cn < 2.0
+    assert added < 2.0
+    assert forces < 26.0
 
 
 def test_errors_name_the_first_wrong_pair() -> None:

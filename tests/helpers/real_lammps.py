@@ -37,11 +37,11 @@ read_data {data}
 {style}
 {settings}
 compute pe all pe/atom
-compute stress all stress/atom NULL virial
+{stress}
 compute total all reduce sum c_pe
 thermo_style custom step pe c_total pxx pyy pzz pxy pxz pyz vol
 thermo_modify norm no format float %.17g
-dump dump all custom 1 dump.txt id fx fy fz c_pe c_stress[*]
+dump dump all custom 1 dump.txt id fx fy fz c_pe {columns}
 dump_modify dump sort id format float %.17g
 run 0
 print "answer $(pe:%.17g) $(c_total:%.17g) $(pxx:%.17g) $(pyy:%.17g) $(pzz:%.17g) $(pxy:%.17g) &
@@ -50,7 +50,10 @@ $(pxz:%.17g) $(pyz:%.17g)"
 
 
 class Answer(NamedTuple):
-    """Of one step: eV and A; virial = sum of r (x) dE/dr over the pairs, and its atoms' shares."""
+    """Of one step: eV and A; virial = sum of r (x) dE/dr over the pairs, and its atoms' shares.
+
+    The shares are NaN in a step without stresses of atoms.
+    """
 
     energy: float
     energies: np.ndarray
@@ -95,8 +98,12 @@ def write_data(atoms: Atoms, path: Path, elements: list[str]) -> None:
 def single_point(
     folder: Path, atoms: Atoms, style: str, elements: list[str], ranks: int = 1, **given: Any
 ) -> Answer:
-    """Energy, forces and stresses of atoms with ``pair_style`` and ``pair_coeff`` lines."""
+    """Energy, forces and stresses of atoms with ``pair_style`` and ``pair_coeff`` lines.
+
+    Without those of single atoms if ``stresses=False``.
+    """
     folder.mkdir(exist_ok=True)
+    stresses = given.pop("stresses", True)
     write_data(atoms, folder / "data.lmp", elements)
     text = INPUT.format(
         boundary=" ".join("p" if p else "f" for p in atoms.pbc),
@@ -104,6 +111,8 @@ def single_point(
         style=style,
         before=given.pop("before", ""),
         settings=given.pop("settings", ""),
+        stress="compute stress all stress/atom NULL virial" if stresses else "",
+        columns="c_stress[*]" if stresses else "",
     )
     run = lmp(folder, text, ranks, **given)
     lines = [x for x in run.stdout.splitlines() if x.startswith("answer ")]
@@ -118,5 +127,5 @@ def single_point(
         rows[:, 4],
         rows[:, 1:4],
         -_matrix(numbers[2:8]) * volume / PRESSURE,
-        _matrix(rows[:, 5:11]) / PRESSURE,
+        _matrix(rows[:, 5:11] if stresses else np.full((len(rows), 6), np.nan)) / PRESSURE,
     )

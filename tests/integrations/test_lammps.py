@@ -143,6 +143,21 @@ def test_float32_follows_float64(rank: type[Rank], vflag: int) -> None:
     assert np.abs(single.forces - double.forces).max() < 1e-5 * np.abs(double.forces).max()
 
 
+def test_the_ops_get_the_memory_of_lammps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors, indices and forces of atoms, in float32 arithmetic too."""
+    seen: list[int] = []
+
+    def add_forces(*given: Any) -> torch.Tensor:
+        seen.extend(t.data_ptr() for t in given[:4])
+        return torch.zeros_like(given[5])
+
+    monkeypatch.setattr(sums.ops, "owned_energy_add_forces", add_forces)
+    world = World(STRUCTURES["salt"](), np.arange(8) % 2, 9.0, 1)
+    world.run(lambda: D3MLIAP(["Na", "Cl"], "pbe", **REACH, dtype=torch.float32))
+    arrays = world.ranks[0]._arrays
+    assert seen == [arrays[name].ctypes.data for name in ("f", "rij", "pair_i", "pair_j")]
+
+
 @pytest.mark.parametrize("null", [[], [0, 5]])
 @pytest.mark.parametrize("vflag", [0, PER_ATOM])
 def test_a_list_in_another_order_gives_the_same(
@@ -218,6 +233,12 @@ def test_a_saved_object_loads_in_a_fresh_process(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["d3.pt"]
     with pytest.raises(ValueError, match=r"expected a file that ends in \.pt, got d3\.pkl"):
         D3MLIAP(["O"], "pbe").save(tmp_path / "d3.pkl")
+
+
+def test_files_of_earlier_versions_have_all_that_is_needed() -> None:
+    """What a pickle of the first version holds; a later attribute needs a default in the class."""
+    names = ("model", "element_types", "rcutfac", "ndescriptors", "nparams", "interface", "checked")
+    assert tuple(vars(D3MLIAP(["O"], "pbe"))) == names
 
 
 # ---- the command ----

@@ -100,6 +100,24 @@ def test_equal_to_the_oracle(name: str, ranks: int, tmp_path: Path) -> None:
     _expect(found, expected.energy, expected.forces, expected.virial)
 
 
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("name", ["silicate", "triclinic", "slab"])
+def test_a_step_without_stresses_of_atoms_gives_the_same(
+    name: str, ranks: int, tmp_path: Path
+) -> None:
+    """Then forces go to LAMMPS's atoms, else to the pairs."""
+    make, cutoff, cn_cutoff = STRUCTURES[name]
+    atoms = make()
+    elements = _elements(atoms)
+    D3MLIAP(elements, "pbe", cutoff=cutoff, cn_cutoff=cn_cutoff).save(tmp_path / "d3.pt")
+    given = (tmp_path, atoms, STYLE + " ".join(elements), elements, ranks)
+    pairs, found = single_point(*given), single_point(*given, stresses=False)
+    assert found.energy == pytest.approx(pairs.energy, rel=1e-14)
+    assert np.abs(found.energies - pairs.energies).max() < 1e-13
+    assert np.abs(found.forces - pairs.forces).max() < 1e-12
+    assert np.abs(found.virial - pairs.virial).max() < 1e-11 * abs(pairs.energy)
+
+
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """pair_style d3torch, built for this LAMMPS."""

@@ -7,6 +7,7 @@
 
 #include "engine/formulas/pair_sums.h"
 #include "engine/pairs/kernels.h"
+#include "engine/pairs/rows.h"
 #include "engine/tuning.h"
 
 namespace d3 {
@@ -214,6 +215,11 @@ template <class T> struct KernelSet {
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
   PairwiseKernel<T> pairwise[n_forms];
+  RowKernels<T, T, int64_t> rows, dual_rows;
+  OwnedKernels<T, T, int32_t> owned_32;
+  OwnedKernels<T, T, int64_t> owned_64;
+  OwnedKernels<T, double, int32_t> owned_wide_32;
+  OwnedKernels<T, double, int64_t> owned_wide_64;
   const ListKernelSet<T>* list;
 };
 

@@ -19,10 +19,10 @@ namespace d3 {
 // How a list is cut into pieces of nearly equal length.
 class Chunks {
  public:
-  Chunks(int64_t n_pairs, int64_t n_atoms) : n_pairs_(n_pairs) {
+  Chunks(int64_t n_pairs, int64_t n_atoms, int64_t most = most_chunks) : n_pairs_(n_pairs) {
     const int64_t wanted =
         std::min(n_pairs / least_chunk_pairs, n_pairs / std::max<int64_t>(n_atoms, 1));
-    count_ = std::clamp<int64_t>(wanted, 1, most_chunks);
+    count_ = std::clamp<int64_t>(wanted, 1, most);
   }
   int64_t count() const { return count_; }
   int64_t begin(int64_t chunk) const { return n_pairs_ * chunk / count_; }
@@ -47,13 +47,23 @@ class ChunkSums {
     if (!data_) throw std::bad_alloc();
   }
   double* chunk(int64_t c) { return data_.get() + c * n_; }
-  template <class T> void reduce(T* out, int threads) const {
+  template <class T> void reduce(T* out, int threads) const { reduce_first(n_, out, threads); }
+
+  // Only the first n sums.
+  template <class T> void reduce_first(int64_t n, T* out, int threads = 1) const {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < n_; ++i) {
+    for (int64_t i = 0; i < n; ++i) {
       double sum = 0;
       for (int64_t c = 0; c < chunks_; ++c) sum += data_.get()[c * n_ + i];
       out[i] = T(sum);
     }
+  }
+
+  // Adds to what is there.
+  void add_to(double* out, int threads) const {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n_; ++i)
+      for (int64_t c = 0; c < chunks_; ++c) out[i] += data_.get()[c * n_ + i];
   }
 
  private:

@@ -1,93 +1,149 @@
+// The traversals of the pairs that a process owns, row by row: see rows.h.
 #include "engine/pairs/owned.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
-#include "engine/pairs/inputs.h"
-#include "engine/pairs/kernels.h"
+#include "engine/pairs/sorted.h"
 
 namespace d3 {
 namespace {
 
-template <class T, class V, class I> OwnedFault check(const OwnedInput<T, V, I>& in) {
-  const auto& l = in.list;
+// The kernels for lists stored in V and I.
+template <class T, class V, class I> OwnedKernels<T, V, I> owned_kernels_for() {
+  const KernelSet<T> set = kernels_for<T>(InstructionSet::best);
+  constexpr bool narrow_index = sizeof(I) == 4;
+  if constexpr (std::is_same_v<V, T> && narrow_index)
+    return set.owned_32;
+  else if constexpr (std::is_same_v<V, T>)
+    return set.owned_64;
+  else if constexpr (narrow_index)
+    return set.owned_wide_32;
+  else
+    return set.owned_wide_64;
+}
+
+// The first pair that is wrong in the arithmetic of T.
+template <class T, class V, class I>
+OwnedFault first_fault(const OwnedPairs<V, I>& l, Watch* watch) {
+  if (stopped(watch)) return {OwnedFault::stopped, -1};
   for (int64_t p = 0; p < l.n_pairs; ++p) {
     const int64_t i = l.centre[p], j = l.neighbour[p];
     if (std::max(uint64_t(i), uint64_t(j)) >= uint64_t(l.n_atoms)) return {OwnedFault::index, p};
-    const V* v = l.vectors + 3 * p;
-    if (l.species[i] >= 0 && l.species[j] >= 0 && v[0] == 0 && v[1] == 0 && v[2] == 0)
-      return {OwnedFault::length_zero, p};
     if (p && l.centre[p - 1] > l.centre[p]) return {OwnedFault::unsorted, p};
+    const T x = T(l.vectors[3 * p]), y = T(l.vectors[3 * p + 1]), z = T(l.vectors[3 * p + 2]);
+    const T r2 = x * x + y * y + z * z;
+    if (l.species[i] >= 0 && l.species[j] >= 0 && r2 == 0) return {OwnedFault::length_zero, p};
   }
   return {};
 }
 
-// Copies of the pairs that count, in the order of the list.
-template <class T> struct Copy {
-  std::vector<T> vectors;
-  std::vector<int64_t> centre, neighbour, species, place;
+// One call.
+template <class T, class V, class I> class OwnedCall {
+ public:
+  explicit OwnedCall(const OwnedInput<T, V, I>& in)
+      : in_(in),
+        list_{in.list.vectors, nullptr, in.list.centre, in.list.neighbour, in.list.n_atoms},
+        atoms_(in.tables, in.list.species, in.list.n_atoms),
+        threads_(useful_threads(in.list.n_pairs, in.list.n_atoms, in.threads)) {}
+
+  OwnedFault count(T* cn) {
+    std::vector<double> sums(in_.list.n_atoms);
+    const CountJob<T, V> job{in_.cn_cutoff, nullptr, sums.data(), nullptr};
+    const RowAtoms<T> view = atoms_.view();
+    const auto kernel = owned_kernels_for<T, V, I>().count;
+    const Chunks chunks(in_.list.n_pairs, in_.list.n_atoms);
+    const bool good =
+        sweep(chunks, [&](int64_t, const RowSpan& span) { return kernel(list_, view, job, span); });
+    if (!good || stopped(in_.watch)) return first_fault<T>(in_.list, in_.watch);
+    std::copy(sums.begin(), sums.end(), cn);
+    return {};
+  }
+
+  // Forces go to `forces`, or are added to `atom_forces`.
+  OwnedFault evaluate(T* energies, V* forces, double* atom_forces) {
+    prepare();
+    const int64_t n = in_.list.n_atoms;
+    const Chunks chunks(in_.list.n_pairs, n, forces ? most_chunks : most_force_chunks);
+    std::vector<double> sums(n);
+    ChunkSums by_atom(forces ? 0 : chunks.count(), 3 * n);
+    ask_huge_pages(forces, 3 * in_.list.n_pairs * sizeof(V));
+    const bool good = sweep(chunks, [&](int64_t c, const RowSpan& span) {
+      return run(span, {{in_.cutoff, in_.width},
+                        in_.cn_cutoff,
+                        sums.data(),
+                        forces,
+                        forces ? nullptr : by_atom.chunk(c),
+                        nullptr,
+                        nullptr,
+                        0});
+    });
+    if (!good || stopped(in_.watch)) return first_fault<T>(in_.list, in_.watch);
+    std::copy(sums.begin(), sums.end(), energies);
+    if (!forces) by_atom.add_to(atom_forces, threads_);
+    return {};
+  }
+
+ private:
+  template <class F> bool sweep(const Chunks& chunks, F&& kernel) {
+    return countable(in_.list.n_atoms) &&
+           for_sorted(chunks, in_.list.centre, in_.list.n_pairs, threads_, in_.watch, kernel);
+  }
+
+  void prepare() {
+    double damping[most_parameters];
+    std::copy_n(in_.damping, n_parameters(in_.form), damping);
+    atoms_.set_energies(in_.form, damping);
+#pragma omp parallel for num_threads(threads_) schedule(static)
+    for (int64_t i = 0; i < in_.list.n_atoms; ++i) atoms_.set_weights(i, in_.cn[i]);
+    c6_ = Zeros<T>(row_size() * threads_);
+    factors_.resize(threads_);
+    kernel_ = owned_kernels_for<T, V, I>().forces[int(in_.form)];
+  }
+
+  int64_t row_size() const { return 4 * int64_t(atoms_.n_slots()) * row_numbers; }
+
+  // Runs the kernel with memory of this thread, which grows with the rows.
+  RowEnd run(const RowSpan& span, OwnedJob<T, V> job) {
+    const int thread = omp_get_thread_num();
+    std::vector<T>& factors = factors_[thread];
+    job.c6 = c6_.get() + row_size() * thread;
+    job.factors = factors.data();
+    job.room = int64_t(factors.size());
+    RowEnd end = kernel_(list_, atoms_.view(), job, span);
+    if (end.kind != RowEnd::long_row) return end;
+    factors.resize(2 * factors.size() + first_factors);
+    return {RowEnd::good, end.next};
+  }
+
+  const OwnedInput<T, V, I>& in_;
+  const RowList<V, I> list_;
+  RowTables<T, double> atoms_;
+  const int threads_;
+  Zeros<T> c6_;
+  std::vector<std::vector<T>> factors_;  // of each thread
+  typename OwnedKernels<T, V, I>::Forces kernel_ = nullptr;
 };
-template <class T, class V, class I> Copy<T> copied(const OwnedInput<T, V, I>& in) {
-  const auto& l = in.list;
-  Copy<T> c;
-  for (int64_t k = 0; k < l.n_atoms; ++k) c.species.push_back(std::max<int64_t>(l.species[k], 0));
-  for (int64_t p = 0; p < l.n_pairs; ++p) {
-    if (l.species[l.centre[p]] < 0 || l.species[l.neighbour[p]] < 0) continue;
-    c.place.push_back(p);
-    c.centre.push_back(l.centre[p]);
-    c.neighbour.push_back(l.neighbour[p]);
-    for (int k = 0; k < 3; ++k) c.vectors.push_back(T(l.vectors[3 * p + k]));
-  }
-  return c;
-}
-template <class T> Pairs<T> list_of(const Copy<T>& c) {
-  return {c.vectors.data(), c.centre.data(),          c.neighbour.data(),
-          c.species.data(), int64_t(c.centre.size()), int64_t(c.species.size())};
-}
-
-template <class T, class V, class I, class F>
-OwnedFault each(const OwnedInput<T, V, I>& in, T* energies, F&& out) {
-  if (const OwnedFault fault = check(in); fault.kind) return fault;
-  const Copy<T> c = copied(in);
-  const Pairs<T> list = list_of(c);
-  std::vector<T> by_cn(list.n_atoms), by_vectors(3 * list.n_pairs), more(3 * list.n_pairs);
-  Energy<T>::by_centre(
-      {list, in.cn, in.damping, in.tables, in.cutoff, in.width, in.threads, in.watch, in.form},
-      {energies, by_cn.data(), by_vectors.data()});
-  for (T& x : by_cn) x *= 2;
-  Counting<T>::backward(
-      {list, in.tables.rcov, in.tables.n_species, in.cn_cutoff, in.threads, in.watch}, by_cn.data(),
-      more.data());
-  for (int64_t q = 0; q < list.n_pairs; ++q)
-    for (int k = 0; k < 3; ++k) out(c.place[q], k, by_vectors[3 * q + k] + more[3 * q + k]);
-  return {};
-}
 
 }  // namespace
 
 template <class T, class V, class I>
 OwnedFault Owned<T, V, I>::coordination_numbers(const OwnedInput<T, V, I>& in, T* cn) {
-  if (const OwnedFault fault = check(in); fault.kind) return fault;
-  const Copy<T> c = copied(in);
-  Counting<T>::forward(
-      {list_of(c), in.tables.rcov, in.tables.n_species, in.cn_cutoff, in.threads, in.watch}, cn);
-  return {};
+  return OwnedCall<T, V, I>(in).count(cn);
 }
 
 template <class T, class V, class I>
 OwnedFault Owned<T, V, I>::energies_and_forces(const OwnedInput<T, V, I>& in, T* energies,
                                                V* forces) {
-  std::fill_n(forces, 3 * in.list.n_pairs, V(0));
-  return each(in, energies, [&](int64_t p, int k, T f) { forces[3 * p + k] = V(f); });
+  V nowhere[3];  // a list without pairs may have no memory
+  return OwnedCall<T, V, I>(in).evaluate(energies, forces ? forces : nowhere, nullptr);
 }
 
 template <class T, class V, class I>
 OwnedFault Owned<T, V, I>::energies_adding_forces(const OwnedInput<T, V, I>& in, T* energies,
                                                   double* atom_forces) {
-  return each(in, energies, [&](int64_t p, int k, T f) {
-    atom_forces[3 * in.list.centre[p] + k] += f;
-    atom_forces[3 * in.list.neighbour[p] + k] -= f;
-  });
+  return OwnedCall<T, V, I>(in).evaluate(energies, nullptr, atom_forces);
 }
 
 template struct Owned<float, float, int32_t>;

@@ -1,4 +1,5 @@
-// CPU traversal of a given pair list, in chunks: see chunks.h.
+// CPU traversal of a given pair list. Sorted lists go row by row: see sorted.h. Others, and those
+// with a wrong pair, of which the first is to be named, go pair by pair, in chunks: see chunks.h.
 #include <omp.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include "engine/pairs/chunks.h"
 #include "engine/pairs/inputs.h"
 #include "engine/pairs/kernels.h"
+#include "engine/pairs/sorted.h"
 
 namespace d3 {
 namespace {
@@ -228,6 +230,12 @@ int64_t energy_all(Wanted wanted, const EnergyInput<T>& in, const V& vectors, co
 template <class T>
 int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T* grad_energy,
                      EnergyGradients<T> out) {
+  if (countable(in.list.n_atoms)) {
+    const std::vector<double> cn(in.cn, in.cn + in.list.n_atoms);
+    double damping[most_parameters];
+    std::copy_n(in.damping, n_parameters(in.form), damping);
+    if (energy_sorted<T, double>(in, nullptr, cn, damping, grad_energy, {energy, out})) return -1;
+  }
   return energy_all<T>(wanted, in, PlainInput<T>{in.list.vectors}, PlainInput<T>{in.cn},
                        PlainInput<T>{in.damping}, energy, grad_energy, out);
 }
@@ -235,17 +243,20 @@ int64_t energy_plain(Wanted wanted, const EnergyInput<T>& in, T* energy, const T
 }  // namespace
 
 template <class T> int64_t Counting<T>::forward(const CountingInput<T>& in, T* cn) {
+  if (count_sorted<T>(in, nullptr, cn, nullptr, nullptr)) return -1;
   return count_all<PlainInput<T>, T>(in, {in.list.vectors}, cn, nullptr, nullptr);
 }
 
 template <class T>
 int64_t Counting<T>::backward(const CountingInput<T>& in, const T* grad_cn, T* grad_vectors) {
+  if (count_sorted<T>(in, nullptr, nullptr, grad_cn, grad_vectors)) return -1;
   return count_all<PlainInput<T>, T>(in, {in.list.vectors}, nullptr, grad_cn, grad_vectors);
 }
 
 template <class T>
 int64_t Counting<T>::double_backward(const CountingInput<T>& in, const T* grad_cn,
                                      const T* tangent_vectors, T* grad_grad_cn, T* grad_vectors) {
+  if (count_sorted<T>(in, tangent_vectors, grad_grad_cn, grad_cn, grad_vectors)) return -1;
   const DualInput<T> vectors{in.list.vectors, tangent_vectors};
   return count_all<DualInput<T>, T>(in, vectors, grad_grad_cn, grad_cn, grad_vectors);
 }
@@ -269,6 +280,17 @@ template <class T>
 int64_t Energy<T>::double_backward(const EnergyInput<T>& in, const T* grad_energy,
                                    EnergyTangents<T> tangents, T* grad_grad_energy,
                                    EnergyGradients<T> out) {
+  if (countable(in.list.n_atoms)) {
+    using A = Dual<double>;
+    std::vector<A> cn(in.list.n_atoms);
+    for (size_t i = 0; i < cn.size(); ++i) cn[i] = {in.cn[i], tangents.cn[i]};
+    A damping[most_parameters];
+    for (int k = 0; k < n_parameters(in.form); ++k)
+      damping[k] = {in.damping[k], tangents.damping[k]};
+    if (energy_sorted<T, A>(in, tangents.vectors, cn, damping, grad_energy,
+                            {grad_grad_energy, out}))
+      return -1;
+  }
   return energy_all<T>(Wanted::all_slopes, in, DualInput<T>{in.list.vectors, tangents.vectors},
                        DualInput<T>{in.cn, tangents.cn}, DualInput<T>{in.damping, tangents.damping},
                        grad_grad_energy, grad_energy, out);

@@ -11,6 +11,7 @@
 //   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
+#include "engine/simd/owned_kernel.h"
 #include "engine/simd/three_body_kernel.h"
 #include "engine/simd/tile_loops.h"
 
@@ -246,6 +247,12 @@ template <class T> KernelSet<T> kernel_set() {
            count_gradient<D, T, E, A>,
            three_body_kernels<D, T, E, A>()},
           {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>},
+          row_kernels<P, T, T, int64_t>(),
+          row_kernels<D, T, T, int64_t>(),
+          owned_kernels<T, T, int32_t>(),
+          owned_kernels<T, T, int64_t>(),
+          owned_kernels<T, double, int32_t>(),
+          owned_kernels<T, double, int64_t>(),
           list_kernel_set<T>()};
 }
 
