@@ -24,6 +24,9 @@ namespace d3 {
 
 constexpr int max_refs = 7;  // references of an element in the published tables; checked by the ops
 
+// Instruction sets that the kernels are compiled for; `best` is the widest that the processor has.
+enum class InstructionSet { best, avx512, avx2, baseline };
+
 // Structures of a batch, their atoms one after the other.
 template <class T> struct Systems {
   const T* positions;      // (n_atoms, 3)

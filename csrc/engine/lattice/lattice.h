@@ -12,9 +12,6 @@
 
 namespace d3 {
 
-// Instruction sets that the kernels are compiled for; `best` is the widest that the processor has.
-enum class InstructionSet { best, avx512, avx2, baseline };
-
 // Everything that one call of the lattice engine reads.
 template <class T> struct LatticeInput {
   Systems<T> systems;

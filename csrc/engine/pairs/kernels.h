@@ -19,6 +19,7 @@ template <class T> struct CountingInput {
   T cutoff;
   int threads;
   Watch* watch = nullptr;
+  InstructionSet instruction_set = InstructionSet::best;
 };
 
 // Inputs of the energies.
@@ -32,6 +33,7 @@ template <class T> struct EnergyInput {
   int threads;
   Watch* watch = nullptr;
   DampingForm form = DampingForm::rational;
+  InstructionSet instruction_set = InstructionSet::best;
 };
 
 // Directions for second derivatives, of the shapes of vectors, cn and damping.

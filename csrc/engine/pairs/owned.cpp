@@ -11,8 +11,9 @@ namespace d3 {
 namespace {
 
 // The kernels for lists stored in V and I.
-template <class T, class V, class I> OwnedKernels<T, V, I> owned_kernels_for() {
-  const KernelSet<T> set = kernels_for<T>(InstructionSet::best);
+template <class T, class V, class I>
+OwnedKernels<T, V, I> owned_kernels_for(InstructionSet wanted) {
+  const KernelSet<T> set = kernels_for<T>(wanted);
   constexpr bool narrow_index = sizeof(I) == 4;
   if constexpr (std::is_same_v<V, T> && narrow_index)
     return set.owned_32;
@@ -52,7 +53,7 @@ template <class T, class V, class I> class OwnedCall {
     std::vector<double> sums(in_.list.n_atoms);
     const CountJob<T, V> job{in_.cn_cutoff, nullptr, sums.data(), nullptr};
     const RowAtoms<T> view = atoms_.view();
-    const auto kernel = owned_kernels_for<T, V, I>().count;
+    const auto kernel = owned_kernels_for<T, V, I>(in_.instruction_set).count;
     const Chunks chunks(in_.list.n_pairs, in_.list.n_atoms);
     const bool good =
         sweep(chunks, [&](int64_t, const RowSpan& span) { return kernel(list_, view, job, span); });
@@ -99,7 +100,7 @@ template <class T, class V, class I> class OwnedCall {
     for (int64_t i = 0; i < in_.list.n_atoms; ++i) atoms_.set_weights(i, in_.cn[i]);
     c6_ = Zeros<T>(row_size() * threads_);
     factors_.resize(threads_);
-    kernel_ = owned_kernels_for<T, V, I>().forces[int(in_.form)];
+    kernel_ = owned_kernels_for<T, V, I>(in_.instruction_set).forces[int(in_.form)];
   }
 
   int64_t row_size() const { return 4 * int64_t(atoms_.n_slots()) * row_numbers; }

@@ -33,6 +33,7 @@ template <class T, class V, class I> struct OwnedInput {
   int threads;
   Watch* watch = nullptr;
   DampingForm form = DampingForm::rational;
+  InstructionSet instruction_set = InstructionSet::best;
 };
 
 // What is wrong with a list, at its first pair where it is so; then results mean nothing.
