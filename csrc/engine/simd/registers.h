@@ -116,12 +116,24 @@ template <class T> D3_INLINE Mask<T> operator&(Mask<T> a, Mask<T> b) { return {a
 template <class T> D3_INLINE Simd<T> select(Mask<T> mask, Simd<T> a, Simd<T> b) {
   return Simd<T>(mask.m ? a.v : b.v);
 }
+#if D3_BYTES == 32 && defined(__x86_64__)
+D3_INLINE Simd<double> max(Simd<double> a, Simd<double> b) {
+  return Simd<double>(Doubles(_mm256_max_pd(__m256d(a.v), __m256d(b.v))));
+}
+D3_INLINE Simd<float> max(Simd<float> a, Simd<float> b) {
+  return Simd<float>(Floats(_mm256_max_ps(__m256(a.v), __m256(b.v))));
+}
+template <class T> D3_INLINE bool any(Mask<T> mask) {
+  return !_mm256_testz_si256(__m256i(mask.m), __m256i(mask.m));
+}
+#else
 template <class T> D3_INLINE Simd<T> max(Simd<T> a, Simd<T> b) { return select(a > b, a, b); }
 template <class T> D3_INLINE bool any(Mask<T> mask) {
   long long bits = 0;
   for (int k = 0; k < Simd<T>::size; ++k) bits |= mask.m[k];
   return bits != 0;
 }
+#endif
 #endif
 
 template <class T> D3_INLINE Simd<T> operator-(Simd<T> a) { return Simd<T>(-a.v); }
@@ -131,6 +143,18 @@ template <class T> D3_INLINE Simd<T> operator*(Simd<T> a, Simd<T> b) { return Si
 template <class T> D3_INLINE Simd<T> operator/(Simd<T> a, Simd<T> b) { return Simd<T>(a.v / b.v); }
 template <class T> D3_INLINE Simd<T>& operator+=(Simd<T>& a, Simd<T> b) { return a = a + b; }
 template <class T> D3_INLINE Simd<T> value(Simd<T> a) { return a; }
+
+// A number that is in a register from here on. The compiler would otherwise load it again for each
+// operation that reads it, and loads are what some loops wait for.
+template <class T> D3_INLINE Simd<T> loaded(Simd<T> a) {
+#if D3_BYTES < 64 && defined(__x86_64__)
+  asm("" : "+x"(a.v));
+#endif
+  return a;
+}
+template <class T> D3_INLINE Dual<Simd<T>> loaded(Dual<Simd<T>> a) {
+  return {loaded(a.v), loaded(a.d)};
+}
 
 // Writes first + k for the lanes k that are set, or what these lanes hold, and says how many they
 // are; there must be room for all lanes.
@@ -155,16 +179,7 @@ D3_INLINE int compress(Mask<float> mask, Simd<float> x, float* out) {
   _mm512_storeu_ps(out, _mm512_maskz_compress_ps(mask.m, __m512(x.v)));
   return __builtin_popcount(mask.m);
 }
-#else
-template <class T> D3_INLINE int compress(Mask<T> mask, int first, int* out) {
-  int n = 0;
-  for (int k = 0; k < Simd<T>::size; ++k) {
-    out[n] = first + k;
-    n += mask.m[k] != 0;
-  }
-  return n;
-}
-#if D3_BYTES == 32 && defined(__x86_64__)
+#elif D3_BYTES == 32 && defined(__x86_64__)
 // For each set of lanes of `parts` 4-byte parts: which part goes where.
 template <int lanes, int parts> struct Order {
   uint8_t part[1 << lanes][8] = {};
@@ -180,7 +195,20 @@ template <int lanes, int parts> struct Order {
 };
 constexpr Order<4, 2> order_of_doubles;
 constexpr Order<8, 1> order_of_floats;
+constexpr Order<4, 1> order_of_lanes;
 
+D3_INLINE int compress(Mask<double> mask, int first, int* out) {
+  const int bits = _mm256_movemask_pd(__m256d(mask.m));
+  const __m128i lanes = _mm256_castsi256_si128(order_of_lanes[bits]);
+  _mm_storeu_si128((__m128i*)out, _mm_add_epi32(_mm_set1_epi32(first), lanes));
+  return __builtin_popcount(bits);
+}
+D3_INLINE int compress(Mask<float> mask, int first, int* out) {
+  const int bits = _mm256_movemask_ps(__m256(mask.m));
+  _mm256_storeu_si256((__m256i*)out,
+                      _mm256_add_epi32(_mm256_set1_epi32(first), order_of_floats[bits]));
+  return __builtin_popcount(bits);
+}
 D3_INLINE int compress(Mask<double> mask, Simd<double> x, double* out) {
   const int bits = _mm256_movemask_pd(__m256d(mask.m));
   _mm256_storeu_si256((__m256i*)out,
@@ -194,6 +222,14 @@ D3_INLINE int compress(Mask<float> mask, Simd<float> x, float* out) {
   return __builtin_popcount(bits);
 }
 #else
+template <class T> D3_INLINE int compress(Mask<T> mask, int first, int* out) {
+  int n = 0;
+  for (int k = 0; k < Simd<T>::size; ++k) {
+    out[n] = first + k;
+    n += mask.m[k] != 0;
+  }
+  return n;
+}
 template <class T> D3_INLINE int compress(Mask<T> mask, Simd<T> x, T* out) {
   int n = 0;
   for (int k = 0; k < Simd<T>::size; ++k) {
@@ -202,7 +238,6 @@ template <class T> D3_INLINE int compress(Mask<T> mask, Simd<T> x, T* out) {
   }
   return n;
 }
-#endif
 #endif
 
 // The compiler makes one instruction of this loop.
