@@ -252,12 +252,13 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
         u.store(1, k, e.inverse_r);
       }
       for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
+      for (int k = 0; k < size; k += Vec<T>::size)
+        u.store(0, k, counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k));
       X sum[9];
       for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
       for (int k = 0; k < size; k += Vec<T>::size) {
-        const X f = counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k);
         const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
-        add_gradient<true>(f, r, r, sum, sum + 3);
+        add_gradient<true>(u.load(0, k), r, r, sum, sum + 3);
       }
       for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
       sums.end_block();
