@@ -79,16 +79,22 @@ D3_HD inline void add_gradient(X f, const Vector3<X>& r, const Vector3<X>& arm, 
   if constexpr (with_virial) add_virial(part, arm, virial);
 }
 
-// Adds a pair to the columns of a mode. `dc6` is dC6_ij/dCN_i; the arm is as above.
+// Adds a pair to the columns of a mode that know no direction. `dc6` is dC6_ij/dCN_i.
+template <EnergyMode mode, DampingForm form, class X>
+D3_HD inline void add_energy(const PairTerm<form, X>& pair, X dc6, const Damping<X>& constants,
+                             X* sums) {
+  sums[of_energy] += pair.energy();
+  if constexpr (mode != EnergyMode::energy) sums[of_dcn] += pair.by_c6(dc6);
+  if constexpr (mode == EnergyMode::learn) pair.add_damping(constants, sums + of_damping);
+}
+
+// Adds a pair to all columns of a mode; the arm is as above.
 template <EnergyMode mode, bool with_virial, DampingForm form, class X>
 D3_HD inline void add_columns(const PairTerm<form, X>& pair, X dc6, const Damping<X>& constants,
                               const Vector3<X>& r, const Vector3<X>& arm, X* sums) {
-  sums[of_energy] += pair.energy();
-  if constexpr (mode != EnergyMode::energy) {
-    sums[of_dcn] += pair.by_c6(dc6);
+  add_energy<mode>(pair, dc6, constants, sums);
+  if constexpr (mode != EnergyMode::energy)
     add_gradient<with_virial>(pair.slope_over_r(), r, arm, sums + of_gradient, sums + of_virial);
-  }
-  if constexpr (mode == EnergyMode::learn) pair.add_damping(constants, sums + of_damping);
 }
 
 }  // namespace d3

@@ -57,6 +57,50 @@ void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S
 
 // ---- energy ----
 
+// Tiles that go together through the steps of the energy, a loop for each step. With the sixteen
+// registers of narrower sets, one loop for all steps would keep its sums in memory, and hold so
+// many operations that the processor sees hardly more than one iteration at a time. AVX-512 has
+// room.
+template <class T> constexpr int staged_tiles = Vec<T>::size == lanes<T> ? 1 : block_tiles;
+
+// Pairs of some tiles in columns; those beyond the cutoff have a C6 of 0. `slope` is dE/dr divided
+// by r.
+template <class K, class T> struct PairColumns {
+  using Column = typename K::template Column<staged_tiles<T> * lanes<T>>;
+  Column x, y, z, squared, c6, dc6, slope;
+};
+
+// The first step: columns of r, r^2, C6 and dC6/dCN of n tiles.
+template <class K, class T, bool slopes, int R, bool near, class S>
+D3_INLINE void fill_pairs(const Run<S>& run, int first, int n, ClusterRows<T> rows,
+                          const Centre<S>& centre, const typename K::X* c6_row,
+                          const typename K::X* dc6_row, Shell<T> shell, PairColumns<K, T>& out) {
+  using X = typename K::X;
+  const X zero(T(0));
+  for (int t = 0; t < n; ++t) {
+    const Tile<S>& tile = run[first + t];
+    const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
+    for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
+      const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
+      X c6 = zero, dc6 = zero;
+      for (int b = 0; b < R; ++b) {
+        const X w = loaded(K::load(rows, base + v + (row_w + b) * lanes<T>));
+        c6 += c6_row[b] * w;
+        if (slopes) dc6 += dc6_row[b] * w;
+      }
+      const int k = t * lanes<T> + v;
+      out.squared.store(k, m.r2);
+      out.c6.store(k, select(m.inside, c6, zero));
+      if (slopes) {
+        out.x.store(k, m.r.x);
+        out.y.store(k, m.r.y);
+        out.z.store(k, m.r.z);
+        out.dc6.store(k, select(m.inside, dc6, zero));
+      }
+    }
+  }
+}
+
 // Adds C6 g and its derivatives over a run of tiles, without the signs and halves that the driver
 // puts in. `sums` are registers, of which the mode uses the first.
 template <class K, class T, DampingForm form, EnergyMode mode, int R, bool near, class S>
@@ -65,24 +109,23 @@ D3_INLINE void energy_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S
                           const typename K::X* dc6_row, Cutoff<T> cutoff, Shell<T> shell,
                           typename K::X* sums) {
   using X = typename K::X;
-  const X zero(T(0));
-  constexpr int columns = energy_columns<mode, form>;
+  constexpr bool slopes = mode != EnergyMode::energy;
+  constexpr int columns = energy_columns<mode, form>, staged = staged_tiles<T>;
   X sum[columns];
   for (int k = 0; k < columns; ++k) sum[k] = sums[k];
-  for (int t = 0; t < run.n; ++t) {
-    const Tile<S>& tile = run[t];
-    const int64_t base = int64_t(tile.cluster) * n_rows * lanes<T>;
-    for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
-      const Meeting<K, T> m(rows, base + v, centre, tile, shell, near);
-      const Damped<form, X> g = switched<form>(damping, m.r2, cutoff);
-      X c6 = zero, dc6 = zero;
-      for (int b = 0; b < R; ++b) {
-        const X w = K::load(rows, base + v + (row_w + b) * lanes<T>);
-        c6 += c6_row[b] * w;
-        if (mode != EnergyMode::energy) dc6 += dc6_row[b] * w;
-      }
-      const PairTerm<form, X> pair{select(m.inside, c6, zero), g};
-      add_columns<mode, true>(pair, select(m.inside, dc6, zero), damping, m.r, m.r, sum);
+  for (int first = 0; first < run.n; first += staged) {
+    const int n = staged == 1 ? 1 : std::min(staged, run.n - first);
+    PairColumns<K, T> pairs;
+    fill_pairs<K, T, slopes, R, near>(run, first, n, rows, centre, c6_row, dc6_row, shell, pairs);
+    for (int k = 0; k < n * lanes<T>; k += Vec<T>::size) {
+      const Damped<form, X> g = switched<form>(damping, pairs.squared.load(k), cutoff);
+      const PairTerm<form, X> pair{loaded(pairs.c6.load(k)), g};
+      add_energy<mode>(pair, slopes ? pairs.dc6.load(k) : X(T(0)), damping, sum);
+      if (slopes) pairs.slope.store(k, pair.slope_over_r());
+    }
+    for (int k = 0; slopes && k < n * lanes<T>; k += Vec<T>::size) {
+      const Vector3<X> r{pairs.x.load(k), pairs.y.load(k), pairs.z.load(k)};
+      add_gradient<true>(pairs.slope.load(k), r, r, sum + of_gradient, sum + of_virial);
     }
   }
   for (int k = 0; k < columns; ++k) sums[k] = sum[k];
@@ -210,12 +253,13 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
         u.store(1, k, e.inverse_r);
       }
       for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
+      for (int k = 0; k < size; k += Vec<T>::size)
+        u.store(0, k, counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k));
       X sum[9];
       for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
       for (int k = 0; k < size; k += Vec<T>::size) {
-        const X f = counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k);
         const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
-        add_gradient<true>(f, r, r, sum, sum + 3);
+        add_gradient<true>(u.load(0, k), r, r, sum, sum + 3);
       }
       for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
       sums.end_block();

@@ -131,14 +131,18 @@ int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> s
   const V zero(0.0f), cutoff2{float(shell.cutoff2)};
   const V position[3] = {float(d3::value(centre.position[0])), float(d3::value(centre.position[1])),
                          float(d3::value(centre.position[2]))};
-  const float* const* boxes = list.boxes;
+  const float *offset[3], *half[3];  // apart from the list, which `found` might overwrite
+  for (int k = 0; k < 3; ++k) {
+    offset[k] = list.boxes[k];
+    half[k] = list.boxes[3 + k];
+  }
   const int n_far = list.n_far;
   int* found = list.in_reach;
   for (int t = 0; t < n_far; t += V::size) {
     V gap2 = zero;
     for (int k = 0; k < 3; ++k) {
-      const V d = V::load(boxes[k] + t) - position[k];
-      const V gap = max(max(d, -d) - V::load(boxes[3 + k] + t), zero);
+      const V d = V::load(offset[k] + t) - position[k];
+      const V gap = max(max(d, -d) - V::load(half[k] + t), zero);
       gap2 += gap * gap;
     }
     found += compress(gap2 <= cutoff2, t, found);
