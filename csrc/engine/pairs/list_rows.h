@@ -5,6 +5,7 @@
 
 #include "engine/lattice/lattice.h"
 #include "engine/pairs/list.h"
+#include "engine/pairs/rows.h"
 
 namespace d3 {
 
@@ -24,9 +25,6 @@ struct PairColumns {
   ShiftKind kind;
   int64_t n_pairs;
 };
-
-// Numbers of an atom in a row of weights: w_0 to w_6 and one that is not used.
-constexpr int row_numbers = 8;
 
 // What all rows read.
 template <class T> struct ListAtoms {
