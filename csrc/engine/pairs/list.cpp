@@ -127,7 +127,7 @@ template <class T, class I, class Types> class ListCall {
   int threads_ = 1;
   std::vector<int64_t> rows_;  // (n_atoms + 1), first pair of each
   OrderedCopy copy_;           // of a list that is not in order
-  PairColumns columns_{};
+  ListColumns columns_{};
 };
 
 }  // namespace

@@ -81,7 +81,7 @@ template <class T, class I, class Batch> class PairCheck {
 
   // Names a pair within the cutoffs that lacks its reverse, in a list that is in order; `rows` as
   // in find_rows.
-  ListError without_reverse(const PairColumns& ordered, const int64_t* rows) const {
+  ListError without_reverse(const ListColumns& ordered, const int64_t* rows) const {
     std::vector<uint64_t> sums(batch_.n_atoms, 0);
     for (int64_t i = 0; i < batch_.n_atoms && !stopping(); ++i)
       for (int64_t p = rows[i]; p < rows[i + 1]; ++p) {
@@ -149,7 +149,7 @@ template <class T, class I, class Batch> class PairCheck {
   }
 
   // How often a row has a pair.
-  static int64_t times(const PairColumns& ordered, const int64_t* rows, int64_t i,
+  static int64_t times(const ListColumns& ordered, const int64_t* rows, int64_t i,
                        const PairAt& at) {
     int64_t n = 0;
     for (int64_t p = rows[i]; p < rows[i + 1]; ++p) n += pair_at<T>(ordered, p) == at;
@@ -165,7 +165,7 @@ template <class T, class I, class Batch> class PairCheck {
 
   const ListInput<T, I>& list_;
   const Batch& batch_;
-  const PairColumns columns_;
+  const ListColumns columns_;
 };
 
 }  // namespace d3

@@ -20,7 +20,7 @@ struct PairAt {
     return neighbour == o.neighbour && std::equal(shift, shift + 3, o.shift);
   }
 };
-template <class T> PairAt pair_at(const PairColumns& list, int64_t p) {
+template <class T> PairAt pair_at(const ListColumns& list, int64_t p) {
   PairAt at{list.wide ? static_cast<const int64_t*>(list.neighbour)[p]
                       : static_cast<const int32_t*>(list.neighbour)[p],
             {}};
@@ -72,7 +72,7 @@ class OrderedCopy {
   // watch may stop it half-way.
   template <class T, class I>
   void sort(const ListInput<T, I>& list, int64_t n, int threads, int64_t* rows) {
-    const PairColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind,
+    const ListColumns columns{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind,
                               list.n_pairs};
     wide_ = n > INT32_MAX;
     const int64_t size = list.n_pairs * (list.half ? 2 : 1);
@@ -113,7 +113,7 @@ class OrderedCopy {
       });
   }
 
-  PairColumns columns() const {
+  ListColumns columns() const {
     return {neighbour_.get(), wide_, shifts_.get(), ShiftKind::int32, n_pairs_};
   }
 

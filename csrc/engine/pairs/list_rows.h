@@ -18,7 +18,7 @@ struct alignas(32) AtomRecord {
 };
 
 // Where neighbours and shifts of a list are, and how they are stored.
-struct PairColumns {
+struct ListColumns {
   const void* neighbour;
   bool wide;  // neighbours are int64, else int32
   const void* shifts;
@@ -28,7 +28,7 @@ struct PairColumns {
 
 // What all rows read.
 template <class T> struct ListAtoms {
-  PairColumns list;
+  ListColumns list;
   const AtomRecord* records;
   const AtomRecord* t_records;  // tangents; null unless dual
   ClusterRows<T> weights;       // (n_atoms, row_numbers)

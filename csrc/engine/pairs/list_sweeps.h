@@ -78,7 +78,7 @@ template <class T, class Types> class ListSweeps {
   using Batch = ListBatch<T, Types>;
   static constexpr bool dual = Batch::dual;
 
-  ListSweeps(Batch& batch, const PairColumns& list, const int64_t* rows, int threads)
+  ListSweeps(Batch& batch, const ListColumns& list, const int64_t* rows, int threads)
       : sums(batch.n_atoms, batch.in.gradients, batch.in.learn),
         batch_(batch),
         list_(list),
@@ -308,7 +308,7 @@ template <class T, class Types> class ListSweeps {
   }
 
   Batch& batch_;
-  const PairColumns list_;
+  const ListColumns list_;
   const int64_t* rows_;
   const int threads_;
   const ListKernels<T, S, A> kernels_;

@@ -260,7 +260,7 @@ bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* s
 template <class K, class T, Wanted wanted, class S>
 bool fill(const ListAtoms<T>& atoms, const ListRow<S>& row, const ListSlot<S>* slots, int n,
           BucketOf<K, T>* buckets, int64_t begin, int64_t end, Found& found) {
-  const PairColumns& list = atoms.list;
+  const ListColumns& list = atoms.list;
   const auto with = [&](auto index, auto shift) {
     return fill<K, T, decltype(index), decltype(shift), wanted>(atoms, row, slots, n, buckets,
                                                                 begin, end, found);

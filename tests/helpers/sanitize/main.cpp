@@ -1,5 +1,8 @@
-// Runs the lattice core, the pair kernels and the list engine without torch, for sanitizers. Prints
-// one line and returns 0 if all went well, and results agree between instruction sets and dtypes.
+// Runs the lattice core, the pair kernels and the list engine without torch, for sanitizers: every
+// buffer is a vector of its exact size. Prints one line and returns 0 if all went well, and results
+// agree between instruction sets and dtypes.
+#include "engine/pairs/kernels.h"
+#include "engine/pairs/owned.h"
 #include "lists.h"
 
 namespace {
@@ -105,51 +108,183 @@ template <class T> void stops() {
   }
 }
 
-// The pair ops on all directed pairs of some atoms, in shuffled order.
-template <class T> void pairs(int n_atoms, int threads) {
-  const Doubles x = atoms(n_atoms, cube, 0);
+// All directed pairs of some atoms, sorted by centre.
+struct List {
+  Doubles vectors;
   std::vector<int64_t> centre, neighbour, species;
-  for (int i = 0; i < n_atoms; ++i) {
-    species.push_back(i % n_species);
-    for (int j = 0; j < n_atoms; ++j)
-      if (i != j) {
-        centre.push_back(i);
-        neighbour.push_back(j);
-      }
-  }
-  for (size_t k = 1; k < centre.size(); ++k) {
-    const size_t other = engine() % (k + 1);
-    std::swap(centre[k], centre[other]);
-    std::swap(neighbour[k], neighbour[other]);
-  }
-  std::vector<T> vectors;
-  for (size_t k = 0; k < centre.size(); ++k)
-    for (int d = 0; d < 3; ++d)
-      vectors.push_back(T(x[3 * neighbour[k] + d] - x[3 * centre[k] + d]));
-  const int64_t n_pairs = int64_t(centre.size());
+  int64_t n_pairs() const { return int64_t(centre.size()); }
+  int64_t n_atoms() const { return int64_t(species.size()); }
+};
 
+List all_pairs(int n_atoms) {
+  const Doubles x = atoms(n_atoms, cube, 0);
+  List l;
+  for (int i = 0; i < n_atoms; ++i) {
+    l.species.push_back(i % n_species);
+    for (int j = 0; j < n_atoms; ++j) {
+      if (i == j) continue;
+      l.centre.push_back(i);
+      l.neighbour.push_back(j);
+      for (int d = 0; d < 3; ++d) l.vectors.push_back(x[3 * j + d] - x[3 * i + d]);
+    }
+  }
+  return l;
+}
+
+// The same with its pairs in this order.
+List in_order(const List& l, const std::vector<size_t>& order) {
+  List out;
+  out.species = l.species;
+  for (size_t p : order) {
+    out.centre.push_back(l.centre[p]);
+    out.neighbour.push_back(l.neighbour[p]);
+    for (int d = 0; d < 3; ++d) out.vectors.push_back(l.vectors[3 * p + d]);
+  }
+  return out;
+}
+
+template <class T> void append(Doubles& out, const std::vector<T>& more) {
+  out.insert(out.end(), more.begin(), more.end());
+}
+
+// Results by atom and by parameter of all pair ops.
+template <class T>
+Doubles pair_ops(const List& l, DampingForm form, InstructionSet set, int threads) {
   const TestTables<T> tables;
-  const Pairs<T> list{vectors.data(), centre.data(), neighbour.data(),
-                      species.data(), n_pairs,       n_atoms};
-  std::vector<T> cn(n_atoms), energy(n_atoms), one(n_atoms, T(1)), slope(3 * n_pairs),
-      along(3 * n_pairs, T(0.1)), by_cn(n_atoms), by_damping(4), tangent4(4, T(0.2)),
-      again(n_atoms);
-  const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
-  const CountingInput<T> counting{list, tables.rcov.data(), n_species, T(7.1), threads};
+  const std::vector<T> vectors = as<T>(l.vectors);
+  const int64_t n = l.n_atoms(), n_pairs = l.n_pairs();
+  const Pairs<T> list{vectors.data(),   l.centre.data(), l.neighbour.data(),
+                      l.species.data(), n_pairs,         n};
+  std::vector<T> cn(n), energy(n), one(n, T(1)), slope(3 * n_pairs), along(3 * n_pairs, T(0.1)),
+      by_cn(n), by_damping(5), tangents(5, T(0.2)), again(n), own(n);
+  const std::vector<T> damping{T(1), T(0.8), T(0.7), T(1.3), T(0.01)};
+  CountingInput<T> counting{list, tables.rcov.data(), n_species, T(7.1), threads};
+  counting.instruction_set = set;
   require(Counting<T>::forward(counting, cn.data()) == -1, "a good pair refused");
   Counting<T>::backward(counting, one.data(), slope.data());
+  Doubles out;
+  append(out, cn);
+  finite(Doubles(slope.begin(), slope.end()), "gradient of CN");
   Counting<T>::double_backward(counting, one.data(), along.data(), again.data(), slope.data());
-  const EnergyInput<T> in{list, cn.data(), damping.data(), tables.view(), T(9.3), T(1.5), threads};
-  Energy<T>::forward(in, energy.data());
+  append(out, again);
+  EnergyInput<T> in{list, cn.data(), damping.data(), tables.view(), T(9.3), T(1.5), threads};
+  in.form = form;
+  in.instruction_set = set;
+  require(Energy<T>::forward(in, energy.data()) == -1, "a good pair refused");
+  append(out, energy);
+  Energy<T>::by_centre(in, {energy.data(), own.data(), slope.data()});
+  append(out, own);
   Energy<T>::backward(in, one.data(), {slope.data(), by_cn.data(), by_damping.data()});
-  Energy<T>::double_backward(in, one.data(), {along.data(), one.data(), tangent4.data()},
+  append(out, by_cn);
+  append(out, by_damping);
+  finite(Doubles(slope.begin(), slope.end()), "gradient of the energy");
+  Energy<T>::double_backward(in, one.data(), {along.data(), one.data(), tangents.data()},
                              again.data(), {slope.data(), by_cn.data(), by_damping.data()});
-  for (const auto* v : {&cn, &energy, &slope, &by_cn, &by_damping, &again})
-    finite(Doubles(v->begin(), v->end()), "pairs");
-  if (n_pairs == 0) return;
-  std::fill_n(vectors.end() - 3, 3, T(0));
-  require(Counting<T>::forward(counting, cn.data()) == n_pairs - 1, "a pair of length 0 not found");
-  require(Energy<T>::forward(in, energy.data()) == n_pairs - 1, "a pair of length 0 not found");
+  for (const auto* v : {&again, &by_cn, &by_damping}) append(out, *v);
+  finite(Doubles(slope.begin(), slope.end()), "second derivatives of pairs");
+  finite(out, "pairs");
+  return out;
+}
+
+// Lists in order and out of order, and wrong pairs at the end.
+void pairs(int n_atoms, InstructionSet set) {
+  const List sorted = all_pairs(n_atoms);
+  std::vector<size_t> order(sorted.n_pairs());
+  for (size_t k = 0; k < order.size(); ++k) order[k] = k;
+  std::shuffle(order.begin(), order.end(), engine);
+  const List mixed = in_order(sorted, order);
+  for (DampingForm form : {DampingForm::rational, DampingForm::zero, DampingForm::modified_zero}) {
+    const Doubles rows = pair_ops<double>(sorted, form, set, 1);
+    agree(rows, pair_ops<double>(sorted, form, set, 3), 0, "threads of pairs");
+    agree(rows, pair_ops<double>(mixed, form, set, 1), 1e-11, "sorted and shuffled pairs");
+    agree(rows, pair_ops<float>(sorted, form, set, 1), 1e-4, "float and double of pairs");
+    agree(rows, pair_ops<float>(mixed, form, set, 3), 1e-4, "float and double of shuffled pairs");
+  }
+}
+
+template <class T> void wrong_pairs(InstructionSet set) {
+  List l = all_pairs(90);
+  const int64_t last = l.n_pairs() - 1;
+  const TestTables<T> tables;
+  const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
+  std::vector<T> cn(90, T(1)), out(90);
+  const auto found = [&](const List& list) {
+    const std::vector<T> vectors = as<T>(list.vectors);
+    const Pairs<T> pairs{vectors.data(),      list.centre.data(), list.neighbour.data(),
+                         list.species.data(), list.n_pairs(),     90};
+    CountingInput<T> counting{pairs, tables.rcov.data(), n_species, T(7.1), 2};
+    counting.instruction_set = set;
+    EnergyInput<T> in{pairs, cn.data(), damping.data(), tables.view(), T(9.3), T(1.5), 2};
+    in.instruction_set = set;
+    const int64_t first = Counting<T>::forward(counting, out.data());
+    require(Energy<T>::forward(in, out.data()) == first, "another pair found by the energy");
+    return first;
+  };
+  std::fill_n(l.vectors.end() - 3, 3, 0.0);
+  require(found(l) == last, "a pair of length 0 not found");
+  l.neighbour[last - 7] = 90;
+  require(found(l) == last - 7, "an atom that is not there not found");
+  l.centre[0] = -1;
+  require(found(l) == 0, "a centre that is not there not found");
+}
+
+// The pairs of a process: energies and forces in both ways.
+template <class T, class V, class I>
+Doubles owned(const List& l, InstructionSet set, int threads, OwnedFault& fault) {
+  const TestTables<T> tables;
+  const std::vector<V> vectors = as<V>(l.vectors);
+  const std::vector<I> centre(l.centre.begin(), l.centre.end()),
+      neighbour(l.neighbour.begin(), l.neighbour.end());
+  const int64_t n = l.n_atoms();
+  const std::vector<T> damping{T(1), T(0.8), T(0.4), T(2.3)};
+  std::vector<T> cn(n), energy(n), again(n);
+  std::vector<V> forces(3 * l.n_pairs());
+  Doubles by_atom(3 * n), out;
+  OwnedInput<T, V, I> in{
+      {vectors.data(), centre.data(), neighbour.data(), l.species.data(), l.n_pairs(), n},
+      tables.view(),
+      cn.data(),
+      damping.data(),
+      T(9.3),
+      T(7.1),
+      T(1.5),
+      threads};
+  in.instruction_set = set;
+  fault = Owned<T, V, I>::coordination_numbers(in, cn.data());
+  if (fault.kind) return {};
+  fault = Owned<T, V, I>::energies_and_forces(in, energy.data(), forces.data());
+  Owned<T, V, I>::energies_adding_forces(in, again.data(), by_atom.data());
+  append(out, cn);
+  append(out, energy);
+  append(out, again);
+  append(out, by_atom);
+  Doubles summed(3 * n);
+  for (int64_t p = 0; p < l.n_pairs(); ++p)
+    for (int d = 0; d < 3; ++d) {
+      summed[3 * l.centre[p] + d] += forces[3 * p + d];
+      summed[3 * l.neighbour[p] + d] -= forces[3 * p + d];
+    }
+  agree(by_atom, summed, sizeof(V) == 4 || sizeof(T) == 4 ? 1e-5 : 1e-12, "forces of pairs, atoms");
+  return out;
+}
+
+void owned_pairs(int n_atoms, InstructionSet set) {
+  List l = all_pairs(n_atoms);
+  for (int k = 5; k < n_atoms; k += 6) l.species[k] = -1;
+  OwnedFault fault;
+  const Doubles wide = owned<double, double, int64_t>(l, set, 1, fault);
+  require(fault.kind == OwnedFault::none, "a good pair refused");
+  agree(wide, owned<double, double, int32_t>(l, set, 3, fault), 0, "threads of owned pairs");
+  agree(wide, owned<float, double, int32_t>(l, set, 1, fault), 1e-4, "arithmetic of owned pairs");
+  agree(wide, owned<float, float, int32_t>(l, set, 3, fault), 1e-4, "types of owned pairs");
+  if (n_atoms < 9) return;
+  std::swap(l.centre[3], l.centre[l.n_pairs() - 1]);
+  owned<double, double, int32_t>(l, set, 1, fault);
+  require(fault.kind == OwnedFault::unsorted, "pairs out of order not found");
+  std::swap(l.centre[3], l.centre[l.n_pairs() - 1]);
+  l.neighbour[20] = -1;
+  owned<float, float, int32_t>(l, set, 1, fault);
+  require(fault.kind == OwnedFault::index && fault.pair == 20, "a wrong owned pair not found");
 }
 
 }  // namespace
@@ -163,12 +298,17 @@ int main() {
   errors<float>();
   stops<double>();
   stops<float>();
-  for (int n : {0, 1, 2, 17, 90})
-    for (int threads : {1, 3}) {
-      pairs<double>(n, threads);
-      pairs<float>(n, threads);
+  for (InstructionSet set :
+       {InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline}) {
+    if (!supported(set)) continue;
+    for (int n : {0, 1, 2, 17, 90}) {
+      pairs(n, set);
+      owned_pairs(n, set);
       ++runs;
     }
+    wrong_pairs<double>(set);
+    wrong_pairs<float>(set);
+  }
   runs += lists();
   std::printf("sanitize: %d evaluations, nothing found\n", runs);
 }
