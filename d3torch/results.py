@@ -5,6 +5,11 @@ import torch
 from torch import Tensor
 
 
+def add_forces_of_pairs(slopes: Tensor, pairs: Tensor, forces: Tensor) -> Tensor:
+    """Add forces of pairs, as :func:`forces_of_pairs`, to those of atoms (n_atoms, 3) in place."""
+    return forces.index_add_(0, pairs[0], slopes).index_add_(0, pairs[1], slopes, alpha=-1)
+
+
 def forces_of_pairs(slopes: Tensor, pairs: Tensor, n_atoms: int) -> Tensor:
     """Return forces -dE/dx (n_atoms, 3) of an energy that depends on pair vectors r_ij = x_j - x_i.
 
@@ -13,8 +18,7 @@ def forces_of_pairs(slopes: Tensor, pairs: Tensor, n_atoms: int) -> Tensor:
         pairs: i and j, (2, n_pairs), int64.
         n_atoms: number of atoms.
     """
-    forces = slopes.new_zeros([n_atoms, 3])
-    return forces.index_add_(0, pairs[0], slopes).index_add_(0, pairs[1], slopes, alpha=-1)
+    return add_forces_of_pairs(slopes, pairs, slopes.new_zeros([n_atoms, 3]))
 
 
 def symmetric(virial: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from d3torch.integrations.lammps.sums import Pairs
 from d3torch.integrations.lammps.unified import Unified
 from d3torch.integrations.mace import with_head
+from d3torch.results import add_forces_of_pairs
 
 from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE  # isort: skip  after ours: it names what is missing
 
@@ -159,10 +160,9 @@ class MACED3MLIAP(Unified):
         self.mace.compute_forces(view)
         found = view.forces.double()
         if forces is not None:
-            forces.index_add_(0, near.which, found)
+            forces[near.which] += found
         elif atom_forces is not None:
-            atom_forces.index_add_(0, near.indices[0], found)
-            atom_forces.index_add_(0, near.indices[1], found, alpha=-1)
+            add_forces_of_pairs(found, near.indices, atom_forces)
         energies[: data.nlocal] += view.eatoms[: data.nlocal] * (species[: data.nlocal] >= 0)
         return energies, forces
 
