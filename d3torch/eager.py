@@ -609,8 +609,10 @@ def _lacking(pairs: Tensor, shifts: Tensor) -> Tensor:
     return (times > back_times)[kind[:n]]
 
 
-def _check_reverses(vectors: Tensor, pairs: PairList, reach: Range, margin: float = 1e-4) -> None:
-    """Refuse a full list that lacks the reverse of a pair, and a half one that has all.
+def _check_reverses(
+    vectors: Tensor, pairs: PairList, of_pairs: Tensor, reach: Range, margin: float = 1e-4
+) -> None:
+    """Refuse a full list that lacks the reverse of a pair, and a half one that has all of a system.
 
     Within the larger cutoff but for a margin, in which hosts round where their lists end.
     """
@@ -627,13 +629,17 @@ def _check_reverses(vectors: Tensor, pairs: PairList, reach: Range, margin: floa
             "d3torch: expected every pair within the cutoffs both ways round, "
             f"got pair {p} {atoms} without its reverse: half=True is for lists that have each once."
         )
-    images = indices[0] == indices[1]
-    for kind in (images, ~images):
-        if pairs.half and bool(kind.any()) and not bool((lacking & kind).any()):
-            raise ValueError(
-                "d3torch: expected every pair once in a list with half=True, got pairs both ways "
-                "round: half=False is for lists that have each twice."
-            )
+    if not pairs.half:
+        return
+    # apart for each system, and for images of an atom and pairs of two atoms
+    kind = 2 * of_pairs[near] + (indices[0] == indices[1]).long()
+    times = torch.bincount(kind)
+    once = torch.bincount(kind[lacking], minlength=times.shape[0])
+    if bool(((times > 0) & (once == 0)).any()):
+        raise ValueError(
+            "d3torch: expected every pair once in a list with half=True, got pairs both ways "
+            "round: half=False is for lists that have each twice."
+        )
 
 
 def dispersion_on_list(
@@ -656,7 +662,7 @@ def dispersion_on_list(
     vectors = x[j] - x[i] + moved
     directed = torch.stack([i, j])
     check_pairs(vectors, directed, x.shape[0])
-    _check_reverses(vectors, pairs, reach)
+    _check_reverses(vectors, pairs, system[i], reach)
     if pairs.half:
         vectors = torch.cat([vectors, -vectors])
         directed = torch.cat([directed, directed.flip(0)], dim=1)

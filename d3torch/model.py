@@ -379,15 +379,35 @@ class D3(CheckedState):
     ) -> ops.Evaluation:
         """Everything at once, without a graph, by the kernel: see :func:`d3torch.ops.evaluate`."""
         batch = self._damping_of(systems).detach()
-        tables, species = self._tables_of(systems.species, exclude)
-        plain = ops.Systems(  # cut from any graph: torch.compile would ask for derivatives
-            systems.positions.detach(),
-            systems.cell.detach(),
-            systems.pbc,
-            species,
-            systems.offsets,
-        )
-        return ops.evaluate(plain, batch, tables, self.reach(), gradients, form=self.form)
+        tables, whole = self._of_all_or_some(self._plain(systems), exclude)
+        return ops.evaluate(whole, batch, tables, self.reach(), gradients, form=self.form)
+
+    @torch.jit.export
+    def evaluate_on_list(
+        self,
+        systems: ops.Systems,
+        indices: Tensor,
+        shifts: Tensor,
+        half: bool = False,
+        gradients: bool = True,
+        exclude: Tensor | None = None,
+    ) -> ops.Evaluation:
+        """Everything at once on a neighbour list of the host, without a graph, by the kernel.
+
+        Arguments and errors are those of :meth:`on_list`; results, the virial among them, are those
+        of :meth:`evaluate`.
+        """
+        self._refuse_three_body()
+        batch = self._damping_of(systems).detach()
+        tables, whole = self._of_all_or_some(self._plain(systems), exclude)
+        pairs = ops.PairList(indices, shifts, half)
+        reach = self.reach()
+        return ops.evaluate_on_list(whole, pairs, batch, tables, reach, gradients, form=self.form)
+
+    def _plain(self, systems: ops.Systems) -> ops.Systems:
+        """The systems cut from any graph: torch.compile would ask for derivatives."""
+        x, cell = systems.positions.detach(), systems.cell.detach()
+        return ops.Systems(x, cell, systems.pbc, systems.species, systems.offsets)
 
     @torch.jit.export
     def pairwise(

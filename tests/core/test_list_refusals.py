@@ -262,3 +262,16 @@ def test_a_module_with_more_than_pairs_is_refused(backend: str) -> None:
         three.on_list(case.systems, *case.pairs[:2])
     with pytest.raises(ValueError, match="expected no tail for a list of pairs, got one: disp"):
         tail.on_list(case.systems, *case.pairs[:2])
+
+
+@backends
+def test_each_system_tells_by_itself_whether_its_pairs_are_there_once(backend: str) -> None:
+    """One system both ways round, one with each pair once."""
+    model = D3(["Na", "Cl"], "pbe", cutoff=6.0, cn_cutoff=5.0, backend=backend)
+    x = torch.tensor([[0.0, 0, 0], [0, 0, 3], [0, 0, 0], [0, 0, 3]], dtype=torch.float64)
+    systems = model.systems(x, torch.tensor([0, 1, 0, 1]), offsets=torch.tensor([0, 2, 4]))
+    shifts = torch.zeros(3, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match="every pair once in a list with half=True"):
+        model.on_list(systems, torch.tensor([[0, 1, 2], [1, 0, 3]]), shifts, True)
+    energy = model.on_list(systems, torch.tensor([[0, 3], [1, 2]]), shifts[:2], True)
+    assert energy[0] == energy[1] != 0

@@ -313,3 +313,15 @@ def test_energies_without_gradients_keep_no_graph() -> None:
     assert not found.energies.requires_grad
     with torch.no_grad():
         assert not lists.energy_of(case)(x, cell, damping).requires_grad
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_module_gives_everything_on_a_list(half: bool) -> None:
+    """Forces and stress without autograd, as the lattice engine has them."""
+    case = case_of()
+    model = D3(lists.ELEMENTS, "pbe", cutoff=6.2, cn_cutoff=5.3, learnable=True)
+    pairs = halved(case.pairs) if half else case.pairs
+    found = model.evaluate_on_list(case.systems, *pairs)
+    for name, a, b in zip(found._fields, found, model.evaluate(case.systems), strict=True):
+        assert not a.requires_grad
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13, msg=name)

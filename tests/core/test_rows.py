@@ -21,7 +21,7 @@ from pair_ops import (
 from systems import DAMPING, Case, small_case, small_tables
 from torch import Tensor
 
-from d3torch import ops
+from d3torch import D3, ops
 
 ELEMENTS: list[str | int] = ["H", "C", "N", "O", "Na", "Si", "S", "Cl", "Fe", "Br", "Au", "Pb"]
 FORMS = [ops.RATIONAL, ops.ZERO, ops.MODIFIED_ZERO]
@@ -211,3 +211,29 @@ def test_a_list_out_of_order_at_its_end_is_summed_all_the_same() -> None:
         counter("kernel", case)(case.vectors),
         torch.float64,
     )
+
+
+@dtypes
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_pairs_infinitely_far_apart_have_no_slope(dtype: torch.dtype, order: list[int]) -> None:
+    """Hosts pad lists with them: first and second derivatives are 0, sorted or not."""
+    model = D3(["Na", "Cl"], "pbe", cutoff=6.0, cn_cutoff=5.0, dtype=dtype)
+    species, indices = torch.tensor([0, 1]), torch.tensor([[0, 0, 1], [1, 1, 0]])[:, order]
+    vectors = torch.tensor([[0, 0, 2.8], [torch.inf] * 3, [0, 0, -2.8]], dtype=dtype)[order]
+    far, v = order.index(1), vectors.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(v, indices, species).sum(), v, create_graph=True)
+    (second,) = torch.autograd.grad((slope[order.index(0)] ** 2).sum(), v)
+    zero = torch.zeros(3, dtype=dtype)
+    for found in (slope, second):
+        assert torch.equal(found[far], zero)
+        assert found.isfinite().all()
+    assert slope.abs().max() > 0
+    cn = model.coordination_number(vectors, indices, species)
+    given = (vectors, cn, model.damping(), indices, species, model.tables(), 6.0)
+    assert torch.equal(ops.energy_by_centre(*given).by_vectors[far], zero)
+    if far != 1:
+        return
+    near = (vectors, indices[0].contiguous(), indices[1].contiguous(), species)
+    forces = ops.owned_energy_forces(*near, cn, model.damping(), model.tables(), 6.0, 5.0)
+    assert torch.equal(forces.forces[far], zero)
+    assert forces.forces.isfinite().all()

@@ -93,7 +93,8 @@ template <class T, class I, class Types> class ListCall {
 
   // The first wrong pair, after the kernels found one; a list that changes meanwhile may have none.
   ListError named() const {
-    const ListError error = check_.first(threads_, nullptr);
+    std::vector<HalfSums> none;
+    const ListError error = check_.first(threads_, none);
     if (stopping()) return stop();
     return error.kind ? error : ListError{ListError::same_spot};
   }
@@ -110,12 +111,13 @@ template <class T, class I, class Types> class ListCall {
         find_rows(list_.centre, list_.n_pairs, n, threads_, list_.in.watch, rows_.data());
     if (stopping()) return stop();
     if (sorted == Sorted::yes && !list_.half) return error;
-    HalfSums sums;
-    error = check_.first(threads_, &sums);
+    std::vector<HalfSums> sums(list_.half ? list_.in.systems.n_systems : 0);
+    error = check_.first(threads_, sums);
     if (stopping()) return stop();
     if (error.kind) return error;
-    if (list_.half && (sums.others.both_ways() || sums.images.both_ways()))
-      return {ListError::both_ways};
+    for (size_t b = 0; b < sums.size(); ++b)
+      if (sums[b].others.both_ways() || sums[b].images.both_ways())
+        return {ListError::both_ways, -1, int64_t(b)};
     copy_.sort(list_, n, threads_, rows_.data());
     columns_ = copy_.columns();
     return stopping() ? stop() : error;

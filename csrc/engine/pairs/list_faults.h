@@ -36,7 +36,7 @@ D3_HD inline Vec3 pair_vector(const AtomRecord* records, const ListSystem<A>& sy
   return r;
 }
 
-// Sums over half a list; a list without pairs has no direction to tell.
+// Sums over half a list of a system; without pairs there is no direction to tell.
 struct DirectionSum {
   uint64_t sum = 0;
   int64_t pairs = 0;
@@ -48,6 +48,13 @@ struct DirectionSum {
 };
 struct HalfSums {
   DirectionSum others, images;  // of pairs of two atoms; of an atom with its own images
+  HalfSums& operator+=(const HalfSums& more) {
+    for (auto part : {&HalfSums::others, &HalfSums::images}) {
+      (this->*part).sum += (more.*part).sum;
+      (this->*part).pairs += (more.*part).pairs;
+    }
+    return *this;
+  }
 };
 
 // Looks at the pairs of a list one by one, in the order of the list.
@@ -58,25 +65,23 @@ template <class T, class I, class Batch> class PairCheck {
         batch_(batch),
         columns_{list.neighbour, sizeof(I) == 8, list.shifts, list.shift_kind, list.n_pairs} {}
 
-  // The first wrong pair, if any; sums up half a list on the way.
-  ListError first(int threads, HalfSums* sums) const {
+  // The first wrong pair, if any; where `sums` has a place for each system, sums up half a list on
+  // the way.
+  ListError first(int threads, std::vector<HalfSums>& sums) const {
     const int64_t n_parts = (list_.n_pairs + watched_pairs - 1) / watched_pairs;
     int64_t bad = list_.n_pairs;
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(min : bad) if (threads > 1)
-    for (int64_t part = 0; part < n_parts; ++part) {
-      HalfSums own;
-      bad = std::min(bad, look(part * watched_pairs, own));
-      if (!sums) continue;
+#pragma omp parallel num_threads(threads) reduction(min : bad) if (threads > 1)
+    {
+      std::vector<HalfSums> own(sums.size());
+#pragma omp for schedule(static)
+      for (int64_t part = 0; part < n_parts; ++part)
+        bad = std::min(bad, look(part * watched_pairs, own));
 #pragma omp critical(d3_list_sums)
-      {
-        sums->others.sum += own.others.sum;
-        sums->others.pairs += own.others.pairs;
-        sums->images.sum += own.images.sum;
-        sums->images.pairs += own.images.pairs;
-      }
+      for (size_t b = 0; b < sums.size(); ++b) sums[b] += own[b];
     }
     int64_t system = -1;
-    return bad == list_.n_pairs ? ListError{} : error(bad, fault(bad, system, nullptr));
+    std::vector<HalfSums> none;
+    return bad == list_.n_pairs ? ListError{} : error(bad, fault(bad, system, none));
   }
 
   // Names a pair within the cutoffs that lacks its reverse, in a list that is in order; `rows` as
@@ -110,17 +115,17 @@ template <class T, class I, class Batch> class PairCheck {
   }
 
   // The first wrong pair of a part that begins with a pair, or n_pairs.
-  int64_t look(int64_t begin, HalfSums& sums) const {
+  int64_t look(int64_t begin, std::vector<HalfSums>& sums) const {
     if (stopped(batch_.in.watch)) return list_.n_pairs;
     int64_t system = -1;
     const int64_t end = std::min(begin + watched_pairs, list_.n_pairs);
     for (int64_t p = begin; p < end; ++p)
-      if (fault(p, system, &sums)) return p;
+      if (fault(p, system, sums)) return p;
     return list_.n_pairs;
   }
 
   // What is wrong with a pair. `system` is that of the pair before, and becomes that of this one.
-  ListError::Kind fault(int64_t p, int64_t& system, HalfSums* sums) const {
+  ListError::Kind fault(int64_t p, int64_t& system, std::vector<HalfSums>& sums) const {
     const int64_t i = list_.centre[p], n = batch_.n_atoms;
     const PairAt at = pair_at<T>(columns_, p);
     if (std::max(uint64_t(i), uint64_t(at.neighbour)) >= uint64_t(n)) return ListError::index;
@@ -137,8 +142,8 @@ template <class T, class I, class Batch> class PairCheck {
     const double r2 = inner(r, r), reach = double(batch_.in.range.cn_cutoff);
     if (r2 <= same_spot_distance2 * (1 + reverse_margin) * reach * reach)
       return ListError::same_spot;
-    if (sums && r2 <= reverse_reach2(batch_.in.range))
-      (i == at.neighbour ? sums->images : sums->others).add(direction_of(i, at));
+    if (!sums.empty() && r2 <= reverse_reach2(batch_.in.range))
+      (i == at.neighbour ? sums[system].images : sums[system].others).add(direction_of(i, at));
     return ListError::none;
   }
 

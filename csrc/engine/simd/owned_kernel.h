@@ -82,6 +82,7 @@ D3_INLINE void add_to_atoms(const RowList<V, I>& list, const T* f, const OneRow<
                             double* out) {
   double own[3] = {};
   for (int64_t p = row.begin; p < row.end; ++p) {
+    if (f[p - row.begin] == T(0)) continue;  // beyond the cutoffs, perhaps infinitely far
     double* other = out + 3 * int64_t(list.neighbour[p]);
     for (int d = 0; d < 3; ++d) {
       const double part = f[p - row.begin] * T(list.vectors[3 * p + d]);

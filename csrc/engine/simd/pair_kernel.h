@@ -92,17 +92,21 @@ D3_INLINE RowEnd for_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, R
 
 // ---- writing vectors ----
 
-// out = f r for n pairs; in a dual sweep its tangent.
+// out = f r for n pairs; in a dual sweep its tangent. A factor of 0 is that of a pair beyond the
+// cutoff, which may be infinitely far.
 template <class V, class T> D3_INLINE void write_scaled(const T* f, const V* r, int n, V* out) {
   for (int k = 0; k < n; ++k)
-    for (int d = 0; d < 3; ++d) out[3 * k + d] = V(f[k] * T(r[3 * k + d]));
+    for (int d = 0; d < 3; ++d) out[3 * k + d] = f[k] == T(0) ? V(0) : V(f[k] * T(r[3 * k + d]));
 }
 template <class V, class T>
 D3_INLINE void write_scaled(const T* f, const T* f_along, const V* r, const V* r_along, int n,
                             V* out) {
-  for (int k = 0; k < n; ++k)
+  for (int k = 0; k < n; ++k) {
+    const bool beyond = f[k] == T(0) && f_along[k] == T(0);
     for (int d = 0; d < 3; ++d)
-      out[3 * k + d] = V(f[k] * T(r_along[3 * k + d]) + f_along[k] * T(r[3 * k + d]));
+      out[3 * k + d] =
+          beyond ? V(0) : V(f[k] * T(r_along[3 * k + d]) + f_along[k] * T(r[3 * k + d]));
+  }
 }
 
 // Factors f of the vectors f r of a run of pairs, which are collected over several rows before
