@@ -261,24 +261,20 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
 }
 
 // The kernels of this instruction set as function pointers.
+template <class K, class T, class S, class A> constexpr LatticeKernels<T, S, A> lattice_kernels() {
+  return {count<K, T, S, A>,
+          {energy<K, T, DampingForm::rational, S, A>, energy<K, T, DampingForm::zero, S, A>,
+           energy<K, T, DampingForm::modified_zero, S, A>},
+          count_gradient<K, T, S, A>,
+          three_body_kernels<K, T, S, A>()};
+}
 template <class T> constexpr KernelSet<T> kernel_set() {
-  using P = PlainRegisters<T>;
-  using D = DualRegisters<T>;
-  using E = Dual<T>;
-  using A = Dual<double>;
   constexpr DampingForm rational = DampingForm::rational, zero = DampingForm::zero,
                         modified = DampingForm::modified_zero;
   return {find,
           {dense<rational>, dense<zero>, dense<modified>},
-          {count<P, T, T, double>,
-           {energy<P, T, rational, T, double>, energy<P, T, zero, T, double>,
-            energy<P, T, modified, T, double>},
-           count_gradient<P, T, T, double>,
-           three_body_kernels<P, T, T, double>()},
-          {count<D, T, E, A>,
-           {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
-           count_gradient<D, T, E, A>,
-           three_body_kernels<D, T, E, A>()},
+          lattice_kernels<PlainRegisters<T>, T, T, double>(),
+          lattice_kernels<DualRegisters<T>, T, Dual<T>, Dual<double>>(),
           {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>}};
 }
 

@@ -19,7 +19,8 @@ from d3torch_lammps import FOLDER
 STYLE = "plugins/lammps/src"
 ENGINE = "csrc/engine"
 UNUSED = ("cuda/**/*", "pairs/*", *(f"simd/{name}*" for name in ("pair", "owned", "row", "list")))
-"""Of the engine: what LAMMPS has no use for, GPUs and the kernels on given pairs."""
+UNUSED += ("simd/*.cpp", "lattice/driver.*", "lattice/pairwise.h")
+"""Of the engine: what a rank has no use for; its sets of kernels are in ``STYLE``."""
 
 CORE = ("units", "checks", "variants", "parameters", "reference", "files")
 """Modules of d3torch that know no torch."""
