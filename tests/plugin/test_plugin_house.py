@@ -85,6 +85,7 @@ def test_lammps_starts_without_numpy_and_torch() -> None:
     assert _python(code, HOUSE).split() == ["d3torch_lammps", "False"]
 
 
+@pytest.mark.alone
 def test_an_sdist_carries_it_too(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
     command += ["sdist", "--formats=gztar", "--dist-dir", str(tmp_path)]
