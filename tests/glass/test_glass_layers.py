@@ -7,7 +7,7 @@ from pathlib import Path
 
 import d3torch_glass
 
-COMMAND = {"cli.py", "dispersion.py", "potentials.py"}
+COMMAND = {"cli.py", "dispersion.py", "potentials.py", "predicting.py"}
 
 
 def test_the_study_takes_any_calculator_of_ase() -> None:

@@ -27,12 +27,12 @@ SMOOTH = 15.0
 ANGLE_EDGES = np.arange(80.0, 181.0, 2.0)
 
 
-def _list(values: Any) -> list[float]:
+def as_list(values: Any) -> list[float]:
     """Five significant digits, for JSON."""
     return [float(f"{v:.5g}") for v in np.asarray(values)]
 
 
-def _mean(mean: Mean) -> dict[str, float | None]:
+def as_mean(mean: Mean) -> dict[str, float | None]:
     error = mean.error if np.isfinite(mean.error) else None
     return {"value": mean.value, "error": error}
 
@@ -59,19 +59,19 @@ def describe_structure(frames: Sequence[Atoms]) -> dict[str, Any]:
     net = network(frames)
     means = {name: float(values.mean()) for name, values in found.items() if len(values)}
     histograms = {
-        name: _list(np.histogram(values, ANGLE_EDGES, density=True)[0])
+        name: as_list(np.histogram(values, ANGLE_EDGES, density=True)[0])
         for name, values in found.items()
         if len(values)
     }
     return {
         "frames": len(frames),
         "peaks": dict(pairs.peaks),
-        "pdf": {"r": _list(pairs.r)} | {name: _list(g) for name, g in pairs.g.items()},
+        "pdf": {"r": as_list(pairs.r)} | {name: as_list(g) for name, g in pairs.g.items()},
         "coordination": coordination(frames),
-        "angles": {"mean": means, "edges": _list(ANGLE_EDGES), "density": histograms},
+        "angles": {"mean": means, "edges": as_list(ANGLE_EDGES), "density": histograms},
         "network": net._asdict(),
-        "factor": {"q": _list(q), "total": _list(total)}
-        | {name: _list(s) for name, s in partial.items()},
+        "factor": {"q": as_list(q), "total": as_list(total)}
+        | {name: as_list(s) for name, s in partial.items()},
     }
 
 
@@ -82,11 +82,11 @@ def describe_vibrations(run: Followed, atoms: Atoms, interval: float) -> dict[st
         s = vdos(run.frames["velocities"], atoms, interval, weighting, SMOOTH)
         near = s.wavenumbers <= 1500.0
         step = max(1, int(near.sum()) // 400)
-        found["wavenumbers"] = _list(s.wavenumbers[near][::step])
+        found["wavenumbers"] = as_list(s.wavenumbers[near][::step])
         found["resolution"] = s.resolution
-        found[weighting] = _list(s.total[near][::step])
+        found[weighting] = as_list(s.total[near][::step])
         if weighting == "mass":
-            found["partial"] = {e: _list(y[near][::step]) for e, y in s.partial.items()}
+            found["partial"] = {e: as_list(y[near][::step]) for e, y in s.partial.items()}
     return found
 
 
@@ -99,15 +99,15 @@ def describe_stiffness(runs: dict[str, Followed]) -> dict[str, Any]:
     found: dict[str, Any] = {"axes": {kind: len(each) for kind, each in series.items()}}
     if series["strain"]:
         e, nu = youngs_modulus(series["strain"]).mean, poissons_ratio(series["strain"]).mean
-        found |= {"youngs": _mean(e), "poisson": _mean(nu)}
+        found |= {"youngs": as_mean(e), "poisson": as_mean(nu)}
     if "compress" in runs:
         k = bulk_modulus(levels(runs["compress"])).mean
-        found["bulk"] = _mean(k)
+        found["bulk"] = as_mean(k)
         if series["strain"]:
-            found["residual"] = _mean(consistency(e, k, nu))
+            found["residual"] = as_mean(consistency(e, k, nu))
     if series["uniaxial"]:
         c11, c12, c44 = stiffness(series["uniaxial"])
-        found |= {"C11": _mean(c11.mean), "C12": _mean(c12.mean), "C44": _mean(c44)}
+        found |= {"C11": as_mean(c11.mean), "C12": as_mean(c12.mean), "C44": as_mean(c44)}
         found["from_C11_C44"] = isotropic_moduli(c11.mean.value, c44.value)._asdict()
     return found
 
@@ -152,7 +152,7 @@ def analyse_job(folder: Path) -> dict[str, Any]:
         "atoms": len(atoms),
         "ended": sorted(runs),
         "missing": sorted(set(planned) - set(runs)),
-        "density": _mean(density(quench, atoms)),
+        "density": as_mean(density(quench, atoms)),
         "structure": describe_structure(frames_of(quench, atoms)),
         "stiffness": describe_stiffness(runs),
         "timing": {

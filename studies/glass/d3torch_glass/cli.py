@@ -7,8 +7,6 @@ no dispersion. What draws and analyses is imported by the commands that need it.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,46 +18,35 @@ from tqdm import tqdm
 from d3torch.cli.console import complain
 
 from . import lammps_route as route
-from .dispersion import add_dispersion, recorded, settle_dispersion
-from .facts import ELEMENTS, composition, compositions
+from .dispersion import add_dispersion, chosen_calculator, recorded, settle_dispersion
+from .facts import ELEMENTS
 from .files import write_json, write_text
-from .jobs import Job, initial, run_job, steps_done_all, write_manifest
-from .potentials import calculator, dispersion_in_file, refuse_second_dispersion
-from .protocol import PRESETS, Protocol, chains
+from .jobs import initial, run_job, steps_done_all, write_manifest
+from .planning import add_protocol, planned_jobs
+from .potentials import MODELS, dispersion_in_file, refuse_second_dispersion
+from .predicting import add_predict
+from .protocol import chains
 from .slurm import slurm_script, without_slurm
+from .static import StaticJob, route_of, run_static
 
-D3 = ("none", "d3torch", "torch-dftd", "lammps")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Numbers between commas; none for 'none'."""
-    try:
-        return () if text == "none" else tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
-
-
-def _add_protocol(add: argparse.ArgumentParser) -> None:
-    """One option for each setting of the protocol."""
-    group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
-    group.add_argument("--preset", choices=PRESETS, default="paper")
-    for field in dataclasses.fields(Protocol):
-        many = isinstance(field.default, tuple)
-        value: Any = field.default
-        shown = ",".join(map(str, value)) if many else value
-        group.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=_numbers if many else float,
-            metavar="X,X" if many else "X",
-            help=f"paper: {shown}",
-        )
+ROUTES = ("dynamics", "static")
+D3 = ("none", "d3torch", "d3torch-abc", "torch-dftd", "lammps")
 
 
 def _add_run(commands: Any) -> None:
     """``run`` in ASE, and ``lammps``, which writes the same jobs as inputs."""
     add = commands.add_parser("run", help="melt, quench and measure glasses", allow_abbrev=False)
     add.set_defaults(run=run_run)
-    _add_jobs(add, "pmmcs, module:function, or a MACE file")
+    _add_jobs(add, MODELS)
+    add.add_argument("--route", choices=ROUTES, default="dynamics", help="(default: dynamics)")
+    add.add_argument(
+        "--start",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        metavar="PERCENT",
+        help="static: density of the first structure above experiment (default: 0)",
+    )
     add.add_argument("--chains", nargs="+", default=[], metavar="NAME", help="default: all")
     add.add_argument("--job", type=int, metavar="K", help="run only the K-th job, from 0")
     add.add_argument("--list", action="store_true", help="list the jobs and end")
@@ -78,7 +65,7 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
-    _add_protocol(add)
+    add_protocol(add)
 
 
 def _add_results(commands: Any) -> None:
@@ -113,33 +100,33 @@ def add_glass(commands: Any) -> None:
     _add_run(parts)
     _add_results(parts)
     _add_timing(parts)
+    add_predict(parts)
 
 
-def planned_jobs(args: argparse.Namespace) -> list[Any]:
-    """All jobs that the arguments ask for.
+def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
+    """Run a job of the static route; 1 if it failed."""
+    extra = {**recorded(job, args), "device": args.device}
+    with tqdm(desc=job.name, unit=" steps", disable=not sys.stderr.isatty()) as bar:
 
-    Raises:
-        ValueError: for unknown compositions, sizes, seeds, or a protocol that cannot be run.
-    """
-    if args.atoms < 96 or args.atoms % 3:
-        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
-    if min(args.seed) < 1:
-        raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
-    fields = [f.name for f in dataclasses.fields(Protocol)]
-    given = {n: getattr(args, n) for n in fields if getattr(args, n) is not None}
-    p = Protocol(**(PRESETS[args.preset] | given))
-    everything = [c.name for c in compositions()]
-    names = everything if args.composition == ["all"] else args.composition
-    names = [composition(name).name for name in names]
-    return [
-        Job(name, seed, args.model, d3, args.atoms // 3, p)
-        for name, d3, seed in itertools.product(names, args.d3, args.seed)
-    ]
+        def tell(steps: int, name: str) -> None:
+            bar.set_postfix_str(name, refresh=False)
+            bar.update(steps)
+
+        try:
+            one = chosen_calculator(job.model, job.d3, args)
+            run_static(job, args.folder, one, tell, extra)
+        except (ValueError, RuntimeError, OSError) as error:
+            complain(error, job.name)
+            return 1
+    return 0
 
 
 def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
     failed = 0
     for job in jobs:
+        if isinstance(job, StaticJob):
+            failed += _run_static(job, args)
+            continue
         extra = {**recorded(job, args), "device": args.device}
         planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
@@ -153,7 +140,7 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
                 bar.update(steps)
 
             try:
-                one = calculator(job.model, job.d3, args.xc, args.d3_cutoff, args.device)
+                one = chosen_calculator(job.model, job.d3, args)
                 run_job(job, args.folder, one, tell, args.chains, extra)
             except (ValueError, RuntimeError, OSError) as error:
                 complain(error, job.name)
@@ -181,7 +168,7 @@ def run_run(args: argparse.Namespace) -> int:
         return 0
     try:
         for model, d3 in dict.fromkeys((job.model, job.d3) for job in jobs):
-            calculator(model, d3, args.xc, args.d3_cutoff, args.device)  # refused once, if at all
+            chosen_calculator(model, d3, args)  # refused once, if at all
     except (ValueError, RuntimeError, OSError) as error:
         complain(error)
         return 2
@@ -225,6 +212,7 @@ def run_lammps(args: argparse.Namespace) -> int:
 def run_analyse(args: argparse.Namespace) -> int:
     """``d3torch glass analyse``; the exit code."""
     from .analyse import analyse_job
+    from .static_analysis import analyse_static
 
     failed = 0
     folders = sorted(path.parent for path in args.folder.glob("*/manifest.json"))
@@ -233,7 +221,8 @@ def run_analyse(args: argparse.Namespace) -> int:
         return 2
     for folder in folders:
         try:
-            found = analyse_job(folder)
+            analyse = analyse_static if route_of(folder) == "static" else analyse_job
+            found = analyse(folder)
         except (ValueError, OSError) as error:
             complain(error, folder.name)
             failed += 1
@@ -264,8 +253,7 @@ def run_timing(args: argparse.Namespace) -> int:
 
     try:
         settle_dispersion(args)
-        given = (args.xc, args.d3_cutoff, args.device)
-        calculators = {d3: calculator(args.model, d3, *given) for d3 in args.d3}
+        calculators = {d3: chosen_calculator(args.model, d3, args) for d3 in args.d3}
         conditions = (
             f"model {args.model}, D3 to {args.d3_cutoff:.2f} A, device {args.device}, "
             f"torch on {torch.get_num_threads()} threads, median of {args.steps} NPT steps in ASE"

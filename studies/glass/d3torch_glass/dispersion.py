@@ -10,7 +10,7 @@ from d3torch.cli.records import IN_REPORTS, read_record
 from d3torch.settings import FUNCTIONAL, Settings
 from d3torch.units import BOHR
 
-from .potentials import settings_in_file
+from .potentials import OURS, calculator, settings_for, settings_in_file
 
 STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
 
@@ -19,6 +19,7 @@ def add_dispersion(add: argparse.ArgumentParser) -> None:
     """Options that say which D3."""
     add.add_argument("--xc", metavar="NAME", help=f"functional of D3 (default: {FUNCTIONAL})")
     add.add_argument("--d3-cutoff", type=float, metavar="A", help="(default: 40 bohr)")
+    add.add_argument("--d3-preset", metavar="NAME", help="of d3torch, such as converged")
     add.add_argument("--settings-of", metavar="FILE", help="those of a trusted file of d3torch")
 
 
@@ -29,6 +30,9 @@ def settle_dispersion(args: argparse.Namespace) -> None:
         TypeError, ValueError, OSError: for what is no D3; for a file with another one than the
             arguments ask for, or one that not all backends of the study can compute.
     """
+    if args.d3_preset is not None:
+        _settle_preset(args)
+        return
     xc = FUNCTIONAL if args.xc is None else args.xc
     cutoff: Any = STUDY_CUTOFF if args.d3_cutoff is None else args.d3_cutoff
     if args.settings_of is not None:
@@ -40,15 +44,33 @@ def settle_dispersion(args: argparse.Namespace) -> None:
                 f"of the options if there are any, got {found.as_dict()} in {args.settings_of}"
             )
     args.xc, args.d3_cutoff, args.settings = xc, cutoff, None
-    if "d3torch" in args.d3:
+    if {*OURS} & {*args.d3}:
         args.settings = Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff)
+
+
+def _settle_preset(args: argparse.Namespace) -> None:
+    """Which D3 by the name of a preset of d3torch, which other backends cannot compute."""
+    others = {*args.d3} - {"none", *OURS}
+    if others or args.d3_cutoff is not None or args.settings_of is not None:
+        got = ", ".join(sorted(others)) or "--d3-cutoff or --settings-of too"
+        raise ValueError(f"expected --d3-preset alone and with {', '.join(OURS)}, got {got}")
+    args.xc = args.xc or FUNCTIONAL
+    args.settings = Settings(xc=args.xc, preset=args.d3_preset)
+    args.d3_cutoff = args.settings.cutoff
 
 
 def recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Settings for the manifest, but for a study that an older version began without them."""
     path = args.folder / job.name / "manifest.json"
     begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
-    told = args.settings if job.d3 == "d3torch" else settings_in_file(job.model)
+    told = settings_in_file(job.model)
+    if job.d3 in OURS:
+        told = settings_for(job.d3, args.settings)
     older = begun is not None and IN_REPORTS not in begun
     own = {} if told is None or older else {IN_REPORTS: told.as_dict()}
     return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
+
+
+def chosen_calculator(model: str, d3: str, args: argparse.Namespace) -> Any:
+    """A potential with the dispersion that the arguments ask for."""
+    return calculator(model, d3, args.xc, args.d3_cutoff, args.device, args.settings)

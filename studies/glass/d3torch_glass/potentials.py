@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 import zipfile
@@ -19,6 +20,12 @@ from d3torch.integrations.ase import D3Calculator
 from d3torch.settings import Settings
 
 from .potential import PMMCS, d3_style
+
+MODELS = "pmmcs, sevenn:NAME, chgnet:NAME, mace:FILE, deepmd:FILE, module:function, or a MACE file"
+"""What a user may name."""
+
+OURS = ("d3torch", "d3torch-abc")
+"""Kinds of dispersion that d3torch computes, without and with the three-body term."""
 
 DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
 """In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
@@ -90,12 +97,88 @@ def refuse_second_dispersion(inside: str | None, model: str, d3: str) -> None:
         )
 
 
+def settings_for(d3: str, settings: Settings) -> Settings:
+    """Those of a kind of :data:`OURS`."""
+    return settings.replace(s9=1.0) if d3 == "d3torch-abc" else settings
+
+
+def _mace(name: str, device: str) -> Any:
+    package = import_extra("mace.calculators", "mace")
+    return package.MACECalculator(model_paths=[name], device=device, default_dtype="float64")
+
+
+def _sevenn(name: str, device: str) -> Any:
+    package = importlib.import_module("sevenn.calculator")
+    name, _, modal = name.partition("@")
+    return package.SevenNetCalculator(name, device=device, modal=modal or None)
+
+
+def _chgnet(name: str, device: str) -> Any:
+    model = importlib.import_module("chgnet.model").CHGNet.load(
+        model_name=name, use_device=device, check_cuda_mem=False, verbose=False
+    )
+    return importlib.import_module("chgnet.model.dynamics").CHGNetCalculator(
+        model, use_device=device
+    )
+
+
+def _deepmd(name: str, device: str) -> Any:
+    return importlib.import_module("deepmd.calculator").DP(model=name)
+
+
+FAMILIES = {"mace": _mace, "sevenn": _sevenn, "chgnet": _chgnet, "deepmd": _deepmd}
+"""Potentials by the name before the colon."""
+
+PACKAGES = {"mace": "mace-torch", "sevenn": "sevenn", "chgnet": "chgnet", "deepmd": "deepmd-kit"}
+"""Of these families, on PyPI."""
+
+FILES = ("mace", "deepmd")
+"""Those whose name after the colon is a file."""
+
+
+def _require(family: str) -> None:
+    """Refuse a potential whose package is not installed here.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    if importlib.util.find_spec(family) is None:
+        package = PACKAGES[family]
+        raise ValueError(
+            f"expected {package} in this environment, got none: pip install {package} "
+            "(docs/glass.md says how potentials that do not go together get environments)"
+        )
+
+
+def named_calculator(family: str, name: str, device: str) -> Any:
+    """A potential of :data:`FAMILIES`.
+
+    Args:
+        family: its package.
+        name: a file, or a name that the package knows; for SevenNet with ``@MODAL`` behind it
+            where a model has several.
+        device: of torch; DeePMD chooses its own.
+
+    Raises:
+        ValueError: if the package is not here, or does not know the name.
+    """
+    if family in FILES and not Path(name).is_file():
+        raise ValueError(f"expected a file after {family}:, got {name!r}")
+    _require(family)
+    try:
+        return FAMILIES[family](name, device)
+    except (KeyError, ValueError, FileNotFoundError, AssertionError) as error:
+        raise ValueError(f"expected a model that {family} knows, got {name!r}: {error}") from None
+
+
 def base_calculator(model: str, device: str = "cpu") -> Any:
     """The calculator that a user names.
 
     Args:
-        model: ``"pmmcs"``, ``module:function`` (called without arguments), or a file of MACE.
-        device: of a MACE model.
+        model: ``"pmmcs"``, a family of :data:`FAMILIES` and a name (``"sevenn:7net-0"``,
+            ``"chgnet:0.3.0"``, ``"mace:FILE"``, ``"deepmd:FILE"``), ``module:function`` (called
+            without arguments), or a file of MACE.
+        device: for the model.
 
     Raises:
         ValueError: for anything else.
@@ -103,11 +186,15 @@ def base_calculator(model: str, device: str = "cpu") -> Any:
     if model == "pmmcs":
         return PMMCS()
     if Path(model).is_file():
-        mace = import_extra("mace.calculators", "mace")
-        return mace.MACECalculator(model_paths=[model], device=device, default_dtype="float64")
+        return _mace(model, device)
     module, _, function = model.partition(":")
     if not function:
-        raise ValueError(f"expected pmmcs, module:function or a file as model, got {model!r}")
+        raise ValueError(
+            f"expected pmmcs, {', '.join(f'{f}:NAME' for f in FAMILIES)}, module:function or a "
+            f"file as model, got {model!r}"
+        )
+    if module in FAMILIES:
+        return named_calculator(module, function, device)
     sys.path.insert(0, "")
     try:
         return getattr(importlib.import_module(module), function)()
@@ -115,15 +202,24 @@ def base_calculator(model: str, device: str = "cpu") -> Any:
         raise ValueError(f"expected a function at {model}, got none: {error}") from None
 
 
-def calculator(model: str, d3: str, xc: str, cutoff: float, device: str = "cpu") -> Any:
+def calculator(
+    model: str,
+    d3: str,
+    xc: str,
+    cutoff: float,
+    device: str = "cpu",
+    settings: Settings | None = None,
+) -> Any:
     """A potential with dispersion on top.
 
     Args:
         model: as of :func:`base_calculator`.
-        d3: ``"none"``, ``"d3torch"``, ``"torch-dftd"``, or ``"lammps"`` (with pmmcs only).
+        d3: ``"none"``, ``"d3torch"``, ``"d3torch-abc"`` (with the three-body term),
+            ``"torch-dftd"``, or ``"lammps"`` (with pmmcs only).
         xc: functional.
         cutoff: of energy and coordination number, A.
         device: for the model and for d3torch.
+        settings: of d3torch, instead of functional and cutoff.
 
     Raises:
         ValueError: lammps with another model, dispersion on top of what has it already, and as
@@ -137,8 +233,9 @@ def calculator(model: str, d3: str, xc: str, cutoff: float, device: str = "cpu")
     refuse_second_dispersion(dispersion_in(base), model, d3)
     if d3 == "none":
         return base
-    if d3 == "d3torch":
-        extra = D3Calculator(xc, cutoff=cutoff, cn_cutoff=cutoff, device=device)
+    if d3 in OURS:
+        settings = settings or Settings(xc=xc, cutoff=cutoff, cn_cutoff=cutoff)
+        extra = D3Calculator(settings=settings_for(d3, settings), device=device)
     else:
         dftd = import_extra("torch_dftd.torch_dftd3_calculator", "benchmark")
         given = {"damping": "bj", "xc": xc, "cutoff": cutoff, "cnthr": cutoff}

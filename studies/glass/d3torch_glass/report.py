@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .analyse import RESULTS
+from .averages import Mean
 from .facts import composition
 from .figures import images
 from .files import write_json, write_text
-from .tables import Result, Row, as_csv, effects, error_table, rows_of, variant
+from .tables import Result, Row, Shift, as_csv, effects, error_table, rows_of, shifts, variant
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -55,18 +56,47 @@ def _effect_part(results: Sequence[Result]) -> str:
     return _table(head, rows)
 
 
+def _shift_part(results: Sequence[Result]) -> str:
+    """What dispersion does to each composition, over seeds; nothing for one seed of each."""
+    found = shifts(results)
+    if all(shift.seeds == 1 for shift in found):
+        return ""
+    rows = [
+        (s.glass, s.variant, s.quantity, *(_told(m) for m in (s.without, s.added, s.shift)),
+         str(s.seeds))
+        for s in found
+    ]  # fmt: skip
+    head = ("glass", "potential", "quantity", "without D3", "with D3", "difference", "seeds")
+    note = "Means over seeds; errors are standard errors over seeds, of differences glass by glass."
+    return f"<h2>Shift by dispersion</h2><p class=note>{note}</p>{_table(head, rows)}"
+
+
+def _told(mean: Mean) -> str:
+    return number(mean.value, mean.error if mean.error == mean.error else None)
+
+
 def _summary(results: Sequence[Result]) -> str:
     """One sentence for each variant: how far density is from experiment, and the rate."""
     density = error_table(results)[0]
     lines = []
     for name, (error, count) in density.ours.items():
-        rates = [r["timing"]["ps_per_hour"] for r in results if variant(r) == name]
         glasses = "1 glass" if count == 1 else f"{count} glasses"
+        cost = _cost([r["timing"] for r in results if variant(r) == name])
         lines.append(
             f"<li><b>{html.escape(name)}</b>: density off by {error:.2f} % over {glasses}; "
-            f"{sum(rates) / len(rates):.0f} ps/h</li>"
+            f"{cost}</li>"
         )
     return f"<ul>{''.join(lines + [f'<li>{html.escape(v)}</li>' for v in verdicts(results)])}</ul>"
+
+
+def _cost(timings: Sequence[dict[str, float]]) -> str:
+    """Mean rate of dynamics, or time of a step at rest."""
+    key, unit = ("ps_per_hour", "ps/h") if "ps_per_hour" in timings[0] else STEP
+    values = [t[key] for t in timings]
+    return f"{number(sum(values) / len(values))} {unit}"
+
+
+STEP = ("seconds_per_step", "s/step")
 
 
 def verdicts(results: Sequence[Result]) -> list[str]:
@@ -123,6 +153,9 @@ def _stiffness_part(results: Sequence[Result]) -> str:
     return _table(head, rows)
 
 
+RUN_KEYS = ("dt_fs", "rate", "melt_ps", "final_ps")
+
+
 def _run_part(results: Sequence[Result]) -> str:
     head = (
         "job",
@@ -136,8 +169,8 @@ def _run_part(results: Sequence[Result]) -> str:
     )
     rows = []
     for r in results:
-        p = r["settings"]["protocol"]
-        values = (p["dt_fs"], p["rate"], p["melt_ps"], p["final_ps"], r["timing"]["ps_per_hour"])
+        p, timing = r["settings"]["protocol"], r["timing"]
+        values = (*(p.get(key) for key in RUN_KEYS), timing.get("ps_per_hour"))
         missing = ", ".join(r["missing"]) or "nothing"
         rows.append((r["name"], str(r["atoms"]), *(number(v) for v in values), missing))
     return _table(head, rows)
@@ -206,7 +239,7 @@ def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(note)}</p>"
         f"<h2>Does dispersion help, by how much, at what cost?</h2>{_summary(results)}"
-        f"{_effect_part(results)}"
+        f"{_shift_part(results)}{_effect_part(results)}"
         f"<h2>Errors against experiment, beside the paper's</h2>{_error_part(results)}"
         f"<p class=note>{html.escape(CAUTION)}</p>"
         f"<h2>What was run, what is missing</h2>{_run_part(results)}{_dispersion_part(results)}"
@@ -218,6 +251,18 @@ def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any
         "C44 = (C11 - C12)/2: three independent runs. E - 3K(1-2nu) is zero for one isotropic "
         "body.</p></html>\n"
     )
+
+
+def as_plain(shift: Shift) -> dict[str, Any]:
+    """For JSON: errors that are not known are null."""
+    means = {
+        name: {"value": m.value, "error": m.error if m.error == m.error else None}
+        for name, m in zip(MEANS, (shift.without, shift.added, shift.shift), strict=True)
+    }
+    return {**shift._asdict(), **means}
+
+
+MEANS = ("without", "added", "shift")
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -255,4 +300,5 @@ def write_report(
     write_text(output.with_suffix(".csv"), as_csv(rows))
     errors = [row._asdict() for row in error_table(results)]
     content = {"errors": errors, "effects": [e._asdict() for e in effects(results)]}
+    content["shifts"] = [as_plain(shift) for shift in shifts(results)]
     write_json(output.with_suffix(".json"), content | {"timing": measured, "results": results})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .averages import Mean
 from .facts import composition, facts, measured_moduli
 
 PAPER = "doi:10.1021/acs.jctc.5c00218"
@@ -46,7 +47,7 @@ class Row(NamedTuple):
 def variant(result: Result) -> str:
     """Potential and dispersion, such as ``"pmmcs + d3torch"``."""
     settings = result["settings"]
-    model = settings["model"].rsplit("/", 1)[-1]
+    model = settings["model"].rsplit("/", 1)[-1] + (", static" if route(result) else "")
     return model if settings["d3"] == "none" else f"{model} + {settings['d3']}"
 
 
@@ -194,9 +195,7 @@ def effects(results: Sequence[Result]) -> list[Effect]:
         base = plain.get(_key(r))
         if r["settings"]["d3"] == "none" or base is None:
             continue
-        name = (
-            f"{r['settings']['composition']}, seed {r['settings']['seed']}, {r['settings']['d3']}"
-        )
+        name = glass_name(r)
         given = [("density / (g/cm^3)", base["density"], r["density"])]
         for key, label in MODULI:
             a, b = base["stiffness"].get(key), r["stiffness"].get(key)
@@ -207,14 +206,95 @@ def effects(results: Sequence[Result]) -> list[Effect]:
         for label, key in (("Si-O-Si / degrees", "Si-O-Si"),):
             a, b = (x["structure"]["angles"]["mean"].get(key) for x in (base, r))
             found += [Effect(name, label, a, b, None)] if a and b else []
-        without, added = (x["timing"]["ps_per_hour"] for x in (base, r))
-        found.append(Effect(name, "rate / (ps/h)", without, added, None))
+        for label, key in COSTS:
+            a, b = (x["timing"].get(key) for x in (base, r))
+            found += [Effect(name, label, a, b, None)] if a and b else []
     return found
+
+
+COSTS = (("rate / (ps/h)", "ps_per_hour"), ("time of a step / s", "seconds_per_step"))
+
+
+def glass_name(result: Result) -> str:
+    """Composition, seed, dispersion and what else tells a glass from others, in words."""
+    s = result["settings"]
+    start = f", start {s['start']:+g} %" if s.get("start") else ""
+    return f"{s['composition']}, {route(result)}seed {s['seed']}, {s['d3']}{start}"
+
+
+def route(result: Result) -> str:
+    """``"static, "``, or nothing for dynamics."""
+    return "static, " if result["settings"].get("route") == "static" else ""
 
 
 def _key(result: Result) -> tuple[Any, ...]:
     s = result["settings"]
-    return s["composition"], s["seed"], s["model"], s["units"]
+    own = (s["composition"], s["seed"], s["model"], s["units"])
+    return (*own, s.get("route", "dynamics"), s.get("start", 0.0))
+
+
+class Shift(NamedTuple):
+    """What dispersion does to a composition: mean over seeds of differences of pairs of jobs.
+
+    Attributes:
+        glass: composition, atoms and route.
+        variant: potential and dispersion.
+        quantity: what, with its unit.
+        without: mean without dispersion, and its standard error over seeds.
+        added: the same with dispersion.
+        shift: the same of the differences; errors are nan for one seed.
+        seeds: how many.
+    """
+
+    glass: str
+    variant: str
+    quantity: str
+    without: Mean
+    added: Mean
+    shift: Mean
+    seeds: int
+
+
+def _over_seeds(values: Sequence[float]) -> Mean:
+    spread = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return Mean(float(np.mean(values)), float(spread))
+
+
+def _quantities(result: Result) -> dict[str, float]:
+    """Numbers of a result that dispersion may change, by label."""
+    structure, stiff = result["structure"], result["stiffness"]
+    found = {"density / (g/cm^3)": result["density"]["value"]}
+    found |= {label: stiff[key]["value"] for key, label in MODULI if key in stiff}
+    found |= {f"{name} / A": r for name, r in structure["peaks"].items() if name in DISTANCES}
+    angle = structure["angles"]["mean"].get("Si-O-Si")
+    found |= {} if angle is None else {"Si-O-Si / degrees": angle}
+    return found | {"mean Q^n": structure["network"]["mean_qn"]}
+
+
+DISTANCES = ("Si-O", "Si-Si", "Na-O", "Na-Na")
+
+
+def shifts(results: Sequence[Result]) -> list[Shift]:
+    """For each composition, potential and dispersion: what dispersion shifts, over all seeds."""
+    plain = {_key(r): r for r in results if r["settings"]["d3"] == "none"}
+    groups: dict[tuple[str, str], list[tuple[Result, Result]]] = {}
+    for r in results:
+        base = plain.get(_key(r))
+        if r["settings"]["d3"] != "none" and base is not None:
+            s = r["settings"]
+            start = f", start {s['start']:+g} %" if s.get("start") else ""
+            glass = f"{s['composition']}, {r['atoms']} atoms{start}"
+            groups.setdefault((glass, variant(r)), []).append((base, r))
+    found = []
+    for (glass, name), pairs in groups.items():
+        both = [(_quantities(a), _quantities(b)) for a, b in pairs]
+        for quantity in both[0][0]:
+            known = [(a[quantity], b[quantity]) for a, b in both if quantity in a and quantity in b]
+            if known:
+                means = [_over_seeds(column) for column in (*zip(*known, strict=True),)]
+                shift = _over_seeds([b - a for a, b in known])
+                found.append(Shift(glass, name, quantity, means[0], means[1], shift, len(known)))
+    return found
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -1,0 +1,87 @@
+"""From the options of ``d3torch glass run`` to its jobs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from .facts import composition, compositions
+from .jobs import Job
+from .protocol import PRESETS, Protocol
+from .static import STATIC_PRESETS, StaticJob, StaticProtocol
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Numbers between commas; none for 'none'."""
+    try:
+        return () if text == "none" else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
+
+
+def add_protocol(add: argparse.ArgumentParser) -> None:
+    """One option for each setting of the protocol."""
+    group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
+    group.add_argument("--preset", choices=PRESETS, default="paper")
+    shared = {field.name for field in dataclasses.fields(Protocol)}
+    _add_settings(group, dataclasses.fields(Protocol))
+    static = add.add_argument_group("protocol of --route static, beside pressures and initial-*")
+    own = [field for field in dataclasses.fields(StaticProtocol) if field.name not in shared]
+    _add_settings(static, own)
+
+
+def _add_settings(group: Any, fields: Sequence[dataclasses.Field[Any]]) -> None:
+    for field in fields:
+        value: Any = field.default
+        many = isinstance(value, tuple)
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=_numbers if many else type(value),
+            metavar="X,X" if many else "X",
+            help=f"paper: {','.join(map(str, value)) if many else value}",
+        )
+
+
+def planned_jobs(args: argparse.Namespace) -> list[Any]:
+    """All jobs that the arguments ask for.
+
+    Raises:
+        ValueError: for unknown compositions, sizes, seeds, or a protocol that cannot be run.
+    """
+    if args.atoms < 96 or args.atoms % 3:
+        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
+    if min(args.seed) < 1:
+        raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
+    everything = [c.name for c in compositions()]
+    names = everything if args.composition == ["all"] else args.composition
+    names = [composition(name).name for name in names]
+    given = itertools.product(names, args.d3, args.seed)
+    if getattr(args, "route", "dynamics") == "static":
+        p = StaticProtocol(**_protocol(args, StaticProtocol, Protocol, STATIC_PRESETS))
+        return [
+            StaticJob(name, seed, args.model, d3, args.atoms // 3, p, start)
+            for (name, d3, seed), start in itertools.product(given, args.start)
+        ]
+    if getattr(args, "start", [0.0]) != [0.0]:
+        raise ValueError("expected --start with --route static, got it with dynamics")
+    dynamics = Protocol(**_protocol(args, Protocol, StaticProtocol, PRESETS))
+    return [Job(name, seed, args.model, d3, args.atoms // 3, dynamics) for name, d3, seed in given]
+
+
+def _protocol(args: argparse.Namespace, own: Any, other: Any, presets: Any) -> dict[str, Any]:
+    """Settings of a protocol: of the preset, and those given as options.
+
+    Raises:
+        ValueError: for an option that is of the other route.
+    """
+    names, others = ({f.name for f in dataclasses.fields(kind)} for kind in (own, other))
+    told = {n: getattr(args, n) for n in names | others if getattr(args, n, None) is not None}
+    strange = sorted(told.keys() - names)
+    if strange:
+        options = ", ".join("--" + name.replace("_", "-") for name in strange)
+        raise ValueError(f"expected options of --route {args.route}, got {options} of the other")
+    found: dict[str, Any] = presets[args.preset] | told
+    return found

@@ -1,0 +1,222 @@
+"""The static route: relaxations with restarts, moduli, vibrations, the whole way, predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase.vibrations import Vibrations
+
+pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
+
+from checkout import checkout
+from glass_crystals import analytic_stiffness, argon, lattice_constant, modes
+
+from d3torch.cli import main
+from d3torch_glass.elasticity import static_stiffness
+from d3torch_glass.relaxing import Tolerance, relax
+from d3torch_glass.report import as_plain
+from d3torch_glass.static import StaticProtocol
+from d3torch_glass.static_analysis import compression, describe_vibrations, hill
+from d3torch_glass.tables import shifts
+
+ROOT = checkout()
+TIGHT = Tolerance(1e-5, 1e-4)
+
+
+def _shaken() -> Any:
+    """Argon, 2 % too long in each direction, with atoms off their sites."""
+    atoms = argon()
+    atoms.set_cell(atoms.cell.array * 1.02, scale_atoms=True)
+    atoms.positions += 0.05 * np.random.default_rng(0).normal(size=atoms.positions.shape)
+    return atoms
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_a_relaxation_comes_to_the_minimum_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+    """Argon comes back to its lattice; stopped twice, to the same bits in as many steps."""
+    rest = relax(_shaken(), tmp_path / "whole.npz", TIGHT)
+    assert rest.volume == pytest.approx(argon().get_volume(), rel=1e-6)
+    assert abs(rest.pressure) < 1e-4
+    told = 0
+
+    def tell(steps: int) -> None:
+        nonlocal told
+        told += steps
+        if told in (13, 27):
+            raise _Killed
+
+    for _ in range(2):
+        with pytest.raises(_Killed):
+            relax(_shaken(), tmp_path / "parts.npz", TIGHT, tell=tell)
+    again = relax(_shaken(), tmp_path / "parts.npz", TIGHT)
+    assert again.steps == rest.steps
+    assert np.array_equal(again.positions, rest.positions)
+    assert np.array_equal(again.cell, rest.cell)
+
+
+def test_a_relaxation_that_does_not_end_says_so_and_goes_on_with_more_steps(tmp_path: Path) -> None:
+    few = TIGHT._replace(steps=5)
+    with pytest.raises(RuntimeError, match="expected a minimum within 5 steps for x, got none"):
+        relax(_shaken(), tmp_path / "x.npz", few)
+    assert relax(_shaken(), tmp_path / "x.npz", TIGHT).steps > 5
+
+
+def test_moduli_at_rest_are_the_lattice_sum(tmp_path: Path) -> None:
+    """K of argon by relaxed compression, and by C_ij with relaxed atoms: that of the lattice."""
+    c11, c12, c44 = analytic_stiffness(lattice_constant())
+    bulk = (c11 + 2.0 * c12) / 3.0
+    levels = [
+        relax(argon(), tmp_path / f"{p}.npz", TIGHT, p) for p in (-0.02, -0.01, 0.0, 0.01, 0.02)
+    ]
+    assert compression(levels).value == pytest.approx(bulk, rel=0.01)
+
+    def rested(strained: Any) -> None:
+        relax(strained, tmp_path / f"{time.monotonic_ns()}.npz", TIGHT, None)
+
+    moduli = hill(static_stiffness(argon(), rested, 2e-3))
+    assert moduli.bulk == pytest.approx(bulk, rel=0.01)
+    voigt = (c11 - c12 + 3.0 * c44) / 5.0
+    reuss = 5.0 * (c11 - c12) * c44 / (4.0 * c44 + 3.0 * (c11 - c12))
+    shear = 0.5 * (voigt + reuss)
+    assert moduli.youngs == pytest.approx(9 * bulk * shear / (3 * bulk + shear), rel=0.01)
+    assert moduli.poisson == pytest.approx(0.5 - moduli.youngs / (6.0 * bulk), rel=0.02)
+
+
+def test_vibrations_at_rest_are_those_of_the_dynamical_matrix(tmp_path: Path) -> None:
+    """The argon crystal, called silicon, whose neutron length is known."""
+    atoms = argon(2)
+    atoms.symbols[:] = "Si"
+    moved = Vibrations(atoms, name=str(tmp_path / "moved"), delta=1e-3)
+    moved.run()
+    found = describe_vibrations(atoms, moved.get_vibrations().get_hessian_2d())
+    x, y = np.array(found["wavenumbers"]), np.array(found["mass"])
+    assert np.trapezoid(y, x) == pytest.approx(1.0, abs=1e-3)
+    assert found["partial"]["Si"] == found["mass"]
+    exact = modes(atoms)[0]
+    lines = np.exp(-0.5 * ((x[:, None] - exact[exact > 0.5]) / found["smooth"]) ** 2).sum(axis=1)
+    assert y == pytest.approx(lines / np.trapezoid(lines, x), abs=2e-3 * y.max())
+
+
+STUDY = [
+    "--route", "static", "--preset", "toy", "--atoms", "96", "--model", "pmmcs",
+    "--composition", "NS33", "--d3-preset", "converged",
+]  # fmt: skip
+
+
+def test_the_whole_static_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With and without D3, two seeds: denser by what was predicted, and a report that says it."""
+    study = str(tmp_path / "study")
+    short = ["--displacement", "0", "--strain", "0", "--d3", "none", "d3torch", "--seed", "1", "2"]
+    assert main(["glass", "run", study, *STUDY, *short]) == 0
+    assert main(["glass", "analyse", study]) == 0
+    assert capsys.readouterr().out.count("missing: nothing") == 4
+    results = [json.loads(p.read_text()) for p in sorted(Path(study).glob("*/results.json"))]
+    density = next(s for s in shifts(results) if s.quantity.startswith("density"))
+    assert density.seeds == 2
+    assert 0.05 < density.shift.value < 0.25
+    assert density.shift.error < 0.05
+    assert as_plain(density)["shift"]["value"] == density.shift.value
+    assert main(["glass", "report", study]) == 0
+    page = (Path(study) / "report.html").read_text()
+    assert "Shift by dispersion" in page
+    assert "pmmcs, static + d3torch" in page
+    capsys.readouterr()
+    structure = str(Path(study) / "initial" / "NS33_96_s1.extxyz")
+    told = tmp_path / "told.json"
+    given = ["--model", "pmmcs", "--d3-preset", "converged", "--output", str(told)]
+    assert main(["glass", "predict", structure, *given]) == 0
+    predicted = json.loads(told.read_text())
+    assert f"{predicted['expected']:.4f} g/cm^3" in capsys.readouterr().out
+    first = {r["settings"]["d3"]: r for r in results if r["settings"]["seed"] == 1}
+    full = first["d3torch"]["density"]["value"] - first["none"]["density"]["value"]
+    assert predicted["expected"] - predicted["density"] == pytest.approx(full, rel=0.35)
+
+
+def test_killed_at_random_moments_the_static_results_are_the_same(tmp_path: Path) -> None:
+    """All parts, killed by SIGKILL again and again: the same numbers as left alone."""
+    words = [*STUDY, "--d3", "none", "--displacement", "0"]
+    code = "import sys; from d3torch.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(folder: str) -> Any:
+        command = [sys.executable, "-c", code, "glass", "run", folder, *words]
+        return subprocess.Popen(command, env=env, cwd=ROOT)
+
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    assert start(whole).wait() == 0
+    choose = random.Random(3)
+    for _ in range(3):
+        process = start(parts)
+        time.sleep(choose.uniform(3.0, 6.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(parts).wait() == 0
+    found = {}
+    for study in (whole, parts):
+        assert main(["glass", "analyse", study]) == 0
+        result = json.loads(next(Path(study).glob("*/results.json")).read_text())
+        found[study] = {k: result[k] for k in ("density", "stiffness", "structure")}
+    assert found[whole] == found[parts]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--rate", "5"], "expected options of --route static, got --rate of the other"),
+        (["--pressures", "1,2"], "expected pressures from 0, got (1.0, 2.0)"),
+        (["--d3-cutoff", "9"], "expected --d3-preset alone"),
+        (
+            ["--d3", "lammps"],
+            "expected --d3-preset alone and with d3torch, d3torch-abc, got lammps",
+        ),
+        (["--model", "sevenn9:x"], "expected a function at sevenn9:x"),
+        (["--model", "mace:nowhere"], "expected a file after mace:, got 'nowhere'"),
+    ],
+)
+def test_what_the_static_route_cannot_run_is_refused(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["glass", "run", str(tmp_path / "study"), *STUDY, *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.glob("study/*"))
+
+
+def test_static_options_are_refused_for_dynamics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "pmmcs", "--preset", "toy", "--start", "5"]
+    assert main(["glass", "run", str(tmp_path), *words]) == 2
+    assert "expected --start with --route static" in capsys.readouterr().err
+    words = ["--model", "pmmcs", "--preset", "toy", "--strain", "0.01"]
+    assert main(["glass", "run", str(tmp_path), *words]) == 2
+    assert "got --strain of the other" in capsys.readouterr().err
+
+
+def test_a_prediction_wants_a_solid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    atoms = argon()
+    atoms.pbc = (True, True, False)
+    ase.io.write(tmp_path / "slab.extxyz", atoms)
+    words = ["glass", "predict", str(tmp_path / "slab.extxyz"), "--model", "pmmcs"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert re.search("expected a structure with three periodic directions", said)
+
+
+def test_pressures_rise() -> None:
+    with pytest.raises(ValueError, match="expected rising pressures"):
+        StaticProtocol(pressures=(0.0, 2.0, 1.0))
