@@ -72,7 +72,8 @@ class Clock:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
             base = torch.cuda.memory_allocated()
-        seconds = [self.once(call) for _ in range(3)][-1:]
+        warm = 3 if self.device != "cpu" else 1
+        seconds = [self.once(call) for _ in range(warm)][-1:]
         while len(seconds) < 50 and sum(seconds) < self.budget:
             seconds.append(self.once(call))
         peak = torch.cuda.max_memory_allocated() - base if self.device != "cpu" else 0
@@ -239,7 +240,7 @@ def repeated(system: System, n: int) -> System:
 def headline(rehearse: bool) -> list[str]:
     """The cases that say most, which come first."""
     if rehearse:
-        return ["NS33 1500 atoms, 8.00 A", "CsCl 54 atoms, 6 A", "20 molecules"]
+        return ["20 molecules", "CsCl 54 atoms, 6 A", "NS33 1500 atoms, 4.00 A"]
     return [f"NS33 1500 atoms, {95 * BOHR:.2f} A", "CsCl 137842 atoms, 25 A", "1000 molecules"]
 
 
@@ -251,7 +252,7 @@ def cases(rehearse: bool, device: str, room: float) -> list[tuple[str, Input]]:
             crystal = CsCl(n)
             given = crystal.input(cutoff, device, room)
             found.append((f"CsCl {2 * n**3} atoms, {cutoff:g} A", given))
-    for cutoff in (8.0,) if rehearse else (40 * BOHR, 60 * BOHR, 95 * BOHR):
+    for cutoff in (4.0,) if rehearse else (40 * BOHR, 60 * BOHR, 95 * BOHR):
         for n in (1,) if rehearse else (1, 2, 3, 5):
             system = repeated(glass(1500), n)
             given = of_system([system], cutoff, device, room)
