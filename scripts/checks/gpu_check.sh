@@ -73,7 +73,7 @@ publish() {
   local verdict="Passed."
   [ ${#left_out[@]} -eq 0 ] || verdict="Nothing failed, but not everything ran."
   [ ${#failed[@]} -eq 0 ] || verdict="FAILED: $(list "${failed[@]}")."
-  [ -n "$finished" ] || verdict="FAILED: ended early${doing:+, during: $doing}. $verdict"
+  [ -n "$finished" ] || verdict="FAILED: ended early${doing:+, during: $doing}. Before that: $verdict"
   {
     if [ -n "$emulated" ]; then
       printf '# EMULATED: d3torch without a GPU, %s\n\nA rehearsal on the CPU: nothing here is a result of a GPU.\n' "$today"

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from checkout import checkout
+from modules import module_at
 
 ROOT = checkout()
 # Stands in for Python: says what the machine is, then goes by lines "part of a call|command".
@@ -241,6 +244,54 @@ def test_refusals(
     assert words in check.said
     assert check.said.startswith("gpu_check: expected ")
     assert check.said.count("\n") == 1
+
+
+# ---- gpu_library.py ----
+
+
+def _wheel(folder: Path, sources: str) -> Path:
+    """A wheel whose libraries say what they are compiled of."""
+    wheel = folder / "d3torch-9-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("d3torch/lib/sources.txt", f"{sources}\n")
+        archive.writestr("d3torch/lib/torch-9.9/libd3torch.so", "a library")
+        archive.writestr("d3torch/model.py", "not taken")
+    return wheel
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """gpu_library.py of a checkout with one source."""
+    script = module_at(ROOT / "scripts" / "checks" / "gpu_library.py")
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "kernels.cu").write_text("one")
+    (tmp_path / "CMakeLists.txt").write_text("two")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    return script
+
+
+def test_libraries_of_these_sources_are_taken(library: ModuleType, tmp_path: Path) -> None:
+    library.take(_wheel(tmp_path, library.SOURCES["digest"](tmp_path)))
+    files = {path.name for path in (tmp_path / "d3torch").rglob("*") if path.is_file()}
+    assert files == {"sources.txt", "libd3torch.so"}
+
+
+@pytest.mark.parametrize("change", ["csrc/kernels.cu", "csrc/more.cu", "CMakeLists.txt"])
+def test_libraries_of_other_sources_are_refused(
+    change: str, library: ModuleType, tmp_path: Path
+) -> None:
+    wheel = _wheel(tmp_path, library.SOURCES["digest"](tmp_path))
+    (tmp_path / change).write_text("changed")
+    with pytest.raises(SystemExit, match="expected libraries of these sources, got those of sour"):
+        library.take(wheel)
+    assert not (tmp_path / "d3torch").exists()
+
+
+def test_libraries_that_do_not_say_their_sources_are_refused(
+    library: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match="got those of unknown ones in"):
+        library.refuse_others("", tmp_path)
 
 
 # ---- gpu_suite.py ----

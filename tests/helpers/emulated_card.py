@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 import d3torch  # noqa: F401
 
@@ -32,13 +33,22 @@ class EmulatedCard(TorchDispatchMode):
         torch.ops.load_library(LIBRARY)
         super().__init__()
         self.calls = 0
+        self.has_device = hasattr(torch.ops.emulation, "to_device")  # with memory of its own
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Result of an op."""
         if func.namespace != "d3torch":
             return func(*args, **(kwargs or {}))
         self.calls += 1
-        return func.redispatch(self.KEYS, *args, **(kwargs or {}))
+        given = args, kwargs or {}
+        if self.has_device:
+            given = tree_map_only(
+                torch.Tensor, lambda x: torch.ops.emulation.to_device(x, 0), given
+            )
+        found = func.redispatch(self.KEYS, *given[0], **given[1])
+        if self.has_device:
+            found = tree_map_only(torch.Tensor, torch.ops.emulation.to_host, found)
+        return found
 
 
 def main() -> None:
