@@ -161,7 +161,7 @@ benchmark=("$python" -m)
 tiny=() of_mace=(--device cuda --atoms 1500) device=cuda
 if [ -n "$emulated" ]; then
   benchmark=("$python" tests/helpers/emulated_card.py -m)
-  tiny=(--rehearse) of_mace=(--device cpu --atoms 192 --steps 1) device="emulated --most-atoms 200"
+  tiny=(--rehearse) of_mace=(--device cpu --atoms 192 --steps 1) device="emulated --most-atoms 50"
 fi
 
 packages() {

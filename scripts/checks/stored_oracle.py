@@ -5,7 +5,7 @@ and those of the device against those of the CPU in float64, for positions that 
 Fails if any is too far off. In place of a GPU, "emulated" takes tests/helpers/emulated_card.py.
 
     python scripts/checks/stored_oracle.py --device cuda
-    python scripts/checks/stored_oracle.py --device emulated --most-atoms 200
+    python scripts/checks/stored_oracle.py --device emulated --most-atoms 50
     python scripts/checks/stored_oracle.py --write     # the file anew, by simple-dftd3
 """
 
