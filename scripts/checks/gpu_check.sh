@@ -50,7 +50,8 @@ done
 logs=$(mktemp -d)
 commit=$(git rev-parse --short HEAD 2> /dev/null || cat "$pack/commit" 2> /dev/null || echo unknown)
 git diff --quiet HEAD 2> /dev/null || ! git rev-parse HEAD > /dev/null 2>&1 || commit+=", changed"
-hardware=$(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1)
+hardware="no GPU"
+[ -n "$emulated" ] || hardware=$(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1)
 failed=() left_out=() doing="" pid="" finished="" outcome=""
 : > "$logs/body"
 : > "$logs/log"
