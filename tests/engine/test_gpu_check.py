@@ -174,7 +174,8 @@ def test_a_rehearsal_is_called_one(check: Check) -> None:
     assert text.count(": passed, ") == len(STEPS)
     calls = (check.folder / "calls").read_text()
     assert "--device emulated" in calls
-    assert calls.count("tests/helpers/emulated_card.py -m benchmarks.suites.") == 6
+    assert calls.count("tests/helpers/emulated_card.py -m benchmarks.suites.gpu") == 2
+    assert calls.count("-m benchmarks.suites.mace --device cpu") == 4
     assert "cuda" not in calls.replace("test_cuda", "")
 
 
