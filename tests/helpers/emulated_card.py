@@ -34,6 +34,9 @@ class EmulatedCard(TorchDispatchMode):
         super().__init__()
         self.calls = 0
         self.has_device = hasattr(torch.ops.emulation, "to_device")  # with memory of its own
+        if self.has_device and torch.version.cuda:  # whose own kernels would be called beside ours
+            got = f"{torch.__version__}, with CUDA {torch.version.cuda}"
+            raise SystemExit(f"emulated_card: expected a torch without CUDA, got {got}")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Result of an op."""
