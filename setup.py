@@ -226,12 +226,16 @@ class Build(build_ext):
         ]
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         jobs = os.environ.get("MAX_JOBS") or str(len(os.sched_getaffinity(0)))
+        sources = runpy.run_path(str(HERE / "packaging" / "sources.py"))
+        stamp, digest = package / "lib" / sources["NAME"], sources["digest"](HERE)
+        stamp.unlink(missing_ok=True)
         for other in package.glob("lib/torch-*"):  # for kernels that are no longer there
             shutil.rmtree(other)
         self.cmake("-S", str(HERE), "-B", str(work), *generator, *options)
         self.cmake("--build", str(work), "--parallel", jobs)
         if not cuda:
             (package / "lib" / "libd3torch_cuda.so").unlink(missing_ok=True)
+        stamp.write_text(f"{digest}\n", encoding="utf-8")
         Build.built = True
 
     @staticmethod

@@ -2,9 +2,10 @@
 
 Energy, forces and virial of a few structures in float64 and float32, through the lattice engine;
 and those of the device against those of the CPU in float64, for positions that were rounded alike.
-Fails if any is too far off.
+Fails if any is too far off. In place of a GPU, "emulated" takes tests/helpers/emulated_card.py.
 
     python scripts/checks/stored_oracle.py --device cuda
+    python scripts/checks/stored_oracle.py --device emulated --most-atoms 50
     python scripts/checks/stored_oracle.py --write     # the file anew, by simple-dftd3
 """
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,12 +152,24 @@ def write() -> None:
 # ---- comparison ----
 
 
+def card_of(device: str) -> AbstractContextManager[object]:
+    """The emulated card, if it is the device."""
+    if device != "emulated":
+        return nullcontext()
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    from emulated_card import EmulatedCard
+
+    return EmulatedCard()
+
+
 def compute(case: Case, device: str, dtype: torch.dtype) -> Results:
     """What d3torch says on a device."""
     cutoffs = {"cutoff": case.cutoff * BOHR, "cn_cutoff": case.cn_cutoff * BOHR}
-    model = D3BJ(np.unique(case.numbers).tolist(), case.xc, dtype=dtype, **cutoffs).to(device)
+    model = D3BJ(np.unique(case.numbers).tolist(), case.xc, dtype=dtype, **cutoffs)
+    model = model.to("cpu" if device == "emulated" else device)
     cell = case.cell if case.pbc.any() else None
-    return evaluate(model, case.positions, cell, case.pbc, case.numbers)
+    with card_of(device):
+        return evaluate(model, case.positions, cell, case.pbc, case.numbers)
 
 
 def from_oracle(case: Case, found: Results) -> tuple[float, float, float]:
@@ -180,9 +194,13 @@ def rounded(case: Case, dtype: torch.dtype) -> Case:
     return case._replace(positions=x, cell=cell)
 
 
-def rows(device: str, file: Path = FILE) -> Iterator[tuple[list[str], bool]]:
+def rows(
+    device: str, file: Path = FILE, most_atoms: int | None = None
+) -> Iterator[tuple[list[str], bool]]:
     """A line of the table for each case and precision, and whether it is good."""
     for case in stored(file):
+        if most_atoms and len(case.numbers) > most_atoms:
+            continue
         for name, dtype in DTYPES.items():
             found = compute(case, device, dtype)
             expected = compute(rounded(case, dtype), "cpu", torch.float64)
@@ -200,6 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Compare and print; 1 if a number is too far off."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--most-atoms", type=int, metavar="N", help="no larger structures")
     parser.add_argument("--file", type=Path, default=FILE, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="the file anew, by simple-dftd3")
     args = parser.parse_args(arguments)
@@ -212,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     head += ["of CPU: energy", "forces", "virial", ""]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     all_good = True
-    for row, good in rows(args.device, args.file):
+    for row, good in rows(args.device, args.file, args.most_atoms):
         print("| " + " | ".join(row) + " |", flush=True)
         all_good &= good
     return 0 if all_good else 1

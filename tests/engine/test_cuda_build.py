@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -183,3 +185,34 @@ def test_programs_are_asked_for_where_there_are_none(
     assert not {"cmake", "ninja"} & asked
     (tmp_path / "cmake").write_text("#!/bin/sh\necho cmake version 3.18.4\n")
     assert any(name.startswith("cmake") for name in backend.to_compile())
+
+
+# ---- the number of the sources ----
+
+
+def _built(setup: ModuleType, folder: Path, cmake: Callable[..., None]) -> Path:
+    """Where a build whose CMake is a stand-in leaves the number of its sources."""
+    command = setup.Build(setuptools.Distribution({"ext_modules": []}))
+    command.inplace, command.build_lib, command.build_temp = False, str(folder), str(folder)
+    command.cmake = cmake
+    (folder / "d3torch" / "lib").mkdir(parents=True)
+    stamp = folder / "d3torch" / "lib" / "sources.txt"
+    stamp.write_text("of older sources")
+    setup.Build.built = False
+    with contextlib.suppress(SystemExit):
+        command.run()
+    return stamp
+
+
+def _fail(*words: str) -> None:
+    raise SystemExit("CMake failed")
+
+
+def test_a_build_says_of_which_sources_it_is(
+    setup: ModuleType, two: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D3TORCH_CUDA", "0")
+    sources = module_at(ROOT / "packaging" / "sources.py")
+    stamp = _built(setup, tmp_path / "good", lambda *words: None)
+    assert stamp.read_text() == f"{sources.digest(ROOT)}\n"
+    assert not _built(setup, tmp_path / "bad", _fail).exists()
