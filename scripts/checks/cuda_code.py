@@ -9,6 +9,7 @@ arithmetic in double precision, wide loads and registers. Usage: cuda_code.py OB
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -89,13 +90,25 @@ def blocks_at_once(arch: str, registers: int, threads: int) -> int:
     return min(blocks, warps // of_block, by_registers)
 
 
+def allowed(entries: list[dict[str, Any]], arch: str, name: str) -> float:
+    """Instructions that a kernel may have of what no kernel may have unless the budget names it."""
+    of_kernel = [
+        entry.get("most", math.inf)
+        for entry in entries
+        if re.search(entry["kernel"], name) and arch in entry.get("architectures", [arch])
+    ]
+    return max(of_kernel, default=0)
+
+
 def always(kernel: Kernel, budget: dict[str, Any]) -> list[str]:
-    """What no kernel may do unless the budget names it: local memory, atomic sums."""
+    """Where a kernel has local memory or atomic sums, and should not."""
     faults = []
     for what, pattern in (("local_memory", LOCAL), ("atomic_sums", ATOMIC)):
-        allowed = any(re.search(entry["kernel"], kernel.name) for entry in budget[what])
-        if (n := count(kernel.code, pattern)) and not allowed:
-            faults.append(f"{n} instructions of {what.replace('_', ' ')}, expected none")
+        most = allowed(budget[what], kernel.arch, kernel.name)
+        if (n := count(kernel.code, pattern)) > most:
+            faults.append(
+                f"{n} instructions of {what.replace('_', ' ')}, expected {most or 'none'}"
+            )
     return faults
 
 
@@ -125,6 +138,8 @@ def of_loop(kernel: Kernel, rule: dict[str, Any]) -> tuple[str, list[str]]:
         faults.append(f"{slots:.1f} instructions for 32 pairs, expected at most {most}")
     if double > rule["double"]:
         faults.append(f"{double:.1f} in double precision for 32 pairs, expected {rule['double']}")
+    if n := count(loop, LOCAL):
+        faults.append(f"{n} instructions of local memory in the loop over pairs, expected none")
     if wide < rule["wide"]:
         faults.append(f"{wide:.1f} wide loads for 32 pairs, expected {rule['wide']}")
     if warps < rule["warps"]:

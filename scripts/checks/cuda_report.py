@@ -37,7 +37,7 @@ def main(paths: list[str]) -> int:
         print("cuda_report: expected kernels in the logs of ptxas, found none")
         return 1
     budget = json.loads(BUDGET.read_text(encoding="utf-8"))
-    allowed = [entry["kernel"] for entry in budget["local_memory"]]
+    allowed = budget["local_memory"]
     names = demangled([fact[0] for fact in facts])
     print(f"{'arch':6} {'regs':>4} {'stack':>5} {'spill':>5} {'shared':>6}  kernel")
     local = 0
@@ -48,7 +48,11 @@ def main(paths: list[str]) -> int:
         shared = re.search(r"(\d+) bytes smem", rest)
         size = shared[1] if shared else "0"
         print(f"{arch:6} {registers:>4} {stack:>5} {spilled:>5} {size:>6}  {name}")
-        local += bool(spilled or int(stack)) and not any(re.search(a, name) for a in allowed)
+        named = any(
+            re.search(entry["kernel"], name) and arch in entry.get("architectures", [arch])
+            for entry in allowed
+        )
+        local += bool(spilled or int(stack)) and not named
     print(f"{len(facts)} kernels, {local} with local memory that should have none")
     return local
 

@@ -114,10 +114,15 @@ def test_a_kernel_that_is_not_there_is_missed(gate: ModuleType) -> None:
 
 
 def test_what_the_budget_allows_is_allowed(gate: ModuleType) -> None:
-    allowed = [{"kernel": "^sweep<", "why": "for this test"}]
-    spilling = {**BUDGET, "local_memory": allowed}
-    assert faults(gate, PAIR, ["STL [R1], R4"], budget=spilling) == []
-    assert len(faults(gate, PAIR, ["STL [R1], R4"], budget={**BUDGET, "atomic_sums": allowed})) == 1
+    entry = {"kernel": "^sweep<", "architectures": ["sm_90"], "most": 1, "why": "for this test"}
+    spilling = {**BUDGET, "local_memory": [entry]}
+    store = "STL [R1], R4"
+    assert faults(gate, PAIR, [store], budget=spilling) == []
+    assert "2 instructions" in faults(gate, PAIR, [store, store], budget=spilling)[0]
+    assert len(faults(gate, PAIR, [store], budget=spilling, arch="sm_80")) == 1
+    assert len(faults(gate, PAIR, [store], budget={**BUDGET, "atomic_sums": [entry]})) == 1
+    inside = [*PAIR[:3], store]
+    assert "in the loop over pairs" in faults(gate, inside, budget=spilling)[0]
 
 
 BAD = """
