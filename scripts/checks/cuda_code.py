@@ -3,11 +3,12 @@
 Reads objects of any architecture with cuobjdump (of CUDA, or PyPI's nvidia-cuda-cuobjdump) and
 holds every kernel against ``cuda_budget.json`` beside this file: local memory, atomic sums of
 floating-point numbers, and for each loop over pairs the instructions for a register of 32 pairs,
-arithmetic in double precision, wide loads and registers. Usage: cuda_code.py OBJECT...
+arithmetic in double precision, wide loads and registers.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -177,20 +178,25 @@ def tool() -> str:
     return found
 
 
-def listed(path: str) -> list[Kernel]:
-    """The kernels of an object."""
+def listed(path: str, arch: str | None = None) -> list[Kernel]:
+    """The kernels of an object, for one architecture or all."""
 
     def run(option: str) -> str:
-        command = [tool(), option, path]
+        command = [tool(), option, *(["-arch", arch] if arch else []), path]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     return parsed(run("-sass"), run("-res-usage"))
 
 
-def main(paths: list[str]) -> int:
+def main() -> int:
     """Print the table and the faults; 1 if there is one."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", metavar="ARCH", help="one architecture of the objects, as sm_90")
+    parser.add_argument("objects", nargs="+")
+    args = parser.parse_args()
     with ThreadPoolExecutor() as pool:
-        kernels = [kernel for of_object in pool.map(listed, paths) for kernel in of_object]
+        found = pool.map(lambda path: listed(path, args.only), args.objects)
+        kernels = [kernel for of_object in found for kernel in of_object]
     if not kernels:
         raise SystemExit("cuda_code: expected kernels in the objects, found none")
     rows, faults = check(kernels, json.loads(BUDGET.read_text(encoding="utf-8")))
@@ -203,4 +209,4 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
