@@ -69,21 +69,6 @@ template <class A, class X> D3_HD inline void add_to(A& sum, X x) {
 
 template <class X> D3_HD inline X square(X x) { return x * x; }
 
-// Reciprocals of two numbers, by one division where `together`: as a rule in double precision,
-// whose range has room for their product.
-template <class X> struct TwoReciprocals {
-  X first, second;
-};
-template <class X> constexpr bool is_double = std::is_same_v<typename value_type<X>::type, double>;
-template <bool together, class X> D3_HD inline TwoReciprocals<X> reciprocals(X a, X b) {
-  if constexpr (together) {
-    const X both = reciprocal(a * b);
-    return {b * both, a * both};
-  } else {
-    return {reciprocal(a), reciprocal(b)};
-  }
-}
-
 template <> struct DampingFunction<DampingForm::rational> {
   static constexpr int n_slopes = 3;       // by s6, s8 and R0
   enum Constant { root, r0, r0_6, r0_8 };  // sqrt(q), which is dR0/da1; powers of R0
@@ -107,8 +92,9 @@ template <> struct DampingFunction<DampingForm::rational> {
     const X six = X(V(6)), eight = X(V(8)), a = c.of_form[r0], a6 = c.of_form[r0_6];
     const X r4 = r2 * r2, r6 = r4 * r2;
     const X d6 = r6 + a6, d8 = r6 * r2 + c.of_form[r0_8];
-    const TwoReciprocals<X> t = reciprocals<!fast_reciprocal<X>>(d6, d8);
-    const X t6 = t.first, t8 = t.second;
+    constexpr bool fast = fast_reciprocal<X>;
+    const X inv = reciprocal(fast ? d8 : d6 * d8);  // one division for both where it is slow
+    const X t6 = fast ? reciprocal(d6) : d8 * inv, t8 = fast ? inv : d6 * inv;
     const X u6 = six * c.s6 * t6 * t6, u8 = eight * c.s8q * t8 * t8;
     const X a4 = a * a * a * a;
     return {
@@ -124,6 +110,20 @@ template <> struct DampingFunction<DampingForm::rational> {
     add_to(sums[3], c6 * g.by[2]);
   }
 };
+
+// Reciprocals of two numbers: by one division in double precision, whose range has room for their
+// product.
+template <class X> struct TwoReciprocals {
+  X first, second;
+};
+template <class X> D3_HD inline TwoReciprocals<X> reciprocals(X a, X b) {
+  if constexpr (std::is_same_v<typename value_type<X>::type, double>) {
+    const X both = reciprocal(a * b);
+    return {b * both, a * both};
+  } else {
+    return {reciprocal(a), reciprocal(b)};
+  }
+}
 
 // With u = r^2: t6 = u^4 / (u^7 + k6), k6 = 6 (rs6 r0)^14, and t8 = c z / (z^2 + 1), z = c u^4,
 // c = 1 / (sqrt(6) (rs8 r0)^8), so that no power is too large or too small for a float.
@@ -151,7 +151,7 @@ template <> struct DampingFunction<DampingForm::zero> {
     const X one = X(V(1)), two = X(V(2)), three = X(V(3)), four = X(V(4)), seven = X(V(7));
     const X u2 = r2 * r2, u3 = u2 * r2, u4 = u2 * u2;
     const X c = d.of_form[c8], k = d.of_form[k6], z = c * u4;
-    const TwoReciprocals<X> w = reciprocals<is_double<X>>(u4 * u3 + k, z * z + one);
+    const TwoReciprocals<X> w = reciprocals(u4 * u3 + k, z * z + one);
     const X w6 = w.first, w8 = w.second, cw = c * w8;
     const X t6 = u4 * w6, t8 = z * cw;
     const X slope6 = d.s6 * w6 * (seven * k * w6 - three);
@@ -203,7 +203,7 @@ template <> struct DampingFunction<DampingForm::modified_zero> {
     const X y6_4 = square(square(y6)), y6_13 = y6_4 * y6_4 * y6_4 * y6, y6_14 = y6_13 * y6;
     const X y8_2 = y8 * y8, y8_4 = y8_2 * y8_2, y8_15 = y8_4 * y8_4 * y8_4 * y8_2 * y8;
     const X y8_16 = y8_15 * y8;
-    const TwoReciprocals<X> w = reciprocals<is_double<X>>(y6_14 + six, y8_16 + six);
+    const TwoReciprocals<X> w = reciprocals(y6_14 + six, y8_16 + six);
     const X inv6 = inv * inv * inv, inv8 = square(square(inv));
     const X t6 = inv6 * (y6_14 * w.first), t8 = inv8 * (y8_16 * w.second);
     const X by_y6 = d.s6 * inv6 * (X(V(84)) * y6_13) * w.first * w.first,
