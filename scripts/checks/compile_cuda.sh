@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Compiles and links the CUDA kernels for sm_80 and sm_90 without a GPU, prints what each takes (registers, spills, local and
-# shared memory), and fails if one spills; checks the ops on CUDA tensors against torch's headers, of a CPU build too.
-# Usage: scripts/checks/compile_cuda.sh [FOLDER to build in].
+# Compiles and links the CUDA kernels without a GPU, prints what each takes (registers, spills, local and shared memory), and
+# fails if one spills or if the machine code is beyond scripts/checks/cuda_budget.json; checks the ops on CUDA tensors
+# against torch's headers, of a CPU build too. Usage: scripts/checks/compile_cuda.sh [FOLDER to build in].
+# ARCHITECTURES: for which (default: "80 90"); all that count: "75 80 86 89 90 100 120", half an hour and more.
 set -euo pipefail
 keep=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/../.."
@@ -13,11 +14,15 @@ cmake=$(dirname "$python")/cmake
 build=${keep:-$(mktemp -d)}
 mkdir -p "$build"
 [ -n "$keep" ] || trap 'rm -rf "$build"' EXIT
+real=$(printf '%s-real ' ${ARCHITECTURES:-80 90} | sed 's/ $//')
 run() { "$@" >> "$build/log" 2>&1 || { cat "$build/log" >&2; exit 1; }; }
-run "$cmake" -S . -B "$build" -DD3TORCH_CUDA=ON -DCMAKE_CUDA_COMPILER="$nvcc" "-DCMAKE_CUDA_ARCHITECTURES=80-real;90-real" \
+run "$cmake" -S . -B "$build" -DD3TORCH_CUDA=ON -DCMAKE_CUDA_COMPILER="$nvcc" "-DCMAKE_CUDA_ARCHITECTURES=${real// /;}" \
   "-DCMAKE_CUDA_FLAGS=-Werror all-warnings -Xptxas -v"
 run "$cmake" --build "$build" --target d3torch_cuda --parallel "${MAX_JOBS:-$(nproc)}"
 "$python" scripts/checks/cuda_report.py "$build/log"
+gate=("$python" scripts/checks/cuda_code.py)
+[ -n "${ARCHITECTURES:-}" ] || gate+=(--only sm_90) # for the sake of time
+find "$build" -path '*d3torch_cuda.dir*' -name '*.cu.o' -print0 | xargs -0 "${gate[@]}"
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 cuda=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
 check=(g++ -std=c++20 -fsyntax-only -Icsrc -Wall -Wno-psabi -isystem "$torch/include"

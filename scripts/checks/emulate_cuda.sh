@@ -10,7 +10,7 @@ trap 'rm -rf "$build"' EXIT
 python=${PYTHON:-.venv/bin/python}
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 abi=$("$python" -c 'import torch; print(int(torch.compiled_with_cxx11_abi()))')
-flags=(-std=c++17 -O1 -fPIC -fno-math-errno -Wall -Wno-psabi -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
+flags=(-std=c++17 -O1 -fPIC -fno-math-errno -Wall -Wno-psabi -Wno-unknown-pragmas -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
   -Itests/helpers/cuda_emulation -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
 jobs=()
 for file in csrc/engine/cuda/*/*.cu csrc/ops/cuda_ops.cpp; do

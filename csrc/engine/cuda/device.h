@@ -14,6 +14,8 @@
 
 namespace d3 {
 
+template <> constexpr bool fast_reciprocal<float> = true;
+
 constexpr int warp_lanes = 32;
 constexpr unsigned all_lanes = 0xffffffffu;
 constexpr size_t shared_bytes = 48 << 10;  // what every card grants a block without being asked

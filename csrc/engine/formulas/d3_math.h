@@ -27,6 +27,8 @@ D3_HD inline float select(bool mask, float a, float b) { return mask ? a : b; }
 D3_HD inline double select(bool mask, double a, double b) { return mask ? a : b; }
 D3_HD inline bool any(bool mask) { return mask; }
 template <class X> D3_HD inline X reciprocal(X x) { return X(typename value_type<X>::type(1)) / x; }
+// Whether a reciprocal costs no more than a product: where the hardware has an instruction for it.
+template <class X> constexpr bool fast_reciprocal = false;
 template <class X> D3_HD inline X reciprocal_sqrt(X x) { return reciprocal(sqrt(x)); }
 
 constexpr double counting_steepness = 16.0;  // k1 of the counting function

@@ -92,8 +92,9 @@ template <> struct DampingFunction<DampingForm::rational> {
     const X six = X(V(6)), eight = X(V(8)), a = c.of_form[r0], a6 = c.of_form[r0_6];
     const X r4 = r2 * r2, r6 = r4 * r2;
     const X d6 = r6 + a6, d8 = r6 * r2 + c.of_form[r0_8];
-    const X inv = reciprocal(d6 * d8);  // one division for both
-    const X t6 = d8 * inv, t8 = d6 * inv;
+    constexpr bool fast = fast_reciprocal<X>;
+    const X inv = reciprocal(fast ? d8 : d6 * d8);  // one division for both where it is slow
+    const X t6 = fast ? reciprocal(d6) : d8 * inv, t8 = fast ? inv : d6 * inv;
     const X u6 = six * c.s6 * t6 * t6, u8 = eight * c.s8q * t8 * t8;
     const X a4 = a * a * a * a;
     return {

@@ -8,6 +8,7 @@
 //   end_tile(o)  adds the virial of a whole tile at offset o, for pairs added without
 //   empty()      empties the sums into double precision
 //   same         counts neighbours on the spot of the atom, where counts_same
+//   most_tiles   between two emptyings
 #pragma once
 #include "engine/cuda/lattice/lattice_meet.cuh"
 
@@ -21,9 +22,24 @@ template <class T> __device__ inline Dual<T> settled(Dual<T> x) {
   return {settled(x.v), settled(x.d)};
 }
 
+// The gradient of the tile at hand, whose pairs have one arm.
+template <class S> struct TileGradient {
+  S now[3] = {S(0.0f), S(0.0f), S(0.0f)};
+
+  // Adds it, and its virial, to the sums.
+  __device__ void end(const Vector3<S>& arm, S* gradient, S* virial) {
+    add_virial(Vector3<S>{now[0], now[1], now[2]}, arm, virial);
+    for (int k = 0; k < 3; ++k) {
+      gradient[k] += now[k];
+      now[k] = S(0.0f);
+    }
+  }
+};
+
 // Sums up the coordination number.
 template <class T, class S> struct CountBody : Sums<S, 1> {
   static constexpr bool counts_same = true;
+  static constexpr int most_tiles = tiles_of_sums;
   const LatticeCall<T, S>& call;
   const T rcov;
   T rc = 0;
@@ -49,10 +65,15 @@ template <class T, class S> struct CountBody : Sums<S, 1> {
 template <class T, class S, DampingForm form, EnergyMode mode, int R, bool smooth>
 struct EnergyBody : Sums<S, energy_columns<mode, form>> {
   static constexpr bool counts_same = false;
+  // Otherwise registers are too short for the gradient of a tile beside the sums: these are emptied
+  // after every tile, and it is theirs.
+  static constexpr bool has_tile = mode != EnergyMode::learn;
+  static constexpr int most_tiles = has_tile ? tiles_of_sums : 1;
   const LatticeCall<T, S>& call;
   const BlockCentre<S>& centre;
   const Cutoff<T> cutoff;
   Damping<S> damping;
+  TileGradient<S> tile;
   S c6_row[R], dc6_row[R];
   unsigned same = 0;
 
@@ -70,7 +91,22 @@ struct EnergyBody : Sums<S, energy_columns<mode, form>> {
                         [](Wide<S> x) { return settled(narrow<S>(x)); });
     const T* c6_ref = t.c6_ref + (int64_t(centre.species) * t.n_species + s) * R * R;
     contract(call.neighbours[centre.place].w.v, c6_ref, R, R, R, c6_row);
-    if (mode != EnergyMode::energy) contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
+    leave_out_last(c6_row);
+    if (mode == EnergyMode::energy) return;
+    contract(call.dw[centre.place].v, c6_ref, R, R, R, dc6_row);
+    leave_out_last(dc6_row);
+  }
+
+  // Rows against weights whose sum is 1: sum_b row[b] w_b = row[last] + sum_{b < last}
+  // (row[b] - row[last]) w_b, so that the last weight is neither loaded nor multiplied. Of five
+  // references the last has the smallest C6, of seven at most 2.6 times that: no digits are lost.
+  __device__ static void leave_out_last(S (&row)[R]) {
+    for (int b = 0; b < R - 1; ++b) row[b] = row[b] - row[R - 1];
+  }
+  __device__ static S at_weights(const S (&row)[R], const S* w) {
+    S sum = row[R - 1];
+    for (int b = 0; b < R - 1; ++b) sum += row[b] * w[b];
+    return sum;
   }
 
   template <bool with_virial>
@@ -80,26 +116,34 @@ struct EnergyBody : Sums<S, energy_columns<mode, form>> {
     const Damped<form, S> g =
         smooth ? switched<form>(damping, r2, cutoff) : DampingFunction<form>::at(damping, r2);
     const S zero(T(0));
-    const PairTerm<form, S> pair{select(inside, dot(c6_row, w.v, R), zero), g};
+    const PairTerm<form, S> pair{select(inside, at_weights(c6_row, w.v), zero), g};
     S dc6 = zero;
-    if constexpr (mode != EnergyMode::energy) dc6 = select(inside, dot(dc6_row, w.v, R), zero);
-    add_columns<mode, with_virial>(pair, dc6, damping, r, offset, this->now);
-  }
-  // The virial of a tile, from its gradient.
-  __device__ void end_tile(const Vector3<S>& offset) {
-    const S* g = this->now + of_gradient;
+    if constexpr (mode != EnergyMode::energy) dc6 = select(inside, at_weights(dc6_row, w.v), zero);
+    add_energy<mode>(pair, dc6, damping, this->now);
     if constexpr (mode != EnergyMode::energy)
-      add_virial(Vector3<S>{g[0], g[1], g[2]}, offset, this->now + of_virial);
+      add_gradient<with_virial>(pair.slope_over_r(), r, offset,
+                                has_tile && !with_virial ? tile.now : this->now + of_gradient,
+                                this->now + of_virial);
+  }
+  __device__ void end_tile(const Vector3<S>& offset) {
+    S* gradient = this->now + of_gradient;
+    S* virial = this->now + of_virial;
+    if constexpr (mode == EnergyMode::learn)
+      add_virial(Vector3<S>{gradient[0], gradient[1], gradient[2]}, offset, virial);
+    else if constexpr (mode != EnergyMode::energy)
+      tile.end(offset, gradient, virial);
   }
 };
 
 // Sums up the gradient through the coordination numbers, 3 columns, and its virial, 6.
 template <class T, class S> struct CountGradientBody : Sums<S, 9> {
   static constexpr bool counts_same = false;
+  static constexpr int most_tiles = tiles_of_sums;
   const LatticeCall<T, S>& call;
   const T rcov;
   const S dcn;
   T rc = 0;
+  TileGradient<S> tile;
   unsigned same = 0;
 
   __device__ CountGradientBody(const LatticeCall<T, S>& c, const BlockCentre<S>& m)
@@ -109,11 +153,9 @@ template <class T, class S> struct CountGradientBody : Sums<S, 9> {
   __device__ void add(bool inside, const Vector3<S>& r, S r2, const Neighbour<S>& n,
                       const Vector3<S>& offset) {
     const S f = select(inside, counting(r2, rc).slope_over_r * (dcn + n.site.dcn), S(T(0)));
-    add_gradient<with_virial>(f, r, offset, this->now, this->now + 3);
+    add_gradient<with_virial>(f, r, offset, with_virial ? this->now : tile.now, this->now + 3);
   }
-  __device__ void end_tile(const Vector3<S>& offset) {
-    add_virial(Vector3<S>{this->now[0], this->now[1], this->now[2]}, offset, this->now + 3);
-  }
+  __device__ void end_tile(const Vector3<S>& offset) { tile.end(offset, this->now, this->now + 3); }
 };
 
 // Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared

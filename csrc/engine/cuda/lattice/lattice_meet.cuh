@@ -19,8 +19,9 @@ constexpr float block_box_growth = 1.00001f;
 constexpr double image_slack = 1e-6;
 // Rounding of the search in single precision, in the largest coordinate; the CPU's box_slack.
 constexpr float search_slack = 1e-6f;
-// Registers of neighbours between two emptyings of sums, where clusters are too small to count.
+// Registers of neighbours between two emptyings of sums, at most, and tiles of so many.
 constexpr int steps_of_sums = 32;
+constexpr int tiles_of_sums = steps_of_sums / block_atoms;
 
 // The central atoms of a block, as one lane sees them. A warp is a table: a column for each atom,
 // and a row for each of the neighbours that it takes at once.
@@ -118,6 +119,7 @@ __device__ bool make_centre(const LatticeCall<T, S>& c, bool counts, BlockCentre
 struct Image {
   int shift[3];      // in cell vectors
   double vector[3];  // shift @ cell
+  __device__ bool home() const { return (shift[0] | shift[1] | shift[2]) == 0; }
 };
 
 // Images that a block has to look at, and one of them by its number.
@@ -192,19 +194,39 @@ __device__ inline void meet(const Vector3<S>& from, const Vector3<S>& offset, co
   body.template add<with_virial>(inside, r, select(inside, r2, S(T(1))), n, offset);
 }
 
-// A cluster at one image. Lanes without a neighbour read what lies behind the cluster, and are
-// masked.
+// One register of neighbours that are all there, in a tile without the atoms of the block: a branch
+// around the pairs beyond the cutoff leaves nothing to mask.
+template <class T, class S, class Body>
+__device__ inline void meet_others(const Vector3<S>& from, const Vector3<S>& offset,
+                                   const Neighbour<S>& n, T cutoff2, T same2, Body& body) {
+  const Vector3<S> r = difference(n.site, from);
+  const S r2 = r.norm2();
+  if (Body::counts_same) body.same += value(r2) <= same2;
+  if (value(r2) <= cutoff2) body.template add<false>(true, r, r2, n, offset);
+}
+
+// A cluster at one image. Most are whole, and so are most blocks: without masks, and with a number
+// of steps that is known when compiling. In others lanes without a neighbour read what lies behind
+// the cluster, and are masked.
 template <class T, class S, class Body>
 __device__ inline void meet_tile(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int cluster,
                                  const Image& image, T cutoff2, T same2, Body& body) {
-  const unsigned rows = m.rows;
-  const int count = c.boxes[cluster].count, mine = m.active() ? count - m.row : 0;
+  const int count = c.boxes[cluster].count;
   const Vector3<S> offset = tile_offset(c, m, cluster, image), from = difference(m.site, offset);
   const Neighbour<S>* n = c.neighbours + c.boxes[cluster].first + m.row;
-  for (int t = 0; t < count; t += int(rows), n += rows)
-    meet<false>(from, offset, *n, t < mine, cutoff2, same2, body);
+  const bool whole = count == cluster_atoms && m.count == block_atoms;
+  if (whole && !(cluster == m.cluster && image.home())) {
+    constexpr int rows = warp_lanes / block_atoms;
+#pragma unroll 4
+    for (int t = 0; t < cluster_atoms; t += rows)
+      meet_others(from, offset, n[t], cutoff2, same2, body);
+  } else {
+    const unsigned rows = m.rows;
+    const int mine = m.active() ? count - m.row : 0;
+    for (int t = 0; t < count; t += int(rows), n += rows)
+      meet<false>(from, offset, *n, t < mine, cutoff2, same2, body);
+  }
   body.end_tile(difference(m.site, from));  // the offset again: registers are short
-  body.empty();
 }
 
 // A small cluster at all images: lanes take different ones.
@@ -226,46 +248,68 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const BlockCentre
   body.empty();
 }
 
-// Calls found(cluster) for those of clusters [begin, end) that come within the cutoff at one image,
-// by all lanes of a warp: super boxes first, then boxes of clusters.
-template <class T, class S, class F>
-__device__ inline void for_clusters(const LatticeCall<T, S>& c, int begin, int end,
-                                    const Image& image, T cutoff, F&& found) {
+// Whether the clusters of a super box may come within the cutoff at an image.
+template <class T, class S>
+__device__ inline bool super_in_reach(const LatticeCall<T, S>& c, int super, const Image& image,
+                                      T cutoff) {
   const float shift[3] = {float(image.vector[0]), float(image.vector[1]), float(image.vector[2])};
-  for (int first = begin / super_clusters; first * super_clusters < end; first += warp_lanes) {
-    const int super = first + lane_index();
-    bool hit = super * super_clusters < end;
-    if (hit) {
-      const SuperBox box = c.supers[super];
-      float centre[3], half[3];
-      for (int d = 0; d < 3; ++d) {
-        centre[d] = 0.5f * (box.low[d] + box.high[d]);
-        half[d] = 0.5f * (box.high[d] - box.low[d]);
-      }
-      hit = in_reach(shift, centre, half, float(cutoff));
+  const SuperBox box = c.supers[super];
+  float centre[3], half[3];
+  for (int d = 0; d < 3; ++d) {
+    centre[d] = 0.5f * (box.low[d] + box.high[d]);
+    half[d] = 0.5f * (box.high[d] - box.low[d]);
+  }
+  return in_reach(shift, centre, half, float(cutoff));
+}
+
+// The clusters of a super box that are in [begin, end) and come within the cutoff at an image: a
+// bit for each.
+template <class T, class S>
+__device__ inline unsigned clusters_in_reach(const LatticeCall<T, S>& c, int super, int begin,
+                                             int end, const Image& image, T cutoff) {
+  const float shift[3] = {float(image.vector[0]), float(image.vector[1]), float(image.vector[2])};
+  const int id = super_clusters * super + lane_index();
+  bool near = id >= begin && id < end;
+  if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
+  return __ballot_sync(all_lanes, near);
+}
+
+// Calls found(cluster, image) for those of clusters [begin, end) that come within the cutoff at
+// some image and that `mine` leaves of a set of bits, by all lanes of a warp: first super boxes, of
+// which each lane tests one at one image, then boxes of clusters.
+template <class T, class S, class Mine, class F>
+__device__ inline void for_clusters(const LatticeCall<T, S>& c, const SystemFrame& f, int begin,
+                                    int end, T cutoff, Mine&& mine, F&& found) {
+  const BlockSearch& search = search_of_block();
+  const int images = count_images(search), first = begin / super_clusters;
+  const int supers = (end - 1) / super_clusters - first + 1;
+  for (int number = 0, super = 0; number < images;) {
+    const int my_number = number + (super + lane_index()) / supers;
+    const int my_super = first + (super + lane_index()) % supers;
+    const bool hit =
+        my_number < images && super_in_reach(c, my_super, image_at(search, f, my_number), cutoff);
+    for (unsigned hits = __ballot_sync(all_lanes, hit); hits; hits &= hits - 1) {
+      const int ahead = super + __ffs(int(hits)) - 1, base = first + ahead % supers;
+      const Image image = image_at(search, f, number + ahead / supers);
+      unsigned tiles = mine(clusters_in_reach(c, base, begin, end, image, cutoff));
+      for (; tiles; tiles &= tiles - 1) found(super_clusters * base + __ffs(int(tiles)) - 1, image);
     }
-    for (unsigned supers = __ballot_sync(all_lanes, hit); supers; supers &= supers - 1) {
-      const int base = super_clusters * (first + __ffs(int(supers)) - 1), id = base + lane_index();
-      bool near = id >= begin && id < end;
-      if (near) near = in_reach(shift, c.boxes[id].centre, c.boxes[id].half, float(cutoff));
-      for (unsigned tiles = __ballot_sync(all_lanes, near); tiles; tiles &= tiles - 1)
-        found(base + __ffs(int(tiles)) - 1);
-    }
+    number += (super + warp_lanes) / supers;
+    super = (super + warp_lanes) % supers;
   }
 }
 
-// Clusters [begin, end) at one image. The warps of a block take turns: each skips `turn` tiles,
-// which are for the others.
-template <class T, class S, class Body>
-__device__ inline void meet_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
-                                     int end, const Image& image, T cutoff, T same2, int& turn,
-                                     Body& body) {
-  for_clusters(c, begin, end, image, cutoff, [&](int cluster) {
-    if (turn-- > 0) return;
-    turn = warp_count() - 1;
-    meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
-  });
-}
+// The warps of a block take tiles in turns: warp w the tiles w, w + n, ... of n warps, which are a
+// power of two.
+struct Turns {
+  unsigned tiles = 0;  // that were found
+  __device__ unsigned mine(unsigned found) {
+    const unsigned below = (1u << lane_index()) - 1, turn = tiles + __popc(found & below);
+    const bool here = found >> lane_index() & 1;
+    tiles += __popc(found);
+    return __ballot_sync(all_lanes, here && (turn & (warp_count() - 1)) == unsigned(warp_index()));
+  }
+};
 
 // Meets all neighbours, one species after the other. A species whose only cluster is small, in a
 // cell with images, would leave most rows of a warp idle at one image: it is met at several at
@@ -275,17 +319,23 @@ __device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T 
                          Body& body) {
   const T same = T(same_spot_distance) * cutoff, same2 = same * same;
   const int images = count_images(search_of_block()), end = c.first_cluster(m.system + 1);
-  int turn = warp_index();
+  Turns turns;
+  int met = 0;
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
     body.species(c.infos[begin].species);
-    if (c.boxes[begin].count <= block_atoms && images > 1)
+    if (c.boxes[begin].count <= block_atoms && images > 1) {
       meet_images(c, m, begin, cutoff * cutoff, same2, body);
-    else
-      for (int k = 0; k < images; ++k)
-        meet_clusters(c, m, begin, c.infos[begin].next,
-                      image_at(search_of_block(), c.frames[m.system], k), cutoff, same2, turn,
-                      body);
+      continue;
+    }
+    for_clusters(
+        c, c.frames[m.system], begin, c.infos[begin].next, cutoff,
+        [&](unsigned found) { return turns.mine(found); },
+        [&](int cluster, const Image& image) {
+          meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
+          if (++met % Body::most_tiles == 0) body.empty();
+        });
   }
+  body.empty();
 }
 
 }  // namespace d3

@@ -37,11 +37,8 @@ template <class T, class S, class F>
 __device__ inline void for_tiles(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
                                  F&& found) {
   const int begin = c.first_cluster(m.system), end = c.first_cluster(m.system + 1);
-  const int images = count_images(search_of_block());
-  for (int k = 0; k < images; ++k) {
-    const Image image = image_at(search_of_block(), c.frames[m.system], k);
-    for_clusters(c, begin, end, image, cutoff, [&](int cluster) { found(cluster, image); });
-  }
+  const auto all = [](unsigned tiles) { return tiles; };
+  for_clusters(c, c.frames[m.system], begin, end, cutoff, all, std::forward<F>(found));
 }
 
 // Vector from the centre of one tile to that of another, taken in double precision.
