@@ -117,7 +117,12 @@ constexpr int block_tiles = 32;
 // takes a quarter longer.
 constexpr int block_pairs = 64;
 
-// How many pairs ahead of a block the memory of a list is asked for: it saves a tenth.
+// Blocks of a row whose sums in single precision are taken together before they are emptied into
+// double precision: 512 pairs, as in a block of tiles.
+constexpr int summed_blocks = 8;
+
+// How many pairs ahead of a block the memory of a list, and that of its results, is asked for: it
+// saves a tenth of the time each.
 constexpr int pairs_ahead = 128;
 
 // Bytes of a result from which the system is asked for large pages: to clear 106 MB page by page
