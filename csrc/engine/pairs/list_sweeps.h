@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "engine/pairs/kernel_set.h"
 #include "engine/pairs/list_faults.h"
 
 namespace d3 {
@@ -177,12 +178,12 @@ template <class T, class Types> class ListSweeps {
     explicit Worker(const Batch& batch) : damping(batch), place(batch.n_slots()) {}
   };
 
-  static ListKernels<T, S, A> kernels(InstructionSet set) {
-    const ListKernelSet<T>& list = *kernels_for<T>(set).list;
+  static const ListKernels<T, S, A>& kernels(InstructionSet set) {
+    const auto& all = kernels_for<PairKernelSet<T>>(set);
     if constexpr (dual)
-      return list.dual;
+      return all.dual_list;
     else
-      return list.plain;
+      return all.list;
   }
 
   // What rows read in a sweep with a cutoff.

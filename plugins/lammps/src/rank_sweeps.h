@@ -11,7 +11,7 @@ class RankSweeps : private ThreeBodySweep<double, PlainTypes<double>> {
 
  public:
   explicit RankSweeps(const LatticeInput<double>& in)
-      : RankSweeps(in, kernels_for<double>(in.instruction_set)) {}
+      : RankSweeps(in, kernels_for<KernelSet<double>>(in.instruction_set)) {}
 
   // Evaluates system 0 for its first n_own atoms. share(column) is called twice, with CN and with
   // dE/dCN of all atoms: it puts the owners' values in the place of the other atoms'. With a tail,
