@@ -28,15 +28,16 @@ D3_INLINE V for_components(V f, std::index_sequence<k...>) {
   return __builtin_shufflevector(f, f, ((part * n + int(k)) / 3)...);
 }
 
+// Lanes that are 0.
 #if D3_BYTES == 64 && defined(__x86_64__)
-D3_INLINE Mask<double> equal(Vec<double> a, Vec<double> b) {
-  return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_EQ_OQ)};
+D3_INLINE Mask<double> is_zero(Vec<double> a) {
+  return {_mm512_cmp_pd_mask(__m512d(a.v), _mm512_setzero_pd(), _CMP_EQ_OQ)};
 }
-D3_INLINE Mask<float> equal(Vec<float> a, Vec<float> b) {
-  return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_EQ_OQ)};
+D3_INLINE Mask<float> is_zero(Vec<float> a) {
+  return {_mm512_cmp_ps_mask(__m512(a.v), _mm512_setzero_ps(), _CMP_EQ_OQ)};
 }
 #else
-template <class T> D3_INLINE Mask<T> equal(Vec<T> a, Vec<T> b) { return {a.v == b.v}; }
+template <class T> D3_INLINE Mask<T> is_zero(Vec<T> a) { return {a.v == Vec<T>(T(0)).v}; }
 #endif
 
 // Reads n vectors into columns.
@@ -66,7 +67,7 @@ template <int part, class T> D3_INLINE void write_part(const T* f, const T* r, i
   constexpr auto all = std::make_index_sequence<Vec<T>::size>();
   const int at = 3 * k + part * Vec<T>::size;
   const Vec<T> factor(for_components<part>(Vec<T>::load(f + k).v, all)), zero(T(0));
-  select(equal(factor, zero), zero, factor * Vec<T>::load(r + at)).store(out + at);
+  select(is_zero(factor), zero, factor * Vec<T>::load(r + at)).store(out + at);
 }
 
 // out = f r for n pairs. A factor of 0 is that of a pair beyond the cutoff, which may be infinitely
