@@ -117,13 +117,24 @@ constexpr int block_tiles = 32;
 // takes a quarter longer.
 constexpr int block_pairs = 64;
 
-// How many pairs ahead of a block the memory of a list is asked for: it saves a tenth.
+// Blocks of a row whose sums in single precision are taken together before they are emptied into
+// double precision: 512 pairs, as in a block of tiles.
+constexpr int summed_blocks = 8;
+
+// How many pairs ahead of a block the memory of a list, and that of its results, is asked for: it
+// saves a tenth of the time each.
 constexpr int pairs_ahead = 128;
 
-// Bytes of a result from which the system is asked for large pages: to clear 106 MB page by page
-// takes 42 ms, in pages of 2 MiB 12 ms. Stores past the caches were no faster in either.
+// Bytes of a result from which its memory comes in large pages and is kept for the next one: to
+// write 106 MB takes 58 ms in fresh pages of 4 KiB, 11 ms in fresh ones of 2 MiB, 4 ms where they
+// are there; on a virtual machine that gives free memory back to its host, 100 to 370 ms.
 constexpr int64_t least_huge_bytes = 8 << 20;
 constexpr int64_t huge_page_bytes = 2 << 20;
+
+// Pieces of such memory that are kept while nobody uses them, and bytes of each, at most: the
+// gradient of the energy and that through the CN, which are there together.
+constexpr int most_kept_blocks = 2;
+constexpr int64_t most_kept_bytes = int64_t(1) << 30;
 
 // Pairs of a row that the memory of a thread starts with; it doubles from there.
 constexpr int64_t first_factors = 4096;

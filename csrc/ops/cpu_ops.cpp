@@ -8,6 +8,7 @@
 
 #include "ops/owned_ops.h"
 #include "ops/register.h"
+#include "ops/result_memory.h"
 #include "ops/signals.h"
 
 // Not in the OpenMP that torch 2.6 brings: weak, so that it may be absent.
@@ -188,6 +189,7 @@ struct Cpu {
   template <class T> using Counting = d3::Counting<T>;
   template <class T> using Energy = d3::Energy<T>;
 
+  static Tensor large(const Tensor& result) { return in_kept_memory(result); }
   template <class Args> static const Args& prepared(const Args& args) { return args; }
 
   static int n_threads() { return threads(); }

@@ -107,6 +107,7 @@ struct Cuda {
   template <class T> using Counting = CountingOnGpu<T>;
   template <class T> using Energy = EnergyOnGpu<T>;
 
+  static Tensor large(const Tensor& result) { return result; }
   static const CountingArgs& prepared(const CountingArgs& a) {
     check_list_limits(a);
     return a;

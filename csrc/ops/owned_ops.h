@@ -76,6 +76,7 @@ template <class Device> struct OwnedOps {
 
   static Tensors2 forces(const OwnedList& l, const OwnedEnergy& e) {
     Tensors2 out = owned_forces_meta(l, e);
+    std::get<1>(out) = Device::large(std::get<1>(out));
     run(l, e, [&](auto engine, const auto& in, auto t, auto v) {
       return engine.energies_and_forces(in, std::get<0>(out).mutable_data_ptr<decltype(t)>(),
                                         std::get<1>(out).mutable_data_ptr<decltype(v)>());

@@ -1,6 +1,7 @@
 // The ops on a pair list for any device. A device says how kernels are run:
 //
 //   Guard(device)            for as long as an op runs
+//   large(result)            where a result for each pair is written
 //   prepared(args)           the arguments as the kernels take them, checked by value
 //   run<T>(args, f)          f(input) for the input of a kernel
 //   Counting<T>, Energy<T>   the kernels, as in engine/pairs/kernels.h
@@ -30,7 +31,7 @@ template <class Device> struct PairOps {
 
   static Tensor cn_backward(const GradCn& grad, const CountingArgs& args) {
     const Guard guard(args.vectors.device());
-    Tensor out = cn_backward_meta(grad, args);
+    Tensor out = Device::large(cn_backward_meta(grad, args));
     const GradCn g = contiguous(grad);
     const CountingArgs a = contiguous(Device::prepared(args));
     AT_DISPATCH_FLOATING_TYPES(a.vectors.scalar_type(), "coordination_number_backward", [&] {
@@ -46,6 +47,7 @@ template <class Device> struct PairOps {
                                      const CountingArgs& args) {
     const Guard guard(args.vectors.device());
     Tensors2 out = cn_double_backward_meta(tangent, grad, args);
+    std::get<1>(out) = Device::large(std::get<1>(out));
     const CountingTangent t = contiguous(tangent);
     const GradCn g = contiguous(grad);
     const CountingArgs a = contiguous(Device::prepared(args));
@@ -75,6 +77,7 @@ template <class Device> struct PairOps {
   static Tensors3 energy_by_centre(const EnergyArgs& args) {
     const Guard guard(args.vectors.device());
     Tensors3 out = energy_by_centre_meta(args);
+    std::get<2>(out) = Device::large(std::get<2>(out));
     const EnergyArgs a = contiguous(Device::prepared(args));
     AT_DISPATCH_FLOATING_TYPES(a.vectors.scalar_type(), "dispersion_energy_by_centre", [&] {
       Device::template run<scalar_t>(a, [&](const auto& in) {
@@ -90,6 +93,7 @@ template <class Device> struct PairOps {
   static Tensors3 energy_backward(const GradEnergy& grad, const EnergyArgs& args) {
     const Guard guard(args.vectors.device());
     Tensors3 out = energy_backward_meta(grad, args);
+    std::get<0>(out) = Device::large(std::get<0>(out));
     const GradEnergy g = contiguous(grad);
     const EnergyArgs a = contiguous(Device::prepared(args));
     AT_DISPATCH_FLOATING_TYPES(a.vectors.scalar_type(), "dispersion_energy_backward", [&] {
@@ -105,6 +109,7 @@ template <class Device> struct PairOps {
                                          const EnergyArgs& args) {
     const Guard guard(args.vectors.device());
     Tensors4 out = energy_double_backward_meta(tangent, grad, args);
+    std::get<1>(out) = Device::large(std::get<1>(out));
     const EnergyTangent t = contiguous(tangent);
     const GradEnergy g = contiguous(grad);
     const EnergyArgs a = contiguous(Device::prepared(args));

@@ -69,7 +69,6 @@ template <class T, class V, class I> class OwnedCall {
     const Chunks chunks(in_.list.n_pairs, n, forces ? most_chunks : most_force_chunks);
     std::vector<double> sums(n);
     ChunkSums by_atom(forces ? 0 : chunks.count(), 3 * n);
-    ask_huge_pages(forces, 3 * in_.list.n_pairs * sizeof(V));
     const bool good = sweep(chunks, [&](int64_t c, const RowSpan& span) {
       return run(span, {{in_.cutoff, in_.width},
                         in_.cn_cutoff,

@@ -2,7 +2,6 @@
 // list that is not sorted, or has a wrong pair, is found on the way and left to pairs_cpu.cpp.
 #pragma once
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -43,15 +42,6 @@ bool for_sorted(const Chunks& chunks, const I* centre, int64_t n_pairs, int thre
   return good;
 }
 
-// Asks the system for large pages under a result that is about to be written for the first time.
-inline void ask_huge_pages(void* data, int64_t bytes) {
-  if (!data || bytes < least_huge_bytes) return;
-  const auto first = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t begin = (first + huge_page_bytes - 1) & -uintptr_t(huge_page_bytes),
-                  end = (first + bytes) & -uintptr_t(huge_page_bytes);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-
 // Whether a list may go row by row: its atoms are counted in 32 bits there.
 inline bool countable(int64_t n_atoms) { return n_atoms < std::numeric_limits<int32_t>::max(); }
 
@@ -69,7 +59,6 @@ bool count_sorted(const CountingInput<T>& in, const T* tangents, T* cn, const T*
   const auto kernel = (tangents ? set.dual_rows : set.rows).count;
   const RowList<T, int64_t> list = rows_of(in.list, tangents);
   const RowAtoms<T> view = atoms.view();
-  ask_huge_pages(grad_vectors, 3 * in.list.n_pairs * sizeof(T));
   std::vector<double> sums(cn ? n : 0);
   const CountJob<T, T> job{in.cutoff, grad_cn, cn ? sums.data() : nullptr, grad_vectors};
   const bool good =
@@ -106,7 +95,6 @@ bool energy_sorted(const EnergyInput<T>& in, const T* tangents, const std::vecto
                           : slopes ? EnergyMode::gradient
                                    : EnergyMode::energy;
   const Chunks chunks(in.list.n_pairs, n);
-  ask_huge_pages(out.gradients.vectors, 3 * in.list.n_pairs * sizeof(T));
   std::vector<double> energy(out.energy ? n : 0);
   ChunkSums by_cn(slopes ? (shared ? chunks.count() : 1) : 0, n),
       by_damping(shared ? chunks.count() : 0, most_parameters);

@@ -46,7 +46,7 @@ D3_INLINE bool own_energy(const RowList<V, I>& list, const RowAtoms<T>& atoms,
                           EnergyBlock<PlainRegisters<T>, T> add_block, T& dcn) {
   using K = PlainRegisters<T>;
   const CentreRow<T> c6 = row_of<K>(atoms, row.i, job.c6);
-  Sums<K, n_row_sums> sums;
+  RowSums<K, n_row_sums> sums;
   const auto take = [&](PairBlock<K, T>& block, int size, int64_t at) D3_LAMBDA {
     block.find_slots(atoms.slot);
     add_block(block, atoms, c6, job.cutoff, T(-0.5), sums);
@@ -67,7 +67,7 @@ D3_INLINE bool own_counting(const RowList<V, I>& list, const RowAtoms<T>& atoms,
                             const OwnedJob<T, V>& job, const OneRow<I>& row,
                             PairBlock<PlainRegisters<T>, T>& b, T dcn) {
   using K = PlainRegisters<T>;
-  Sums<K, 1> none;
+  RowSums<K, 1> none;
   const auto take = [&](PairBlock<K, T>& block, int, int64_t at) D3_LAMBDA {
     count_block<K, T, false, true>(block, atoms.rcov[row.i], atoms.rcov, dcn, none);
     T* f = job.factors + at;

@@ -1,6 +1,7 @@
 // The kernels over sorted pair lists whose vectors are given: see RowKernels in pairs/rows.h.
 #pragma once
 #include "engine/simd/row_kernel.h"
+#include "engine/simd/row_vectors.h"
 
 namespace d3 {
 namespace D3_ISA {
@@ -34,23 +35,17 @@ D3_INLINE bool read_neighbours(const RowList<V, I>& list, int64_t p, PairBlock<K
   return outside >> (8 * sizeof(I) - 1) == 0;
 }
 
-template <class T, class V> D3_INLINE void split(const V* vectors, int n, T* x, T* y, T* z) {
-  for (int k = 0; k < n; ++k) {
-    x[k] = T(vectors[3 * k]);
-    y[k] = T(vectors[3 * k + 1]);
-    z[k] = T(vectors[3 * k + 2]);
-  }
+// Asks for memory ahead, to read it or to write it.
+template <bool write, class N> D3_INLINE void ask(const N* from, int64_t numbers) {
+  const char* bytes = reinterpret_cast<const char*>(from);
+  for (int k = 0; k < numbers * int(sizeof(N)); k += 64) __builtin_prefetch(bytes + k, write);
 }
 
 // Asks for the memory of the pairs that come after [p, p + n).
 template <class V, class I> D3_INLINE void ask_ahead(const RowList<V, I>& list, int64_t p, int n) {
-  const auto ask = [&](const auto* from, int numbers) D3_LAMBDA {
-    const char* bytes = reinterpret_cast<const char*>(from + numbers * (p + pairs_ahead));
-    for (int k = 0; k < n * numbers * int(sizeof(*from)); k += 64) __builtin_prefetch(bytes + k);
-  };
-  ask(list.vectors, 3);
-  ask(list.centre, 1);
-  ask(list.neighbour, 1);
+  ask<false>(list.vectors + 3 * (p + pairs_ahead), 3 * n);
+  ask<false>(list.centre + p + pairs_ahead, n);
+  ask<false>(list.neighbour + p + pairs_ahead, n);
 }
 
 // Reads pairs [p, p + b.n) of centre i. Says whether their neighbours are atoms.
@@ -92,23 +87,6 @@ D3_INLINE RowEnd for_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, R
 
 // ---- writing vectors ----
 
-// out = f r for n pairs; in a dual sweep its tangent. A factor of 0 is that of a pair beyond the
-// cutoff, which may be infinitely far.
-template <class V, class T> D3_INLINE void write_scaled(const T* f, const V* r, int n, V* out) {
-  for (int k = 0; k < n; ++k)
-    for (int d = 0; d < 3; ++d) out[3 * k + d] = f[k] == T(0) ? V(0) : V(f[k] * T(r[3 * k + d]));
-}
-template <class V, class T>
-D3_INLINE void write_scaled(const T* f, const T* f_along, const V* r, const V* r_along, int n,
-                            V* out) {
-  for (int k = 0; k < n; ++k) {
-    const bool beyond = f[k] == T(0) && f_along[k] == T(0);
-    for (int d = 0; d < 3; ++d)
-      out[3 * k + d] =
-          beyond ? V(0) : V(f[k] * T(r_along[3 * k + d]) + f_along[k] * T(r[3 * k + d]));
-  }
-}
-
 // Factors f of the vectors f r of a run of pairs, which are collected over several rows before
 // these are written.
 template <class K, class T, class V, class I> struct Factors {
@@ -127,6 +105,7 @@ template <class K, class T, class V, class I> struct Factors {
   D3_INLINE int add(int size, bool packed) {
     if (n + size > 2 * block_pairs) write();
     const int at = n;
+    ask<true>(out + 3 * (begin + n + pairs_ahead), 3 * size);
     n += size;
     if (packed)
       for (int k = 0; k < size; k += Vec<T>::size) f.store(at + k, typename K::X(Vec<T>(T(0))));
@@ -161,7 +140,7 @@ template <class K, class T, class V, class I> struct Factors {
 // Counts a block: adds up the function where `cn`, and leaves the factors weight df/dr / r in
 // column u where `slopes`.
 template <class K, class T, bool cn, bool slopes>
-void count_block(PairBlock<K, T>& b, T rcov_i, const T* rcov, T weight, Sums<K, 1>& sums) {
+void count_block(PairBlock<K, T>& b, T rcov_i, const T* rcov, T weight, RowSums<K, 1>& sums) {
   using X = typename K::X;
   const X zero(Vec<T>(T(0))), w(Vec<T>{weight});
   X sum = sums.now[0];
@@ -177,12 +156,12 @@ template <class K, class T, class V, class I, bool cn, bool slopes>
 RowEnd count_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const CountJob<T, V>& job,
                   RowSpan span) {
   Factors<K, T, V, I> factors(list, job.grad_vectors, span.begin);
-  Sums<K, 1> sums;
+  RowSums<K, 1> sums;
   T rcov_i = 0, weight = 0;
   const auto start = [&](I i) D3_LAMBDA {
     rcov_i = atoms.rcov[i];
     weight = slopes ? job.grad_cn[i] : T(0);
-    sums = Sums<K, 1>();
+    sums = RowSums<K, 1>();
   };
   const auto take = [&](PairBlock<K, T>& b, int64_t) D3_LAMBDA {
     const int size = b.n;
@@ -217,7 +196,7 @@ enum RowSum { row_energy, row_dcn_own, row_damping, n_row_sums = row_damping + m
 // derivatives by the CN of the neighbours in column v, both with the weight.
 template <class K, class T, DampingForm form, EnergyMode mode, bool others>
 void energy_block(PairBlock<K, T>& b, const RowAtoms<T>& atoms, const CentreRow<T>& row,
-                  Cutoff<T> cutoff, T weight, Sums<K, n_row_sums>& sums) {
+                  Cutoff<T> cutoff, T weight, RowSums<K, n_row_sums>& sums) {
   using X = typename K::X;
   constexpr int columns = mode == EnergyMode::energy     ? 1
                           : mode == EnergyMode::gradient ? int(row_damping)
@@ -249,20 +228,20 @@ D3_INLINE void add_to_neighbours(const PairBlock<K, T>& b, double* out) {
 
 template <class K, class T>
 using EnergyBlock = void (*)(PairBlock<K, T>&, const RowAtoms<T>&, const CentreRow<T>&, Cutoff<T>,
-                             T weight, Sums<K, n_row_sums>&);
+                             T weight, RowSums<K, n_row_sums>&);
 
 template <class K, class T, class V, class I, EnergyMode mode, bool others>
 RowEnd energy_rows(const RowList<V, I>& list, const RowAtoms<T>& atoms, const EnergyJob<T, V>& job,
                    RowSpan span, EnergyBlock<K, T> add_block) {
   constexpr bool slopes = mode != EnergyMode::energy;
   Factors<K, T, V, I> factors(list, job.grad_vectors, span.begin);
-  Sums<K, n_row_sums> sums;
+  RowSums<K, n_row_sums> sums;
   CentreRow<T> row{};
   T weight = 0;
   const auto start = [&](I i) D3_LAMBDA {
     row = row_of<K>(atoms, i, job.c6);
     weight = T(-0.5) * (job.grad_energy ? job.grad_energy[i] : T(1));
-    sums = Sums<K, n_row_sums>();
+    sums = RowSums<K, n_row_sums>();
   };
   const auto take = [&](PairBlock<K, T>& b, int64_t) D3_LAMBDA {
     const int size = b.n;

@@ -77,6 +77,16 @@ template <int step, int n, class X> D3_INLINE X fold_all(X (&parts)[n]) {
   }
 }
 
+// Sums over the blocks of a row. Those in single precision are emptied as often as those over
+// tiles: a block of a row is shorter, and to empty costs as much as many pairs.
+template <class K, int n> struct RowSums : Sums<K, n> {
+  int blocks = 0;
+  D3_INLINE RowSums() {}
+  D3_INLINE void end_block() {
+    if (++blocks % summed_blocks == 0) Sums<K, n>::end_block();
+  }
+};
+
 // The rows k and, where a register holds two, k + row_numbers of a run of indices.
 template <class T> D3_INLINE Vec<T> load_rows(const T* table, const int32_t* index, int k, int h) {
   if constexpr (Vec<T>::size <= row_numbers) {
