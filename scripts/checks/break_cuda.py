@@ -1,11 +1,11 @@
 """Breaks the CUDA kernels at one place at a time, and says which check of the emulation finds it.
 
-    .venv/bin/python scripts/checks/break_cuda.py [--only TEXT] [--jobs N] [--record FILE]
+    .venv/bin/python scripts/checks/break_cuda.py [--only TEXT] [--part K/N] [--record FILE]
 
 The breaks are those of ``cuda_breaks.txt``. All are compiled into one emulated library, each behind
-its number; every break then runs a short set of tests in a process of its own: twice, with results
-alone to go by, and with every load and store looked at. Exit status 1 if a break survives that is
-not said to be harmless.
+its number; every break then runs a short set of tests in a process of its own, with every load and
+store looked at, and where that ends in a finding once more with results alone to go by. Exit status
+1 if a break survives that is not said to be harmless.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,18 +81,19 @@ def span(source: str, where: str) -> tuple[int, int]:
 
 def switched(source: str, breaks: list[tuple[int, Break]]) -> str:
     """A source with all its breaks, each behind its number."""
-    inserts: list[tuple[int, int, str]] = []
+    inserts: list[tuple[int, int, int, str]] = []
     for number, b in breaks:
         first, last = span(source, b.where)
         if b.kind == "->":
             before, after = f"(emulation_broken == {number} ? ({b.new}) : (", "))"
         else:
             before, after = f"if (emulation_broken == {number}) {{ {b.new} }} else {{ ", " }"
-        inserts += [(first, first - last, before), (last, last - first + 1, after)]
-    # at one place: ends before starts, shorter ends first, longer starts first
-    for at, _, text in sorted(inserts, key=lambda x: (x[0], -x[1] < 0 and x[1] or x[1]))[::-1]:
-        source = source[:at] + text + source[at:]
-    return 'extern "C" int emulation_broken;\n' + source
+        inserts += [(first, 1, first - last, before), (last, 0, last - first, after)]
+    out, done = "", 0
+    for at, _, _, text in sorted(inserts):  # ends before starts, the inner one first
+        out += source[done:at] + text
+        done = at
+    return 'extern "C" int emulation_broken;\n' + out + source[done:]
 
 
 def build(breaks: list[Break], folder: Path) -> Path:
@@ -116,36 +116,35 @@ def build(breaks: list[Break], folder: Path) -> Path:
 # ---- the tests that every break runs ----
 
 
-def probes() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Short tests that go through every kernel: a name, and what to call."""
-    from cuda_probes import PROBES  # noqa: PLC0415
+def probes(file: str = "") -> list[tuple[str, Callable[[], Any]]]:
+    """Short tests that go through the kernels of a file: names, and what to call."""
+    from cuda_probes import probes_of
 
-    yield from PROBES
+    return probes_of(file)
 
 
-def outcome(number: int, checks: bool) -> int:
+def outcome(number: int, file: str, checks: bool) -> int:
     """Runs the tests with a break, in this process, until one fails. 0 if none does."""
-    import torch  # noqa: PLC0415
+    import torch
 
     getattr(torch.ops.emulation, "break")(number, checks)
-    for name, probe in probes():
+    for name, probe in probes(file):
         try:
             probe()
-        except Exception as error:  # whatever a test says of a break
+        except BaseException as error:  # whatever a test says of a break
             print(f"{name}: {type(error).__name__} {str(error).splitlines()[:1]}", file=sys.stderr)
             return 1
     return 0
 
 
-def tried(number: int, checks: bool) -> str:
+def tried(number: int, file: str = "", checks: bool = True) -> str:
     """What becomes of the tests with a break, in a process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.dup2(writing, 2)
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL) if False else None
         signal.alarm(SECONDS)
-        os._exit(outcome(number, checks))
+        os._exit(outcome(number, file, checks))
     os.close(writing)
     with os.fdopen(reading, errors="replace") as pipe:
         text = pipe.read()
@@ -196,37 +195,42 @@ def load(library: Path) -> None:
     """The library and the tests, with everything in one thread."""
     os.environ["D3TORCH_EMULATED_CUDA"] = str(library)
     sys.path[:0] = [str(ROOT / "tests" / part) for part in ("helpers", "engine")]
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(1)
-    list(probes())
+    probes()
+
+
+def both(number: int, b: Break) -> tuple[str, str]:
+    """How a break is found by results alone, and with the checks."""
+    checked = tried(number, b.file)
+    return (tried(number, b.file, False) if checked != "results" else checked), checked
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="breaks whose line has this text")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--part", default="1/1", help="every Nth break, from the Kth on")
     parser.add_argument("--library", type=Path, help="made before with --keep")
     parser.add_argument("--keep", type=Path, help="a folder for the library")
     parser.add_argument("--record", type=Path, help="a file for the table")
     options = parser.parse_args()
     breaks = read_breaks(BREAKS.read_text())
+    first, step = map(int, options.part.split("/"))
+    chosen = [(k, b) for k, b in enumerate(breaks) if options.only in str(b)][first - 1 :: step]
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         load(options.library or build(breaks, folder))
-        if tried(-1, True) != "survives":
-            raise SystemExit("break_cuda: expected tests that pass without a break.")
-        numbers = [k for k, b in enumerate(breaks) if options.only in str(b)]
         found = []
-        with ThreadPoolExecutor(options.jobs) as pool:
-            jobs = [(pool.submit(tried, k, False), pool.submit(tried, k, True)) for k in numbers]
-            for k, (alone, checked) in zip(numbers, jobs, strict=True):
-                found.append((alone.result(), checked.result()))
-                print(f"{k:4} {breaks[k]}: {found[-1][0]}, {found[-1][1]}", flush=True)
-    chosen = [breaks[k] for k in numbers]
+        for file in sorted({b.file for _, b in chosen}):
+            if (now := tried(-1, file)) != "survives":
+                raise SystemExit(f"break_cuda: expected tests of {file} to pass, got {now}.")
+        for k, b in chosen:
+            found.append(both(k, b))
+            print(f"{k:4} {b}: {found[-1][0]}, {found[-1][1]}", flush=True)
     if options.record:
-        options.record.write_text(table(chosen, found) + "\n")
-    left = [b for b, pair in zip(chosen, found, strict=True) if set(pair) == {"survives"}]
+        options.record.write_text(table([b for _, b in chosen], found) + "\n")
+    left = [b for (_, b), pair in zip(chosen, found, strict=True) if set(pair) == {"survives"}]
     print(f"{len(chosen)} breaks, {len(chosen) - len(left)} found, {len(left)} left")
     return int(any(not b.harmless for b in left))
 

@@ -25,8 +25,12 @@ flags=(-std=c++17 -fPIC -fno-math-errno -Wall -Wno-psabi -U_FORTIFY_SOURCE -D_GL
   -DEMULATION_HOOKS=$([ "$how" = plain ] && echo false || echo true) -MMD
   -I$here -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
 hooks=()
+sanitizer=()
 if [ "$how" != plain ]; then
-  hooks=(-g1 -fsanitize=thread -Wno-tsan --param tsan-instrument-func-entry-exit=0)
+  # undefined behaviour as well: overflow, shifts, bounds of arrays, alignment of wide loads
+  hooks=(-g1 -fsanitize=thread,undefined -fno-sanitize=pointer-overflow,vptr -fno-sanitize-recover=undefined
+    -Wno-tsan --param tsan-instrument-func-entry-exit=0)
+  sanitizer=(-lubsan)
 fi
 
 stale() {  # whether an object is missing, or older than one of its sources
@@ -43,7 +47,7 @@ compile() {  # FILE FLAG...: one object
   jobs+=($!)
 }
 if [ "$how" = broken ]; then
-  kernels=($here/broken.cu)
+  kernels=($here/{broken,limits}.cu)
   host=($here/{checks,fibres,memory,report}.cpp)
 else
   kernels=(csrc/engine/cuda/*/*.cu)
@@ -53,7 +57,7 @@ for file in "${kernels[@]}"; do compile "$file" -O1 "${hooks[@]}"; done
 for file in "${host[@]}"; do compile "$file" -O1; done
 for job in "${jobs[@]}"; do wait "$job"; done
 if [ "$how" = broken ]; then
-  g++ -rdynamic "$build"/*.o -ldl -o "$library"
+  g++ -rdynamic "$build"/*.o "${sanitizer[@]}" -ldl -o "$library"
 else
-  g++ -shared -Wl,-soname,libc10_cuda.so "$build"/*.o -L"$torch/lib" -ltorch -ltorch_cpu -lc10 -ldl -o "$library"
+  g++ -shared -Wl,-soname,libc10_cuda.so "$build"/*.o -L"$torch/lib" -ltorch -ltorch_cpu -lc10 "${sanitizer[@]}" -ldl -o "$library"
 fi

@@ -9,6 +9,8 @@ namespace d3 {
 
 constexpr int n = 64;
 
+void check_limits();  // limits.cu
+
 __global__ void copy(const int* from, int* to) {
   if (thread_index() < n) to[thread_index()] = from[thread_index()];
 }
@@ -88,6 +90,19 @@ __global__ void half_masks(int* to) {  // two halves of a warp, each with its ma
   to[threadIdx.x] = lane_index() < 16 ? __shfl_xor_sync(mask, 1, 1) : __shfl_xor_sync(mask, 2, 1);
 }
 
+__global__ void loads_two_at_odd_places(const int* from, int* to) {
+  struct alignas(8) Two {
+    int v[2];
+  };
+  to[threadIdx.x] = reinterpret_cast<const Two*>(from + threadIdx.x % 2)->v[0];
+}
+__global__ void overflows(int* to) { to[threadIdx.x] = 2147483647 + int(threadIdx.x); }
+__global__ void leaves_its_array(int* to) {
+  int own[4] = {0, 0, 0, 0};
+  own[threadIdx.x % 8] = 1;
+  to[threadIdx.x] = own[threadIdx.x % 3];
+}
+
 int* device(int64_t count, bool filled = true, int which = 0) {
   auto* at = static_cast<int*>(emulation::allocate(size_t(count) * sizeof(int), which));
   if (filled) emulation::host_write(at, size_t(count) * sizeof(int), which);
@@ -109,6 +124,7 @@ const Case cases[] = {
     {"right reverse", [] { start(reverses, 1, device(n), true); }},
     {"right reverse of lanes", [] { start(reverses_in_warp, 1, device(n), true); }},
     {"right half masks", [] { start(half_masks, 1, device(n)); }},
+    {"right limits", check_limits},
     {"read of what nobody wrote", [] { start(copy, 1, device(n, false), device(n)); }},
     {"read of shared memory that nobody wrote",
      [] { start(reads_shared_unwritten, 1, device(n)); }},
@@ -157,6 +173,9 @@ const Case cases[] = {
        emulation::host.stream = [] { return cudaStream_t(&emulation::host); };
        start(copy, 3, device(n), device(n));
      }},
+    {"wide load at an odd place", [] { start(loads_two_at_odd_places, 1, device(n), device(n)); }},
+    {"overflow of int", [] { start(overflows, 1, device(n)); }},
+    {"array of its own left", [] { start(leaves_its_array, 1, device(n)); }},
     {"fill behind the end", [] { cudaMemsetAsync(device(n), 0, 4 * n + 1, nullptr); }},
 };
 
