@@ -32,7 +32,7 @@ SWITCH = """
 extern "C" int emulation_broken;
 int emulation_broken = -1;
 TORCH_LIBRARY_FRAGMENT(emulation, m) {
-  m.def("break(int number, bool checks) -> ()", [](int64_t number, bool checks) {
+  m.def("set_broken(int number, bool checks) -> ()", [](int64_t number, bool checks) {
     emulation_broken = int(number);
     emulation::checks_wanted = checks;
   });
@@ -127,7 +127,7 @@ def outcome(number: int, file: str, checks: bool) -> int:
     """Runs the tests with a break, in this process, until one fails. 0 if none does."""
     import torch
 
-    getattr(torch.ops.emulation, "break")(number, checks)
+    torch.ops.emulation.set_broken(number, checks)
     for name, probe in probes(file):
         try:
             probe()

@@ -19,7 +19,7 @@ import pytest
 from checkout import checkout
 
 ROOT = checkout()
-NAMES = ("pairs", "list", "list_refusals", "lattice", "three_body")
+NAMES = ("pairs", "list", "list_refusals", "lattice", "three_body", "device")
 SUITES = [f"test_cuda_{name}.py" for name in NAMES]
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -73,7 +73,7 @@ def test_cuda_kernels_are_those_of_the_cpu(suite: str, emulation: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_results_repeat_in_other_orders(seed: int, emulation: Path) -> None:
     """Orders of blocks, warps and lanes."""
-    files = [f"tests/engine/{suite}" for suite in SUITES]
+    files = [f"tests/engine/{suite}" for suite in SUITES if suite != "test_cuda_device.py"]
     assert _run(emulation, seed, *files, "-k", "repeat or order") > 20
 
 
@@ -87,6 +87,7 @@ SHORT: dict[str, str] = {
         "test_modes or smaller or every_kind or no_atoms or nan or backward_scales"
         " or test_tail_in or with_tail or several_clusters or (test_tangents and 2)"
     ),
+    "test_cuda_device.py": "captured and 5",
     "test_cuda_three_body.py": "batches or several or (second and float64) or left_out",
 }
 

@@ -14,7 +14,11 @@ namespace emulation {
 
 namespace {
 
-constexpr uint32_t no_block = ~0u;
+// Whether reads of what nobody wrote are found.
+const bool unwritten_found = [] {
+  const char* wanted = std::getenv("D3TORCH_EMULATION_INITCHECK");
+  return !wanted || std::strcmp(wanted, "0") != 0;
+}();
 
 // Whether this access and earlier ones have no order.
 const char* conflict(const Touch& x, uint32_t epoch) {
@@ -69,9 +73,12 @@ const char* verb(Kind kind) {
 template <class F>
 void look(uint8_t* state, Word* words, uintptr_t at, size_t bytes, Kind kind, uint32_t epoch,
           const void* code, F&& name) {
+  size_t unwritten = 0;
   for (size_t k = 0; k < bytes; ++k) {
     const uint8_t s = state[at + k];
     if (s == written || (s == fresh && kind == writes)) continue;
+    // a struct that is copied as a whole may have unwritten padding, less than a quarter of it
+    if (s == fresh && (!unwritten_found || (bytes > 16 && 4 * ++unwritten < bytes))) continue;
     if (s == fresh) fail(code, "expected no read of what nobody wrote, got %s", name(k));
     fail(code, "expected memory that is there, got %zu bytes %s, with %s", bytes, verb(kind),
          name(k));

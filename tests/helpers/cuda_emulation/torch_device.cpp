@@ -33,7 +33,7 @@ thread_local int current = 0;
 int64_t streams[emulation::devices] = {};
 bool watched = false;
 int inside = 0;  // of an op of torch, which may copy as it likes
-int64_t waits = 0, launches_of_torch = 0;
+int64_t waits = 0;
 
 CUstream_st* handle(int device, int64_t stream) {
   return reinterpret_cast<CUstream_st*>(0x10000 + 0x1000 * uintptr_t(device) + 16 * stream);
@@ -149,7 +149,7 @@ Tensor& copy(Tensor& self, const Tensor& from, bool non_blocking) {
   if (!from.is_cuda() && self.is_cuda() && !non_blocking) waited("a copy from the host");
   const Open open;
   const at::AutoDispatchBelowADInplaceOrView below;
-  if (from.is_cuda() && from.is_non_overlapping_and_dense())
+  if (from.is_cuda() && !inside && from.is_non_overlapping_and_dense())
     emulation::host_read(from.const_data_ptr(), span(from), from.get_device(), "a copy");
   on_cpu(self).copy_(on_cpu(from));
   if (self.is_cuda()) emulation::host_write(self.data_ptr(), span(self), self.get_device());
@@ -176,12 +176,25 @@ at::Scalar item(const Tensor& self) {
   return at::cpu::_local_scalar_dense(on_cpu(self));
 }
 
+// Looks at what an op reads: all its tensors but those that it writes.
+void check_read(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  const auto& arguments = op.schema().arguments();
+  for (size_t k = 0; k < arguments.size(); ++k) {
+    const auto& value = stack[stack.size() - arguments.size() + k];
+    const auto* alias = arguments[k].alias_info();
+    if (!value.isTensor() || (alias && alias->isWrite())) continue;
+    const Tensor& x = value.toTensor();
+    if (x.defined() && x.is_cuda() && x.is_non_overlapping_and_dense())
+      emulation::host_read(x.const_data_ptr(), span(x), x.get_device(), "an op of torch");
+  }
+}
+
 // Any other op of torch: on copies of its tensors. Some wait for the device on a GPU too.
 void on_copies(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   static const std::set<std::string> waiting{"aten::nonzero", "aten::masked_select", "aten::equal",
                                              "aten::_unique2", "aten::unique_consecutive"};
   if (waiting.count(op.schema().name())) waited(op.schema().name().c_str());
-  ++launches_of_torch;
+  check_read(op, *stack);
   const Inside here;
   at::native::cpu_fallback(op, stack);
 }
