@@ -1,22 +1,63 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels and their ops against the stand-in of the CUDA runtime in
+# Compiles the CUDA kernels and their ops against the stand-in of CUDA in
 # tests/helpers/cuda_emulation: they run on the CPU, for tests without a GPU.
-# Usage: scripts/checks/emulate_cuda.sh LIBRARY (the shared library to write).
+# Usage: scripts/checks/emulate_cuda.sh LIBRARY [checked] (the shared library to write), or
+#        scripts/checks/emulate_cuda.sh PROGRAM broken (kernels with one fault each, broken.cu).
+# "checked" looks at every load and store of the kernels, and is slower. With
+# D3TORCH_EMULATION_BUILD the objects are kept in that folder, and only what is older than its
+# sources is compiled again.
 set -euo pipefail
 library=$(realpath -m "$1")
+how=${2:-plain}
 cd "$(dirname "$0")/../.."
-build=$(mktemp -d)
-trap 'rm -rf "$build"' EXIT
+build=${D3TORCH_EMULATION_BUILD:-}
+if [ -z "$build" ]; then
+  build=$(mktemp -d)
+  trap 'rm -rf "$build"' EXIT
+fi
+build=$(realpath -m "$build")/$how
+mkdir -p "$build"
+here=tests/helpers/cuda_emulation
 python=${PYTHON:-.venv/bin/python}
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 abi=$("$python" -c 'import torch; print(int(torch.compiled_with_cxx11_abi()))')
-flags=(-std=c++17 -O1 -fPIC -fno-math-errno -Wall -Wno-psabi -Wno-unknown-pragmas -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
-  -Itests/helpers/cuda_emulation -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
+flags=(-std=c++17 -fPIC -fno-math-errno -Wall -Wno-psabi -Wno-unknown-pragmas -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
+  -DEMULATION_HOOKS=$([ "$how" = plain ] && echo false || echo true) -MMD
+  -I$here -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
+hooks=()
+sanitizer=()
+if [ "$how" != plain ]; then
+  # undefined behaviour as well: overflow, shifts, bounds of arrays, alignment of wide loads
+  hooks=(-g1 -fsanitize=thread,undefined -fno-sanitize=pointer-overflow,vptr -fno-sanitize-recover=undefined
+    -Wno-tsan --param tsan-instrument-func-entry-exit=0)
+  sanitizer=(-lubsan)
+fi
+
+stale() {  # whether an object is missing, or older than one of its sources
+  [ ! -f "$1" ] || [ ! -f "${1%.o}.d" ] ||
+    [ -n "$(find $(sed -e 's/^[^ ]*://' -e 's/\\$//' "${1%.o}.d") -newer "$1" -print -quit 2>&1)" ]
+}
+
 jobs=()
-for file in csrc/engine/cuda/*/*.cu csrc/ops/cuda_ops.cpp; do
+compile() {  # FILE FLAG...: one object
+  local object="$build/$(basename "$1").o"
+  stale "$object" || return 0
   while (($(jobs -rp | wc -l) >= ${MAX_JOBS:-$(nproc)})); do wait -n; done
-  g++ "${flags[@]}" -x c++ -c "$file" -o "$build/$(basename "$file").o" &
+  g++ "${flags[@]}" "${@:2}" -x c++ -c "$1" -o "$object" &
   jobs+=($!)
-done
+}
+if [ "$how" = broken ]; then
+  kernels=($here/{broken,limits}.cu)
+  host=($here/{checks,fibres,memory,report}.cpp)
+else
+  kernels=(csrc/engine/cuda/*/*.cu)
+  host=(csrc/ops/cuda_ops.cpp $here/*.cpp)
+fi
+for file in "${kernels[@]}"; do compile "$file" -O1 "${hooks[@]}"; done
+for file in "${host[@]}"; do compile "$file" -O1; done
 for job in "${jobs[@]}"; do wait "$job"; done
-g++ -shared "$build"/*.o -L"$torch/lib" -ltorch -ltorch_cpu -lc10 -o "$library"
+if [ "$how" = broken ]; then
+  g++ -rdynamic "$build"/*.o "${sanitizer[@]}" -ldl -o "$library"
+else
+  g++ -shared -Wl,-soname,libc10_cuda.so "$build"/*.o -L"$torch/lib" -ltorch -ltorch_cpu -lc10 "${sanitizer[@]}" -ldl -o "$library"
+fi

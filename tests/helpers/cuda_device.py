@@ -1,13 +1,15 @@
 """Where the tests of the CUDA kernels run: on a GPU, or emulated on the CPU, or not at all.
 
-``D3TORCH_EMULATED_CUDA`` names the library that ``scripts/checks/emulate_cuda.sh`` writes: then the
-kernels of the CUDA key are called on CPU tensors. Loaded once, they stay on that key: a process of
-its own.
+``D3TORCH_EMULATED_CUDA`` names the library that ``scripts/checks/emulate_cuda.sh`` writes. It takes
+the CUDA key of the dispatcher and brings tensors on ``cuda:0`` and ``cuda:1``: a process of its
+own. Kernels then run on ``cuda:1``, on a stream of its own, while ``cuda:0`` is the current device,
+and under the rules of a graph that is captured: an op that waits for the device is an error.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,31 +20,52 @@ import d3torch  # noqa: F401
 
 EMULATED = os.environ.get("D3TORCH_EMULATED_CUDA", "")
 GPU = not EMULATED and torch.cuda.is_available()
-KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 if EMULATED:
     torch.ops.load_library(EMULATED)
+    torch.ops.emulation.set_stream(1, 7)
 
 on_either = pytest.mark.skipif(not (GPU or EMULATED), reason="no GPU here")
 on_gpu = pytest.mark.skipif(not GPU, reason="no GPU here")
 
 
-def moved(values: Any, device: str) -> Any:
-    """The same nest of tuples with every tensor on a device."""
+def mapped(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same nest of tuples with a function of every tensor."""
     if isinstance(values, Tensor):
-        return values.to(device)
+        return function(values)
     if isinstance(values, (tuple, list)):
-        items = [moved(value, device) for value in values]
+        items = [mapped(value, function) for value in values]
         return type(values)(*items) if hasattr(values, "_fields") else type(values)(items)
     return values
+
+
+def moved(values: Any, device: str) -> Any:
+    """The same nest of tuples with every tensor on a device."""
+    return mapped(values, lambda x: x.to(device))
+
+
+def _emulated(op: Any, arguments: Any, device: int = 1) -> Any:
+    """Results of an op on an emulated device, on the CPU."""
+    host = torch.ops.emulation
+    given = mapped(arguments, lambda x: host.to_device(x, device))
+    host.watch(True)
+    try:
+        out = op(*given)
+    finally:
+        host.watch(False)
+    assert host.get_device() == 0
+    mapped(out, lambda x: _on(x, device))
+    return mapped(out, host.to_host)
+
+
+def _on(x: Tensor, device: int) -> Tensor:
+    assert x.device == torch.device("cuda", device)
+    return x
 
 
 def run(name: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Results of an op's CUDA kernel, on the CPU."""
     op = getattr(torch.ops.d3torch, name).default
-    if EMULATED:
-        out = op.redispatch(KEYS, *arguments)
-    else:
-        out = moved(op(*moved(arguments, "cuda")), "cpu")
+    out = _emulated(op, arguments) if EMULATED else moved(op(*moved(arguments, "cuda")), "cpu")
     return out if isinstance(out, tuple) else (out,)
 
 

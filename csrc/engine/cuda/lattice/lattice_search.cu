@@ -169,7 +169,7 @@ __device__ void make_cluster(const LatticeCall<T, S>& c, int64_t first) {
 // Each warp makes the clusters that start among 32 places.
 template <class T, class S> __global__ void make_clusters(LatticeCall<T, S> c) {
   const int64_t base = thread_index() / warp_lanes * warp_lanes, p = base + lane_index();
-  if (thread_index() < cluster_atoms) c.neighbours[c.n_atoms + thread_index()].site = {};
+  if (thread_index() < cluster_atoms) c.neighbours[c.n_atoms + thread_index()] = {};
   if (base >= c.n_atoms) return;
   const bool start = p < c.n_atoms && (p == 0 || c.atoms.clusters[p] != c.atoms.clusters[p - 1]);
   unsigned starts = __ballot_sync(all_lanes, start);

@@ -37,7 +37,8 @@ template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
   const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
-  c.c6[p] = weigh<R>(c.in.tables, species, c.cn[p], c.neighbours[p].w, c.dw[p]);
+  const Wide<S> c6 = weigh<R>(c.in.tables, species, c.cn[p], c.neighbours[p].w, c.dw[p]);
+  c.c6[p] = c6;
 }
 
 // Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
@@ -114,12 +115,13 @@ template <class T, class S> __global__ void write_atoms(LatticeCall<T, S> c) {
   if (p >= c.n_atoms) return;
   const bool bad = c.state->bad || c.frames[c.atoms.keys[p] >> system_shift].spoilt();
   const int64_t atom = c.atoms.order[p];
-  const auto put = [&](T* out, Wide<S> x) { *out = T(bad ? not_a_number() : output(x)); };
+  const auto put = [&](T* out, const Wide<S>& x) { *out = T(bad ? not_a_number() : output(x)); };
   put(c.out.energies + atom, c.energy[p]);
   put(c.out.cn + atom, c.cn[p]);
   put(c.out.c6 + atom, c.c6[p]);
   for (int d = 0; d < 3; ++d)
-    put(c.out.gradient + 3 * atom + d, c.in.gradients ? c.gradient[3 * p + d] : Wide<S>(0.0));
+    put(c.out.gradient + 3 * atom + d,
+        c.in.gradients && !bad ? c.gradient[3 * p + d] : Wide<S>(0.0));
 }
 
 // Adds up the parts of a system's blocks and writes its results, by a block.

@@ -218,7 +218,8 @@ template <class T, class S> __global__ void add_three_body_parts(LatticeCall<T, 
   A* parts = c.parts + block * n_parts;
   const int begin = int(block % blocks_of_cluster) * block_atoms, count = c.boxes[cluster].count;
   for (int i = begin; i < begin + block_atoms && i < count; ++i) {
-    const A* of_atom = c.three_body_parts + (c.boxes[cluster].first + i) * n_three_body_parts;
+    const int64_t place = c.boxes[cluster].first + i;
+    const A* of_atom = c.three_body_parts + place * n_three_body_parts;
     parts[part_energy] += s9 * of_atom[0];
     parts[part_damping + n_damping - 1] += of_atom[0];
     for (int k = 0; k < 6 && c.in.gradients; ++k) parts[part_virial + k] += of_atom[1 + k];

@@ -23,8 +23,9 @@
 
 namespace d3 {
 
-// Directed pairs, at most: twice those of a half list.
-constexpr int64_t cuda_directed_pairs = (int64_t(1) << 31) - 1;
+// Directed pairs, at most: twice those of a half list. The threads of a block step over them with
+// int, at most 1024 beyond the last.
+constexpr int64_t cuda_directed_pairs = (int64_t(1) << 31) - 1 - 1024;
 
 // ListEngine of engine/pairs/list.h on the GPU; `scratch` says how many bytes of memory a call
 // takes. Tables have 5 or max_refs references.

@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(row_threads, row_blocks<T, S>)
 template <int R, class T, class S> __global__ void weigh_atoms(ListCall<T, S> c) {
   const int64_t i = thread_index();
   if (i >= c.n_atoms || c.state->bad) return;
-  c.c6[i] = weigh<R>(c.in.tables, c.sites[i].species, c.cn[i], c.w[i], c.dw[i]);
+  const Wide<S> c6 = weigh<R>(c.in.tables, c.sites[i].species, c.cn[i], c.w[i], c.dw[i]);
+  c.c6[i] = c6;
 }
 
 // The constants of an atom against the species that occur, by its threads.
@@ -164,12 +165,13 @@ template <class T, class S> __global__ void write_list_atoms(ListCall<T, S> c) {
   const int64_t i = thread_index();
   if (i >= c.n_atoms) return;
   const bool bad = c.state->bad || c.frames[c.sites[i].system].spoilt(c.pairs.half);
-  const auto put = [&](T* out, Wide<S> x) { *out = T(bad ? not_a_number() : output(x)); };
+  const auto put = [&](T* out, const Wide<S>& x) { *out = T(bad ? not_a_number() : output(x)); };
   put(c.out.energies + i, c.column(of_energy, i));
   put(c.out.cn + i, c.cn[i]);
   put(c.out.c6 + i, c.c6[i]);
   for (int d = 0; d < 3; ++d)
-    put(c.out.gradient + 3 * i + d, c.in.gradients ? c.column(of_gradient + d, i) : Wide<S>(0.0));
+    put(c.out.gradient + 3 * i + d,
+        c.in.gradients && !bad ? c.column(of_gradient + d, i) : Wide<S>(0.0));
 }
 
 // What an atom adds to a part of its system. Moments are taken from the first atom, which changes

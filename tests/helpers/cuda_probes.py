@@ -1,0 +1,123 @@
+"""Short tests that go through every CUDA kernel, for the breaks of scripts/checks/break_cuda.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import test_cuda_lattice as lattice
+import test_cuda_list as given
+import test_cuda_list_refusals as refusals
+import test_cuda_pairs as pairs
+import test_cuda_three_body as three_body
+import torch
+
+DOUBLE, SINGLE = torch.float64, torch.float32
+SUFFIXES = ("", "_backward", "_double_backward")
+
+
+def _pairs() -> list[partial[Any]]:
+    p = partial
+    out = [
+        p(pairs.test_results_are_those_of_the_cpu, suffix, name, kind, DOUBLE)
+        for name in pairs.NAMES
+        for kind in ("sorted", "shuffled", "half", "lopsided", "short")
+        for suffix in SUFFIXES
+    ]
+    for kind in ("sorted", "half-shuffled"):
+        out.append(p(pairs.test_slopes_of_the_centres_are_those_of_the_cpu, kind, DOUBLE))
+        out.append(p(pairs.test_every_form_is_that_of_the_cpu, "_backward", kind, 1, SINGLE))
+    for name in pairs.NAMES:
+        out += [p(pairs.test_tangents_that_ignore_reverse_pairs, s, name) for s in SUFFIXES[1:]]
+        out += [
+            p(pairs.test_an_index_out_of_range_makes_everything_nan, row, value, name)
+            for row in (0, 1)
+            for value in (26, -1)
+        ]
+        out += [
+            p(pairs.test_an_unknown_species_makes_everything_nan, value, name) for value in (4, -1)
+        ]
+        out.append(p(pairs.test_a_vector_of_length_zero_makes_its_atom_nan, name))
+        out.append(p(pairs.test_sorted_lists_repeat_to_the_last_bit, "_backward", name, DOUBLE))
+    return [*out, p(pairs.test_empty_list_and_no_atoms, 3, DOUBLE)]
+
+
+def _given() -> list[partial[Any]]:
+    p = partial
+    out = [
+        p(given.test_results_are_those_of_the_cpu, 1.6, shape, kind, DOUBLE)
+        for kind in ("crystal", "slab")
+        for shape in ("sorted", "unsorted", "half")
+    ]
+    out += [p(given.test_results_are_those_of_the_same_op_on_the_cpu, "tangent", "half", SINGLE)]
+    out += [
+        p(given.test_modes, "", g, learn, DOUBLE) for g, learn in ((False, False), (True, False))
+    ]
+    out += [p(given.test_a_batch_of_many_small_molecules, "half", DOUBLE)]
+    out += [p(given.test_long_rows_of_few_atoms, "unsorted", DOUBLE)]
+    out += [p(given.test_a_list_is_put_in_order, shape, SINGLE) for shape in ("unsorted", "half")]
+    out += [p(given.test_results_repeat_to_the_last_bit, "half", DOUBLE)]
+    out += [p(given.test_pairs_beyond_the_cutoffs_need_no_reverse)]
+    out += [p(given.test_no_pairs_no_atoms_and_no_systems, DOUBLE)]
+    out += [p(given.test_backward_scales_the_gradients_of_every_system, DOUBLE)]
+    bad = refusals.test_a_system_that_the_cpu_refuses_is_nan
+    out += [p(bad, what, DOUBLE) for what in refusals.SPOILT]
+    out += [
+        p(refusals.test_indices_out_of_range_make_everything_nan, what, half, DOUBLE)
+        for what in refusals.WRONG
+        for half in (False, True)
+    ]
+    out += [p(refusals.test_a_half_list_that_has_pairs_both_ways_is_nan, DOUBLE)]
+    return [*out, p(refusals.test_a_pair_of_two_systems_makes_both_nan, DOUBLE)]
+
+
+def _lattice() -> list[partial[Any]]:
+    p = partial
+    out = [p(lattice.test_random_clusters_and_crystals, key, DOUBLE) for key in (0, 3, 7)]
+    out += [p(lattice.test_modes, False, False, DOUBLE), p(lattice.test_tangents, 2, DOUBLE)]
+    out += [p(lattice.test_a_cell_far_smaller_than_the_cutoff, DOUBLE)]
+    out += [p(lattice.test_clusters_of_many_atoms_in_a_skewed_cell, DOUBLE)]
+    out += [p(lattice.test_a_batch_of_systems_of_every_kind, SINGLE)]
+    out += [p(lattice.test_no_atoms_and_no_systems)]
+    out += [p(lattice.test_backward_scales_the_gradients_of_every_system, DOUBLE)]
+    out += [p(lattice.test_results_repeat_to_the_last_bit, SINGLE)]
+    out += [p(lattice.test_tail_in_every_mode, False, True, DOUBLE)]
+    out += [p(lattice.test_tail_of_several_clusters_of_a_species)]
+    out += [p(lattice.test_tail_of_slabs_chains_and_molecules, 1.5, DOUBLE)]
+    bad = lattice.test_a_system_that_the_cpu_refuses_is_nan
+    out += [p(bad, what) for what in ("nan", "all nan", "far", "same spot", "singular")]
+    wrong = lattice.test_indices_out_of_range_make_everything_nan
+    return [*out, p(wrong, "species"), p(wrong, "offsets")]
+
+
+def _three_body() -> list[partial[Any]]:
+    p = partial
+    kind = next(iter(three_body.PERIODIC))
+    out = [p(three_body.test_clusters_and_crystals, key, DOUBLE) for key in (1, 4)]
+    out += [p(three_body.test_batches_and_modes, kind, DOUBLE)]
+    out += [p(three_body.test_second_derivatives, kind, SINGLE)]
+    return [
+        *out,
+        p(three_body.test_several_clusters),
+        p(three_body.test_results_repeat_to_the_last_bit),
+    ]
+
+
+def _name(probe: partial[Any]) -> str:
+    return f"{probe.func.__module__}.{probe.func.__name__}{probe.args}"
+
+
+PARTS = {
+    "pairs/pair_": (_pairs,),
+    "pairs/species_row": (_pairs, _given),
+    "pairs/list_": (_given,),
+    "lattice/lattice_three_body": (_three_body,),
+    "lattice/": (_lattice, _three_body),
+}
+
+
+def probes_of(file: str) -> list[tuple[str, Callable[[], Any]]]:
+    """The tests that go through the kernels of a file of csrc/engine/cuda; all where it is none."""
+    parts = next((p for name, p in PARTS.items() if name in file), (_pairs, _given, _lattice))
+    return [(_name(probe), probe) for part in parts for probe in part()]
