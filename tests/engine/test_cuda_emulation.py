@@ -84,7 +84,7 @@ SHORT: dict[str, str] = {
     "test_cuda_list.py": "float64 and (results_are or modes or batch or long or no_pairs or order)",
     "test_cuda_list_refusals.py": "float64",
     "test_cuda_lattice.py": (
-        "test_modes or smaller or every_kind or no_atoms or nan or backward_scales"
+        "test_modes or smaller or every_kind or no_atoms or backward_scales"
         " or test_tail_in or with_tail or several_clusters or (test_tangents and 2)"
     ),
     "test_cuda_device.py": "captured and 5",
