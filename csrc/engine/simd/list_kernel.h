@@ -1,7 +1,7 @@
 // The kernels of the three sweeps over a list, for the instruction set of the including file: see
-// ListKernels in pairs/list_rows.h. The pairs of a row are decoded a register at a time, in double
-// precision, and those within the cutoff put into a bucket, or one for each species; a bucket then
-// goes through the same loops as the tiles of the lattice engine.
+// ListKernels in pairs/list_rows.h. The pairs of a row are decoded a register at a time, and those
+// within the cutoff put into a bucket, or one for each species; a bucket then goes through the same
+// loops as the tiles of the lattice engine.
 //
 //   atoms    what all rows read
 //   row      centre, pairs and system
