@@ -57,11 +57,14 @@ template <class S> struct ListSlot {
   C6Row<S> row;
 };
 
+// Pairs that are worked on together: their columns take the same room in any precision.
+template <class T> constexpr int pairs_of_block = list_block * int(sizeof(double) / sizeof(T));
+
 // Pairs of a row side by side: vectors, or squared distances in the first column; sums of covalent
 // radii; and the neighbours, counted from the first atom of the system. Where energies are summed
 // up, each species has a bucket of its own.
 template <class T, bool dual> struct alignas(register_bytes) Bucket {
-  static constexpr int room = list_block + 2 * register_bytes / int(sizeof(T));
+  static constexpr int room = pairs_of_block<T> + 2 * register_bytes / int(sizeof(T));
   T values[3][room];
   T tangents[dual ? 3 : 1][dual ? room : 1];
   T rc[room];

@@ -57,9 +57,9 @@ D3_INLINE bool for_buckets(const ListAtoms<T>& atoms, const ListRow<S>& row,
   using X = typename K::X;
   constexpr int size = Vec<T>::size, columns = wanted == Wanted::distances ? 1 : 3;
   for (int s = 0; s < n; ++s) buckets[s].n = 0;
-  for (int64_t p = row.begin; p < row.end; p += list_block) {
-    const bool last = p + list_block >= row.end;
-    const int64_t end = last ? row.end : p + list_block;
+  for (int64_t p = row.begin; p < row.end; p += pairs_of_block<T>) {
+    const bool last = p + pairs_of_block<T> >= row.end;
+    const int64_t end = last ? row.end : p + pairs_of_block<T>;
     if (!fill<K, T, wanted>(atoms, row, slots, n, buckets, p, end, found)) return false;
     for (int s = 0; s < n; ++s) {
       BucketOf<K, T>& b = buckets[s];
