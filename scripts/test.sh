@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv, builds d3torch, then lint, types and tests. Idempotent. Arguments go to pytest.
+# Without them, files of tests run side by side, one a core and four at most; then those tests one
+# after the other that want the machine alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh test,mace,torchsim,lint
@@ -14,4 +16,11 @@ if command -v nvcc > /dev/null; then
   bash scripts/checks/compile_cuda.sh
 fi
 echo "== tests"
-.venv/bin/python -m pytest "$@"
+if (($#)); then exec .venv/bin/python -m pytest "$@"; fi
+workers=$(($(nproc) < 4 ? $(nproc) : 4))
+failed=0
+# Threads that wait do not take the cores of another worker.
+OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m "not alone" -n "$workers" --dist loadfile \
+  --no-loadscope-reorder || failed=1
+.venv/bin/python -m pytest -m alone || failed=1
+exit "$failed"

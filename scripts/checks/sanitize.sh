@@ -16,7 +16,9 @@ compile() {
 }
 flags=(-std=c++17 -O1 -g1 -fopenmp -fno-math-errno -fno-omit-frame-pointer -Wno-psabi -Icsrc
   -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all)
-mapfile -t sources < <(find csrc/engine -name '*.cpp'; echo tests/helpers/sanitize/main.cpp)
+# The longest first, so that no core waits for them at the end.
+mapfile -t sources < <(find csrc/engine -name '*baseline.cpp'; find csrc/engine/simd -name '*.cpp' ! -name '*baseline.cpp'
+  echo tests/helpers/sanitize/main.cpp; find csrc/engine -name '*.cpp' ! -path '*/simd/*')
 jobs=()
 for file in "${sources[@]}"; do
   while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n; done

@@ -10,6 +10,8 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
+pytestmark = pytest.mark.alone  # it measures time
+
 PREPARE = """
 import os, signal, sys, threading, time
 import torch

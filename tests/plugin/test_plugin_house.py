@@ -59,6 +59,7 @@ def test_nothing_of_an_earlier_build_is_installed(built: Path) -> None:
 def test_includes_of_what_is_carried_are_carried(built: Path) -> None:
     """All files in quotes, but for headers of LAMMPS and the one that is written at build."""
     carried = built / "d3torch_lammps" / "carried"
+    assert not (carried / "csrc" / "engine" / "pairs").exists()  # nothing that is unused
     lammps = {path.name for path in HOUSE.glob("src/*.h")}
     for path in [p for p in carried.rglob("*") if p.suffix in (".h", ".cpp")]:
         for header in re.findall(r'^#include "([^"]+)"', path.read_text(), re.M):
@@ -84,6 +85,7 @@ def test_lammps_starts_without_numpy_and_torch() -> None:
     assert _python(code, HOUSE).split() == ["d3torch_lammps", "False"]
 
 
+@pytest.mark.alone
 def test_an_sdist_carries_it_too(tmp_path: Path) -> None:
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
     command += ["sdist", "--formats=gztar", "--dist-dir", str(tmp_path)]

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/lattice/lattice.h"
+#include "engine/present_species.h"
 
 namespace d3 {
 
@@ -54,7 +55,8 @@ struct Dense {
 // Runs small molecules, one after the other, and keeps its memory and tables in between.
 template <class T> class Molecule {
  public:
-  Molecule(const LatticeInput<T>& in, EvaluateDense evaluate) : in_(in), evaluate_(evaluate) {}
+  Molecule(const LatticeInput<T>& in, EvaluateDense evaluate)
+      : in_(in), evaluate_(evaluate), present_(in.tables) {}
 
   // Says whether a system goes without clusters: few atoms, no images, no triangles.
   static bool fits(const LatticeInput<T>& in, int64_t system) {
@@ -88,42 +90,37 @@ template <class T> class Molecule {
   }
 
  private:
-  // Species present in rising order, and their tables unless the last molecule had the same.
+  // Numbers the species in rising order, and packs their tables, unless the last molecule had the
+  // same.
   void find_species() {
-    slot_.resize(d_.n);
-    std::swap(present_, before_);
-    present_.clear();
+    const int64_t* species = in_.systems.species + first_;
+    rising_.clear();
     for (int i = 0; i < d_.n; ++i) {
-      const int species = int(in_.systems.species[first_ + i]);
-      const auto at = std::lower_bound(present_.begin(), present_.end(), species);
-      if (at == present_.end() || *at != species) present_.insert(at, species);
+      const auto at = std::lower_bound(rising_.begin(), rising_.end(), int(species[i]));
+      if (at == rising_.end() || *at != species[i]) rising_.insert(at, int(species[i]));
     }
-    for (int i = 0; i < d_.n; ++i)
-      slot_[i] = int(
-          std::lower_bound(present_.begin(), present_.end(), int(in_.systems.species[first_ + i])) -
-          present_.begin());
-    if (present_ != before_) fill_tables();
+    if (rising_ != present_.species()) {
+      present_.clear();
+      for (int s : rising_) present_.add(s);
+      fill_tables();
+    }
+    slot_.resize(d_.n);
+    for (int i = 0; i < d_.n; ++i) slot_[i] = present_.slot(species[i]);
   }
 
   // Packs the references of the species present side by side, without their padding.
   void fill_tables() {
-    const Tables<T>& t = in_.tables;
     first_ref_.assign(1, 0);
-    for (int species : present_) {
-      int known = 0;
-      for (int a = 0; a < t.n_refs; ++a)
-        if (t.cn_ref[species * t.n_refs + a] >= 0) known = a + 1;
-      first_ref_.push_back(first_ref_.back() + known);
-    }
+    for (size_t s = 0; s < present_.size(); ++s)
+      first_ref_.push_back(first_ref_.back() + present_.n_refs(s));
     const int n = first_ref_.back();
     c6_ref_.resize(n * n);
     for (size_t s = 0; s < present_.size(); ++s)
       for (size_t u = 0; u < present_.size(); ++u) {
-        const T* c6 =
-            t.c6_ref + (int64_t(present_[s]) * t.n_species + present_[u]) * t.n_refs * t.n_refs;
+        const T* c6 = present_.c6_ref(int(s), int(u));
         for (int a = first_ref_[s]; a < first_ref_[s + 1]; ++a)
           for (int b = first_ref_[u]; b < first_ref_[u + 1]; ++b)
-            c6_ref_[a * n + b] = c6[(a - first_ref_[s]) * t.n_refs + b - first_ref_[u]];
+            c6_ref_[a * n + b] = c6[(a - first_ref_[s]) * in_.tables.n_refs + b - first_ref_[u]];
       }
   }
 
@@ -167,7 +164,7 @@ template <class T> class Molecule {
     const Tables<T>& t = in_.tables;
     for (int i = 0; i < d_.stride; ++i) {
       const bool real = i < d_.n;
-      const int species = present_.empty() ? 0 : real ? present_[slot_[i]] : present_[0];
+      const int species = present_.size() == 0 ? 0 : real ? present_[slot_[i]] : present_[0];
       for (int k = 0; k < 3;
            ++k)  // from the first atom, so that no digits are lost far from the origin
         position_[k][i] = real ? double(in_.systems.positions[3 * (first_ + i) + k]) -
@@ -213,7 +210,8 @@ template <class T> class Molecule {
   const EvaluateDense evaluate_;
   int64_t first_ = 0;
   Dense d_{};
-  std::vector<int> present_, before_, slot_, first_ref_;
+  PresentSpecies<T> present_;
+  std::vector<int> rising_, slot_, first_ref_;
   std::vector<double> c6_ref_, memory_;
   double *position_[3], *slots_, *rcov_, *r4r2_, *radii_, *cn_ref_;
 };

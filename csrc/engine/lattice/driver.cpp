@@ -112,35 +112,10 @@ template <class T> void find_partner(const LatticeInput<T>& in, LatticeError& e)
 
 }  // namespace
 
-template <class T> KernelSet<T> kernels_for(InstructionSet set) {
-  if (set == InstructionSet::best)
-    set = supported(InstructionSet::avx512) ? InstructionSet::avx512
-          : supported(InstructionSet::avx2) ? InstructionSet::avx2
-                                            : InstructionSet::baseline;
-#if defined(__x86_64__)
-  if (set == InstructionSet::avx512) return kernels_avx512<T>();
-  if (set == InstructionSet::avx2) return kernels_avx2<T>();
-#endif
-  return kernels_baseline<T>();
-}
-
-bool supported(InstructionSet set) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::avx512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-  if (set == InstructionSet::avx2)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  if (set == InstructionSet::avx512 || set == InstructionSet::avx2) return false;
-#endif
-  return true;
-}
-
 template <class T>
 LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangents<T>* tangents,
                                   const Evaluation<T>& out) {
-  const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
+  const auto& kernels = kernels_for<KernelSet<T>>(in.instruction_set);
   LatticeError error;
   if (tangents)
     error = run_all<T, DualTypes<T>>(in, tangents, kernels, kernels.dual, out);
@@ -152,14 +127,12 @@ LatticeError Lattice<T>::evaluate(const LatticeInput<T>& in, const LatticeTangen
 
 template <class T>
 LatticeError Lattice<T>::pairwise(const LatticeInput<T>& in, const Labels& labels, T* out) {
-  const KernelSet<T> kernels = kernels_for<T>(in.instruction_set);
+  const auto& kernels = kernels_for<KernelSet<T>>(in.instruction_set);
   LatticeError error = pairwise_all(in, labels, kernels, out);
   if (error.kind == LatticeError::same_spot) find_partner(in, error);
   return error;
 }
 
-template KernelSet<float> kernels_for(InstructionSet);
-template KernelSet<double> kernels_for(InstructionSet);
 template struct Lattice<float>;
 template struct Lattice<double>;
 

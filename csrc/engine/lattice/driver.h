@@ -15,8 +15,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
  protected:
   using Base = ThreeBodySweep<T, Types>;
   using Base::cn_, Base::dcn_, Base::energy_, Base::gradient_, Base::virial_, Base::by_damping_;
-  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
-      Base::centres_, Base::range_;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::centres_, Base::range_;
   using Base::w;
   using typename Base::A;
   using typename Base::S;
@@ -34,7 +33,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
     if (this->triangles()) this->add_three_body(threads);
     if (range_.tail) {
       const std::vector<A> weights = this->weights_of_slots();
-      this->add_tail(weights, present_, weights, threads);
+      this->add_tail(weights, present_.species(), weights, threads);
     }
     if (in_.gradients) {
       this->for_lanes(
@@ -103,9 +102,9 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
   // C6 of an atom with one of its kind.
   A like_c6(const Point& p) const {
     A row[max_refs] = {};
-    contract(w(p.atom), this->c6_ref(p.slot, p.slot), in_.tables.n_refs, n_refs_[p.slot],
-             n_refs_[p.slot], row);
-    return dot(row, w(p.atom), n_refs_[p.slot]);
+    contract(w(p.atom), present_.c6_ref(p.slot, p.slot), in_.tables.n_refs, present_.n_refs(p.slot),
+             present_.n_refs(p.slot), row);
+    return dot(row, w(p.atom), present_.n_refs(p.slot));
   }
 
   // Adds up the virials of the clusters and of the tail.

@@ -6,11 +6,12 @@
 #include <cstdint>
 
 #include "engine/formulas/pair_sums.h"
-#include "engine/pairs/kernels.h"
-#include "engine/pairs/rows.h"
+#include "engine/instruction_sets.h"
 #include "engine/tuning.h"
 
 namespace d3 {
+
+class Watch;  // see watch.h
 
 // Everything that one call of the lattice engine reads.
 template <class T> struct LatticeInput {
@@ -72,9 +73,6 @@ template <class T> struct D3_API Lattice {
   // Energies by pair of labels, (n_systems, n_labels, n_labels): see pairwise.h.
   static LatticeError pairwise(const LatticeInput<T>& in, const Labels& labels, T* out);
 };
-
-// Says whether this processor has an instruction set.
-D3_API bool supported(InstructionSet set);
 
 // ---- between the driver and the kernels of one instruction set ----
 
@@ -202,28 +200,13 @@ using Find = int (*)(const Boxes&, int first, int last, const float* shift, cons
 struct Dense;
 using EvaluateDense = int (*)(const Dense&);
 
-// The kernels on a list: see pairs/list_rows.h.
-template <class T> struct ListKernelSet;
-
-// Everything that is compiled once for each instruction set.
+// The kernels that are compiled once for each instruction set: see instruction_sets.h.
 template <class T> struct KernelSet {
   Find find;
   EvaluateDense dense[n_forms];
   LatticeKernels<T, T, double> plain;
   LatticeKernels<T, Dual<T>, Dual<double>> dual;
   PairwiseKernel<T> pairwise[n_forms];
-  RowKernels<T, T, int64_t> rows, dual_rows;
-  OwnedKernels<T, T, int32_t> owned_32;
-  OwnedKernels<T, T, int64_t> owned_64;
-  OwnedKernels<T, double, int32_t> owned_wide_32;
-  OwnedKernels<T, double, int64_t> owned_wide_64;
-  const ListKernelSet<T>* list;
 };
-
-// The kernels of an instruction set, which the processor must have; the others are in simd/.
-template <class T> KernelSet<T> kernels_for(InstructionSet set);
-template <class T> KernelSet<T> kernels_avx512();
-template <class T> KernelSet<T> kernels_avx2();
-template <class T> KernelSet<T> kernels_baseline();
 
 }  // namespace d3

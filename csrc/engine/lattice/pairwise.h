@@ -18,8 +18,8 @@ namespace d3 {
 // T is float or double; sums are in double.
 template <class T> class PairwiseDriver : public Driver<T, PlainTypes<T>> {
   using Base = Driver<T, PlainTypes<T>>;
-  using Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_, Base::centres_,
-      Base::range_, Base::damping_, Base::periods_;
+  using Base::in_, Base::n_, Base::first_, Base::present_, Base::centres_, Base::range_,
+      Base::damping_, Base::periods_;
   using typename Base::Sweep;
 
  public:
@@ -172,8 +172,8 @@ template <class T> class PairwiseDriver : public Driver<T, PlainTypes<T>> {
     const Tables<T>& t = in_.tables;
     std::vector<double> c6(present_.size() * max_refs);
     for (int slot = 0; slot < int(present_.size()); ++slot)
-      contract(this->w(p.atom), this->c6_ref(p.slot, slot), t.n_refs, n_refs_[p.slot],
-               n_refs_[slot], &c6[slot * max_refs]);
+      contract(this->w(p.atom), present_.c6_ref(p.slot, slot), t.n_refs, present_.n_refs(p.slot),
+               present_.n_refs(slot), &c6[slot * max_refs]);
     const double scale = -0.5 / periods_.measure, height = high ? this->heights_[p.atom] : 0.0;
     for (const Patch& other : others) {
       const double up = std::abs(other.height - height);
@@ -183,9 +183,9 @@ template <class T> class PairwiseDriver : public Driver<T, PlainTypes<T>> {
         at = {plane.i6.value, plane.i8.value};
       }
       const double q = 3.0 * t.r4r2[present_[p.slot]] * t.r4r2[present_[other.slot]];
-      row(p.atom)[other.label] += scale *
-                                  dot(&c6[other.slot * max_refs], other.w, n_refs_[other.slot]) *
-                                  (damping_[0] * at.i6 + damping_[1] * q * at.i8);
+      row(p.atom)[other.label] +=
+          scale * dot(&c6[other.slot * max_refs], other.w, present_.n_refs(other.slot)) *
+          (damping_[0] * at.i6 + damping_[1] * q * at.i8);
     }
   }
 

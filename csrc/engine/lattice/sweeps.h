@@ -24,8 +24,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   using typename Base::S;
 
  protected:
-  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::n_refs_,
-      Base::centres_, Base::range_;
+  using Base::dual, Base::in_, Base::n_, Base::first_, Base::present_, Base::centres_, Base::range_;
   // The body of a sweep: sums for the atoms of one cluster, whose tiles are in the workspace with
   // offsets from `origin`. Returns the first of its atoms that sits on another, or n_.
   using Sweep = int (Sweeps::*)(int cluster, const Vec3& origin, Workspace<T, S>&);
@@ -105,7 +104,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
       Group<T, S>& g = workspace.groups[slot];
       g.list = workspace.tiles[slot].list();
       g.rc = in_.tables.rcov[present_[cluster.slot]] + in_.tables.rcov[present_[slot]];
-      g.n_refs = n_refs_[slot];
+      g.n_refs = present_.n_refs(slot);
       if (damped) g.damping = damping(cluster.slot, slot);
     }
     return workspace.groups.data();
@@ -136,7 +135,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   void fill_weights() {
     for (const Point& p : this->atoms_) {
       A* at = &w_[2 * in_.tables.n_refs * p.atom];
-      reference_weights(cn_[p.atom], this->cn_ref(p.slot), in_.tables.n_refs, at,
+      reference_weights(cn_[p.atom], present_.cn_ref(p.slot), in_.tables.n_refs, at,
                         at + in_.tables.n_refs);
     }
     this->for_lanes([this](size_t c, int lane, int atom) {
@@ -154,8 +153,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   // C6 row of an atom against a species, from its weights or their derivatives.
   void c6_row(const A* weights, int slot, int other, S* row) const {
     A wide[max_refs] = {};
-    contract(weights, this->c6_ref(slot, other), in_.tables.n_refs, n_refs_[slot], n_refs_[other],
-             wide);
+    contract(weights, present_.c6_ref(slot, other), in_.tables.n_refs, present_.n_refs(slot),
+             present_.n_refs(other), wide);
     for (int b = 0; b < max_refs; ++b) row[b] = narrow<S>(wide[b]);
   }
 

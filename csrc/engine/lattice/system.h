@@ -9,6 +9,7 @@
 
 #include "engine/lattice/clusters.h"
 #include "engine/lattice/lattice.h"
+#include "engine/present_species.h"
 
 namespace d3 {
 
@@ -42,7 +43,7 @@ template <class T, class Types> class System {
   static constexpr bool dual = !std::is_same_v<S, T>;
 
   System(const LatticeInput<T>& input, const LatticeTangents<T>* tangents)
-      : in_(input), tangents_(tangents) {}
+      : in_(input), tangents_(tangents), present_(input.tables) {}
 
   // Reads and checks a system, wraps its atoms, makes clusters and bins. Results are summed up for
   // the first n_centres atoms, by default for all; all atoms are neighbours in any case.
@@ -86,17 +87,9 @@ template <class T, class Types> class System {
   const T* t_cell() const { return tangents_ ? tangents_->cell : nullptr; }
   const T* t_damping() const { return tangents_ ? tangents_->damping : nullptr; }
 
-  // The rows of the neighbours, see ClusterRows, and the tables of a species among those present.
+  // The rows of the neighbours, see ClusterRows.
   ClusterRows<T> rows() const { return {rows_.data(), t_rows_.empty() ? nullptr : t_rows_.data()}; }
   const ClusterSet& neighbours() const { return neighbours_.set(); }
-  const T* cn_ref(int slot) const {
-    return in_.tables.cn_ref + int64_t(present_[slot]) * in_.tables.n_refs;
-  }
-  const T* c6_ref(int slot, int other) const {
-    const Tables<T>& t = in_.tables;
-    return t.c6_ref +
-           (int64_t(present_[slot]) * t.n_species + present_[other]) * t.n_refs * t.n_refs;
-  }
 
   // Sets a number of a neighbour in the rows that kernels read.
   void put_row(size_t cluster, int row, int lane, A x) {
@@ -155,9 +148,8 @@ template <class T, class Types> class System {
   int64_t system_ = 0, first_ = 0;
   Range<T> range_;  // of this system
   int n_ = 0;
-  int n_centres_ = 0;         // the first of them, in the middle
-  std::vector<int> present_;  // species of each slot
-  std::vector<int> n_refs_;   // references of each slot
+  int n_centres_ = 0;  // the first of them, in the middle
+  PresentSpecies<T> present_;
   A damping_[most_damping];
   A cell_[3][3];
   Frame frame_;
@@ -185,26 +177,15 @@ template <class T, class Types> class System {
     read_atoms();
   }
 
-  // Fills atoms_ and numbers the species in the order in which they appear.
+  // Fills atoms_ and numbers the species.
   void read_atoms() {
-    slots_.assign(in_.tables.n_species, -1);
     present_.clear();
-    n_refs_.clear();
     atoms_.resize(n_);
     for (int i = 0; i < n_; ++i) {
-      const int species = int(in_.systems.species[first_ + i]);
-      if (slots_[species] < 0) add_species(species);
+      const int slot = present_.add(in_.systems.species[first_ + i]);
       const T* x = in_.systems.positions + 3 * (first_ + i);
-      atoms_[i] = {{double(x[0]), double(x[1]), double(x[2])}, i, slots_[species], {0, 0, 0}};
+      atoms_[i] = {{double(x[0]), double(x[1]), double(x[2])}, i, slot, {0, 0, 0}};
     }
-  }
-
-  void add_species(int species) {
-    slots_[species] = int(present_.size());
-    present_.push_back(species);
-    n_refs_.push_back(0);
-    for (int a = 0; a < in_.tables.n_refs; ++a)
-      if (cn_ref(slots_[species])[a] >= 0) n_refs_.back() = a + 1;
   }
 
   // Lanes without an atom are put out of reach.
@@ -226,8 +207,7 @@ template <class T, class Types> class System {
     }
   }
 
-  std::vector<int> slots_;  // of each species, or -1
-  ClusterSet own_;          // the clusters to sum for, where they are not those of the neighbours
+  ClusterSet own_;  // the clusters to sum for, where they are not those of the neighbours
   std::vector<T, Aligned<T>> rows_;    // see ClusterRows in lattice.h
   std::vector<T, Aligned<T>> t_rows_;  // their tangents
 };

@@ -16,8 +16,8 @@ template <class T, class Types> class TailSweeps : public Sweeps<T, Types> {
 
  protected:
   using Base::Base;
-  using Base::in_, Base::present_, Base::n_refs_, Base::centres_, Base::range_, Base::energy_,
-      Base::dcn_, Base::gradient_, Base::atom_virial_, Base::damping_;
+  using Base::in_, Base::present_, Base::centres_, Base::range_, Base::energy_, Base::dcn_,
+      Base::gradient_, Base::atom_virial_, Base::damping_;
   using Base::w, Base::dw;
 
   // Weights summed up over the atoms in the middle, (n_slots, n_refs).
@@ -134,15 +134,17 @@ template <class T, class Types> class TailSweeps : public Sweeps<T, Types> {
     const int n = int(present_.size());
     std::vector<A> c6(n * max_refs), dc6(n * max_refs);
     for (int slot = 0; slot < n; ++slot) {
-      const T* c6_ref = this->c6_ref(p.slot, slot);
-      contract(w(p.atom), c6_ref, t.n_refs, n_refs_[p.slot], n_refs_[slot], &c6[slot * max_refs]);
-      contract(dw(p.atom), c6_ref, t.n_refs, n_refs_[p.slot], n_refs_[slot], &dc6[slot * max_refs]);
+      const T* c6_ref = present_.c6_ref(p.slot, slot);
+      contract(w(p.atom), c6_ref, t.n_refs, present_.n_refs(p.slot), present_.n_refs(slot),
+               &c6[slot * max_refs]);
+      contract(dw(p.atom), c6_ref, t.n_refs, present_.n_refs(p.slot), present_.n_refs(slot),
+               &dc6[slot * max_refs]);
     }
     HeightSums<A> sums;
     for (const Point& other : this->atoms_) {
       const A up = heights_[other.atom] - heights_[p.atom];
       if (!(std::abs(double(value(up))) > nearest_height())) continue;
-      const int at = other.slot * max_refs, n_refs = n_refs_[other.slot];
+      const int at = other.slot * max_refs, n_refs = present_.n_refs(other.slot);
       sums.add(up, dot(&c6[at], w(other.atom), n_refs), dot(&dc6[at], w(other.atom), n_refs),
                damping_, 3.0 * t.r4r2[present_[p.slot]] * t.r4r2[present_[other.slot]], flat,
                double(range_.cutoff), double(range_.width));

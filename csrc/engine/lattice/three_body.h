@@ -28,7 +28,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
   using typename Base::S;
 
  protected:
-  using Base::dual, Base::in_, Base::present_, Base::n_refs_;
+  using Base::dual, Base::in_, Base::present_;
 
   ThreeBodySweep(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
                  const LatticeKernels<T, S, A>& kernels)
@@ -108,7 +108,8 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
   void fill_tables() {
     const int n = int(present_.size());
     first_ref_.assign(1, 0);
-    for (int slot = 0; slot < n; ++slot) first_ref_.push_back(first_ref_.back() + n_refs_[slot]);
+    for (int slot = 0; slot < n; ++slot)
+      first_ref_.push_back(first_ref_.back() + present_.n_refs(slot));
     scale_.resize(n * n);
     for (int k = 0; k < n * n; ++k)
       scale_[k] = T(side_scale(
@@ -162,7 +163,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
     for (int other = 0; other < int(present_.size()); ++other) {
       S row[max_refs];
       this->c6_row(weights, slot, other, row);
-      std::copy_n(row, n_refs_[other], out + first_ref_[other]);
+      std::copy_n(row, present_.n_refs(other), out + first_ref_[other]);
     }
   }
 

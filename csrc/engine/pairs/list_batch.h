@@ -7,6 +7,7 @@
 #include "engine/formulas/cell.h"
 #include "engine/lattice/system.h"
 #include "engine/pairs/list_rows.h"
+#include "engine/present_species.h"
 
 namespace d3 {
 
@@ -25,11 +26,13 @@ template <class T, class Types> class ListBatch {
   static constexpr bool dual = !std::is_same_v<S, T>;
 
   ListBatch(const LatticeInput<T>& input, const LatticeTangents<T>* tangents)
-      : in(input), tangents_(tangents), n_atoms(input.systems.offsets[input.systems.n_systems]) {}
+      : in(input),
+        tangents_(tangents),
+        n_atoms(input.systems.offsets[input.systems.n_systems]),
+        present(input.tables, input.systems.species, n_atoms) {}
 
   // Reads and checks atoms and systems.
   ListError prepare() {
-    number_species();
     const T* tangents = tangents_ ? tangents_->positions : nullptr;
     records.resize(n_atoms);
     t_records.resize(dual ? n_atoms : 0);
@@ -69,15 +72,8 @@ template <class T, class Types> class ListBatch {
     const int64_t* first = in.systems.offsets;
     return std::upper_bound(first, first + in.systems.n_systems, atom) - first - 1;
   }
-  int slot(int64_t atom) const { return slots_[in.systems.species[atom]]; }
+  int slot(int64_t atom) const { return present.slot(in.systems.species[atom]); }
   int n_slots() const { return int(present.size()); }
-  const T* cn_ref(int slot) const {
-    return in.tables.cn_ref + int64_t(present[slot]) * in.tables.n_refs;
-  }
-  const T* c6_ref(int slot, int other) const {
-    const Tables<T>& t = in.tables;
-    return t.c6_ref + (int64_t(present[slot]) * t.n_species + present[other]) * t.n_refs * t.n_refs;
-  }
 
   const LatticeInput<T>& in;
 
@@ -86,26 +82,11 @@ template <class T, class Types> class ListBatch {
 
  public:
   const int64_t n_atoms;
+  const PresentSpecies<T> present;
   std::vector<AtomRecord<T>> records, t_records;  // (n_atoms); tangents: empty unless dual
   std::vector<ListSystem<A>> systems;
-  std::vector<int> present;  // species of each slot
-  std::vector<int> n_refs;   // references of each slot
 
  private:
-  // Numbers the species in the order in which they appear.
-  void number_species() {
-    slots_.assign(in.tables.n_species, -1);
-    for (int64_t i = 0; i < n_atoms; ++i) {
-      const int species = int(in.systems.species[i]);
-      if (slots_[species] >= 0) continue;
-      slots_[species] = int(present.size());
-      present.push_back(species);
-      n_refs.push_back(0);
-      for (int a = 0; a < in.tables.n_refs; ++a)
-        if (cn_ref(slots_[species])[a] >= 0) n_refs.back() = a + 1;
-    }
-  }
-
   ListError read_systems() {
     const Systems<T>& s = in.systems;
     systems.resize(s.n_systems);
@@ -127,8 +108,6 @@ template <class T, class Types> class ListBatch {
     }
     return {};
   }
-
-  std::vector<int> slots_;  // of each species, or -1
 };
 
 }  // namespace d3

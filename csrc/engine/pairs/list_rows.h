@@ -87,9 +87,5 @@ template <class T, class S, class A> struct ListKernels {
                           Buckets, Cutoff<T>, EnergyMode, EnergySums<A>&);
   void (*count_gradient)(const ListAtoms<T>&, const ListRow<S>&, Buckets, S dcn, EnergySums<A>&);
 };
-template <class T> struct ListKernelSet {
-  ListKernels<T, T, double> plain;
-  ListKernels<T, Dual<T>, Dual<double>> dual;
-};
 
 }  // namespace d3

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "engine/pairs/kernel_set.h"
 #include "engine/pairs/list_damping.h"
 #include "engine/pairs/list_faults.h"
 
@@ -104,7 +105,7 @@ template <class T, class Types> class ListSweeps {
 #pragma omp parallel for num_threads(threads_) schedule(static) if (threads_ > 1)
     for (int64_t i = 0; i < batch_.n_atoms; ++i) {
       A* at = &w_[2 * n_refs * i];
-      reference_weights(sums.cn[i], batch_.cn_ref(batch_.slot(i)), n_refs, at, at + n_refs);
+      reference_weights(sums.cn[i], batch_.present.cn_ref(batch_.slot(i)), n_refs, at, at + n_refs);
       for (int a = 0; a < n_refs; ++a) put(weights_, t_weights_, row_numbers * i + a, at[a]);
     }
   }
@@ -113,9 +114,9 @@ template <class T, class Types> class ListSweeps {
 
   // C6 of an atom with one of its kind.
   A like_c6(int64_t i) const {
-    const int slot = batch_.slot(i), n = batch_.n_refs[slot];
+    const int slot = batch_.slot(i), n = batch_.present.n_refs(slot);
     A c6_row[max_refs] = {};
-    contract(w(i), batch_.c6_ref(slot, slot), batch_.in.tables.n_refs, n, n, c6_row);
+    contract(w(i), batch_.present.c6_ref(slot, slot), batch_.in.tables.n_refs, n, n, c6_row);
     return n > 0 ? dot(c6_row, w(i), n) : A(0.0);
   }
 
@@ -134,12 +135,12 @@ template <class T, class Types> class ListSweeps {
     explicit Worker(const Batch& batch) : damping(batch), place(batch.n_slots()) {}
   };
 
-  static ListKernels<T, S, A> kernels(InstructionSet set) {
-    const ListKernelSet<T>& list = *kernels_for<T>(set).list;
+  static const ListKernels<T, S, A>& kernels(InstructionSet set) {
+    const auto& all = kernels_for<PairKernelSet<T>>(set);
     if constexpr (dual)
-      return list.dual;
+      return all.dual_list;
     else
-      return list.plain;
+      return all.list;
   }
 
   // What rows read in a sweep with a cutoff.
@@ -209,7 +210,7 @@ template <class T, class Types> class ListSweeps {
       worker.place[slot] = int32_t(worker.slots.size());
       worker.slots.push_back({});
       worker.slots.back().slot = slot;
-      worker.slots.back().n_refs = batch_.n_refs[slot];
+      worker.slots.back().n_refs = batch_.present.n_refs(slot);
     }
     if (worker.buckets.size() < worker.slots.size()) worker.buckets.resize(worker.slots.size());
   }
@@ -242,8 +243,8 @@ template <class T, class Types> class ListSweeps {
       if (!same) s.damping = worker.damping(slot, other);
       const auto fill = [&](const A* weights, S* out) {
         A wide[max_refs] = {};
-        contract(weights, batch_.c6_ref(slot, other), batch_.in.tables.n_refs, batch_.n_refs[slot],
-                 s.n_refs, wide);
+        contract(weights, batch_.present.c6_ref(slot, other), batch_.in.tables.n_refs,
+                 batch_.present.n_refs(slot), s.n_refs, wide);
         for (int b = 0; b < max_refs; ++b) out[b] = narrow<S>(wide[b]);
       };
       fill(w(i), s.row.c6);

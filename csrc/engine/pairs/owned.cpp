@@ -12,8 +12,8 @@ namespace {
 
 // The kernels for lists stored in V and I.
 template <class T, class V, class I>
-OwnedKernels<T, V, I> owned_kernels_for(InstructionSet wanted) {
-  const KernelSet<T> set = kernels_for<T>(wanted);
+const OwnedKernels<T, V, I>& owned_kernels_for(InstructionSet wanted) {
+  const auto& set = kernels_for<PairKernelSet<T>>(wanted);
   constexpr bool narrow_index = sizeof(I) == 4;
   if constexpr (std::is_same_v<V, T> && narrow_index)
     return set.owned_32;

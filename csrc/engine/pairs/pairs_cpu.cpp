@@ -9,6 +9,7 @@
 #include "engine/pairs/inputs.h"
 #include "engine/pairs/kernels.h"
 #include "engine/pairs/sorted.h"
+#include "engine/present_species.h"
 
 namespace d3 {
 namespace {
@@ -70,13 +71,13 @@ int64_t count_all(const CountingInput<T>& in, const V& vectors, T* cn, const T* 
 
 // Quantities of each atom alone: its weights, and its C6 rows against every species that is
 // present, so that a pair needs one short dot product.
-template <class X> class AtomRows {
+template <class X, class T> class AtomRows {
  public:
-  template <class T, class CN> AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes) {
-    const Tables<T>& t = in.tables;
-    find_present(in.list, t.n_species);
-    refs_ = t.n_refs;
-    row_ = int64_t(present_.size()) * refs_;
+  template <class CN>
+  AtomRows(const EnergyInput<T>& in, const CN& cn, bool slopes)
+      : present_(in.tables, in.list.species, in.list.n_atoms),
+        refs_(in.tables.n_refs),
+        row_(int64_t(present_.size()) * refs_) {
     const int64_t n = in.list.n_atoms;
     const int threads = useful_threads(in.list.n_pairs, n, in.threads);
     w_.resize(n * refs_);
@@ -84,44 +85,35 @@ template <class X> class AtomRows {
     c6_.resize(n * row_);
     dc6_.resize(slopes ? n * row_ : 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < n; ++i) fill(i, cn[i], in.list.species[i], t);
+    for (int64_t i = 0; i < n; ++i) fill(i, cn[i], present_.slot(in.list.species[i]));
   }
 
   const X* w(int64_t i) const { return &w_[i * refs_]; }
   const X* dw(int64_t i) const { return &dw_[i * refs_]; }
-  const X* c6(int64_t i, int64_t species) const { return &c6_[i * row_ + slot_[species] * refs_]; }
+  const X* c6(int64_t i, int64_t species) const {
+    return &c6_[i * row_ + present_.slot(species) * refs_];
+  }
   const X* dc6(int64_t i, int64_t species) const {
-    return &dc6_[i * row_ + slot_[species] * refs_];
+    return &dc6_[i * row_ + present_.slot(species) * refs_];
   }
 
  private:
-  template <class T> void find_present(const Pairs<T>& list, int n_species) {
-    slot_.assign(n_species, -1);
-    for (int64_t i = 0; i < list.n_atoms; ++i) slot_[list.species[i]] = 0;
-    for (int s = 0; s < n_species; ++s)
-      if (slot_[s] == 0) {
-        slot_[s] = int(present_.size());
-        present_.push_back(s);
-      }
-  }
-
-  template <class T> void fill(int64_t i, X cn, int64_t species, const Tables<T>& t) {
-    reference_weights(cn, t.cn_ref + species * refs_, refs_, &w_[i * refs_], &dw_[i * refs_]);
-    for (size_t k = 0; k < present_.size(); ++k) {
-      const T* c6_ref = t.c6_ref + (species * t.n_species + present_[k]) * refs_ * refs_;
+  void fill(int64_t i, X cn, int slot) {
+    reference_weights(cn, present_.cn_ref(slot), refs_, &w_[i * refs_], &dw_[i * refs_]);
+    for (int k = 0; k < int(present_.size()); ++k) {
+      const T* c6_ref = present_.c6_ref(slot, k);
       contract(w(i), c6_ref, refs_, refs_, refs_, &c6_[i * row_ + k * refs_]);
       if (!dc6_.empty()) contract(dw(i), c6_ref, refs_, refs_, refs_, &dc6_[i * row_ + k * refs_]);
     }
   }
 
-  int refs_ = 0;
-  int64_t row_ = 0;           // numbers of an atom in c6_
-  std::vector<int> slot_;     // place of each species among those present, or -1
-  std::vector<int> present_;  // species of each slot
-  std::vector<X> w_;          // (n_atoms, n_refs)
-  std::vector<X> dw_;         // (n_atoms, n_refs), derivatives by CN
-  std::vector<X> c6_;         // (n_atoms, present, n_refs)
-  std::vector<X> dc6_;        // the same of the derivatives; empty without slopes
+  const PresentSpecies<T> present_;
+  const int refs_;
+  const int64_t row_;   // numbers of an atom in c6_
+  std::vector<X> w_;    // (n_atoms, n_refs)
+  std::vector<X> dw_;   // (n_atoms, n_refs), derivatives by CN
+  std::vector<X> c6_;   // (n_atoms, present, n_refs)
+  std::vector<X> dc6_;  // the same of the derivatives; empty without slopes
 };
 
 // Damping constants of every ordered pair of species.
@@ -140,7 +132,7 @@ std::vector<Damping<X>> damping_table(const EnergyInput<T>& in, const D& damping
 template <class T, class V, class X> struct EnergyTask {
   const EnergyInput<T>& in;
   const V& vectors;
-  const AtomRows<X>& rows;
+  const AtomRows<X, T>& rows;
   const std::vector<Damping<X>>& damping;
   const T* grad_energy;  // null: 1 for every centre
   T* grad_vectors;
@@ -196,7 +188,7 @@ int64_t energy_of_form(Wanted wanted, const EnergyInput<T>& in, const V& vectors
                        const D& damping, T* energy, const T* grad_energy, EnergyGradients<T> out) {
   using X = typename V::X;
   const bool slopes = wanted != Wanted::energies, shared = wanted == Wanted::all_slopes;
-  const AtomRows<X> rows(in, cn, slopes);
+  const AtomRows<X, T> rows(in, cn, slopes);
   const auto constants = damping_table<form, X>(in, damping);
   const EnergyTask<T, V, X> task{in, vectors, rows, constants, grad_energy, out.vectors};
   const Chunks chunks(in.list.n_pairs, in.list.n_atoms);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/pairs/rows.h"
+#include "engine/present_species.h"
 #include "engine/tuning.h"
 
 namespace d3 {
@@ -40,8 +41,14 @@ template <class T, class A> class RowTables {
   // Slots of the atoms, and their radii where there are some. A negative species is an atom that is
   // not there.
   RowTables(const Tables<T>& tables, const int64_t* species, int64_t n_atoms)
-      : tables_(tables), n_atoms_(n_atoms), slot_(n_atoms), rcov_(tables.rcov ? n_atoms : 0) {
-    find_present(species);
+      : tables_(tables),
+        n_atoms_(n_atoms),
+        present_(tables, species, n_atoms),
+        slot_(n_atoms),
+        rcov_(tables.rcov ? n_atoms : 0) {
+    for (int64_t i = 0; i < n_atoms; ++i)
+      slot_[i] = species[i] < 0 ? -1 : present_.slot(species[i]);
+    absent_ = std::any_of(slot_.begin(), slot_.end(), [](int32_t s) { return s < 0; });
     if (!tables.rcov) return;
     for (int64_t i = 0; i < n_atoms; ++i)
       if (species[i] >= 0) rcov_[i] = tables.rcov[species[i]];
@@ -69,7 +76,7 @@ template <class T, class A> class RowTables {
     if (slot_[i] < 0) return;
     A w[max_refs], dw[max_refs];
     const int n_refs = tables_.n_refs;
-    reference_weights(cn, tables_.cn_ref + present_[slot_[i]] * n_refs, n_refs, w, dw);
+    reference_weights(cn, present_.cn_ref(slot_[i]), n_refs, w, dw);
     for (int a = 0; a < n_refs; ++a) {
       put(w_, w_along_, i * row_numbers + a, w[a]);
       put(dw_, dw_along_, i * row_numbers + a, dw[a]);
@@ -90,20 +97,6 @@ template <class T, class A> class RowTables {
   int n_slots() const { return int(present_.size()); }
 
  private:
-  // Slots by rising species.
-  void find_present(const int64_t* species) {
-    std::vector<int> slots(tables_.n_species, -1);
-    for (int64_t i = 0; i < n_atoms_; ++i)
-      if (species[i] >= 0) slots[species[i]] = 0;
-    for (int s = 0; s < tables_.n_species; ++s)
-      if (slots[s] == 0) {
-        slots[s] = int(present_.size());
-        present_.push_back(s);
-      }
-    for (int64_t i = 0; i < n_atoms_; ++i) slot_[i] = species[i] < 0 ? -1 : slots[species[i]];
-    absent_ = std::any_of(slot_.begin(), slot_.end(), [](int32_t s) { return s < 0; });
-  }
-
   // Room for a register behind the last slot.
   int n_padded() const {
     constexpr int lanes = register_bytes / int(sizeof(T));
@@ -124,16 +117,15 @@ template <class T, class A> class RowTables {
 
   void set_c6(int a, int b) {
     const int n_refs = tables_.n_refs;
-    const T* given =
-        tables_.c6_ref + (int64_t(present_[a]) * tables_.n_species + present_[b]) * n_refs * n_refs;
+    const T* given = present_.c6_ref(a, b);
     T* to = c6_ref_.get() + int64_t(a * n_slots() + b) * max_refs * row_numbers;
     for (int k = 0; k < n_refs; ++k) std::copy_n(given + k * n_refs, n_refs, to + k * row_numbers);
   }
 
   const Tables<T> tables_;
   const int64_t n_atoms_;
+  const PresentSpecies<T> present_;
   std::vector<int32_t> slot_;
-  std::vector<int> present_;  // species of each slot
   std::vector<T> rcov_;
   Zeros<T> w_, w_along_, dw_, dw_along_, constants_, constants_along_, c6_ref_;
   bool absent_ = false;

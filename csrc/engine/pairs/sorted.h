@@ -8,8 +8,9 @@
 #include <atomic>
 #include <vector>
 
-#include "engine/lattice/lattice.h"
 #include "engine/pairs/chunks.h"
+#include "engine/pairs/kernel_set.h"
+#include "engine/pairs/kernels.h"
 #include "engine/pairs/row_tables.h"
 
 namespace d3 {
@@ -64,7 +65,7 @@ bool count_sorted(const CountingInput<T>& in, const T* tangents, T* cn, const T*
   const int threads = useful_threads(in.list.n_pairs, n, in.threads);
   const Tables<T> tables{in.rcov, nullptr, nullptr, nullptr, in.n_species, 0};
   const RowTables<T, double> atoms(tables, in.list.species, n);
-  const KernelSet<T> set = kernels_for<T>(in.instruction_set);
+  const auto& set = kernels_for<PairKernelSet<T>>(in.instruction_set);
   const auto kernel = (tangents ? set.dual_rows : set.rows).count;
   const RowList<T, int64_t> list = rows_of(in.list, tangents);
   const RowAtoms<T> view = atoms.view();
@@ -96,7 +97,7 @@ bool energy_sorted(const EnergyInput<T>& in, const T* tangents, const std::vecto
   atoms.set_energies(in.form, damping);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t i = 0; i < n; ++i) atoms.set_weights(i, cn[i]);
-  const KernelSet<T> set = kernels_for<T>(in.instruction_set);
+  const auto& set = kernels_for<PairKernelSet<T>>(in.instruction_set);
   const auto kernel = (tangents ? set.dual_rows : set.rows).energy[int(in.form)];
   const RowList<T, int64_t> list = rows_of(in.list, tangents);
   const RowAtoms<T> view = atoms.view();

@@ -1,31 +1,17 @@
-// The kernels for AVX2 with FMA: registers of 32 bytes.
-// Headers of the system come before the target pragma (clang has another than GCC), so that their
-// inline functions are compiled for any processor: the linker may keep this copy of them.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <type_traits>
-#include <utility>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,popcnt"))), apply_to = function)
-#elif defined(__x86_64__)
-#pragma GCC target("avx2,fma,popcnt")
-#endif
-
-#define D3_ISA avx2
-#define D3_BYTES 32
+// The kernels of the lattice engine for AVX2.
+#include "engine/simd/target_avx2.h"
+// and for it:
 #include "engine/simd/lattice_kernel.h"
 
 namespace d3 {
-template <> KernelSet<float> kernels_avx2<float>() { return avx2::kernel_set<float>(); }
-template <> KernelSet<double> kernels_avx2<double>() { return avx2::kernel_set<double>(); }
+template <> const KernelSet<float>& kernels_avx2() {
+  static constexpr auto set = avx2::kernel_set<float>();
+  return set;
+}
+template <> const KernelSet<double>& kernels_avx2() {
+  static constexpr auto set = avx2::kernel_set<double>();
+  return set;
+}
 }  // namespace d3
 
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute pop
-#endif
+#include "engine/simd/target_end.h"

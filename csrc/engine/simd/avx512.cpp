@@ -1,33 +1,17 @@
-// The kernels for AVX-512 (F, DQ, VL): registers of 64 bytes.
-// Headers of the system come before the target pragma (clang has another than GCC), so that their
-// inline functions are compiled for any processor: the linker may keep this copy of them.
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <type_traits>
-#include <utility>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma"))), \
-                             apply_to = function)
-#elif defined(__x86_64__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of GCC 12's own intrinsics
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma")
-#endif
-
-#define D3_ISA avx512
-#define D3_BYTES 64
+// The kernels of the lattice engine for AVX-512.
+#include "engine/simd/target_avx512.h"
+// and for it:
 #include "engine/simd/lattice_kernel.h"
 
 namespace d3 {
-template <> KernelSet<float> kernels_avx512<float>() { return avx512::kernel_set<float>(); }
-template <> KernelSet<double> kernels_avx512<double>() { return avx512::kernel_set<double>(); }
+template <> const KernelSet<float>& kernels_avx512() {
+  static constexpr auto set = avx512::kernel_set<float>();
+  return set;
+}
+template <> const KernelSet<double>& kernels_avx512() {
+  static constexpr auto set = avx512::kernel_set<double>();
+  return set;
+}
 }  // namespace d3
 
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute pop
-#endif
+#include "engine/simd/target_end.h"

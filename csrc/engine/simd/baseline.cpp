@@ -1,16 +1,15 @@
-// The kernels for any processor: registers of 16 bytes, which every x86-64 has (SSE2).
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <type_traits>
-#include <utility>
-
-#define D3_ISA baseline
-#define D3_BYTES 16
+// The kernels of the lattice engine for any processor.
+#include "engine/simd/target_baseline.h"
+// and for it:
 #include "engine/simd/lattice_kernel.h"
 
 namespace d3 {
-template <> KernelSet<float> kernels_baseline<float>() { return baseline::kernel_set<float>(); }
-template <> KernelSet<double> kernels_baseline<double>() { return baseline::kernel_set<double>(); }
+template <> const KernelSet<float>& kernels_baseline() {
+  static constexpr auto set = baseline::kernel_set<float>();
+  return set;
+}
+template <> const KernelSet<double>& kernels_baseline() {
+  static constexpr auto set = baseline::kernel_set<double>();
+  return set;
+}
 }  // namespace d3

@@ -11,7 +11,6 @@
 //   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
-#include "engine/simd/owned_kernel.h"
 #include "engine/simd/three_body_kernel.h"
 #include "engine/simd/tile_loops.h"
 
@@ -149,14 +148,6 @@ void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> 
   });
 }
 
-// Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
-// one up. Rows are padded with zeros, so that a longer loop gives the same sums.
-template <class F> D3_INLINE void with_refs(int n_refs, F&& body) {
-  if (n_refs <= 2) return body(std::integral_constant<int, 2>());
-  if (n_refs <= 3) return body(std::integral_constant<int, 3>());
-  if (n_refs <= 5) return body(std::integral_constant<int, 5>());
-  body(std::integral_constant<int, max_refs>());
-}
 template <class K, class T, DampingForm form, EnergyMode mode, class... Args>
 D3_INLINE void energy_by_refs(int n_refs, Args&&... args) {
   with_refs(n_refs,
@@ -269,35 +260,22 @@ void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
 }
 
-template <class T> const ListKernelSet<T>* list_kernel_set();  // see list_kernel.h
-
 // The kernels of this instruction set as function pointers.
-template <class T> KernelSet<T> kernel_set() {
-  using P = PlainRegisters<T>;
-  using D = DualRegisters<T>;
-  using E = Dual<T>;
-  using A = Dual<double>;
+template <class K, class T, class S, class A> constexpr LatticeKernels<T, S, A> lattice_kernels() {
+  return {count<K, T, S, A>,
+          {energy<K, T, DampingForm::rational, S, A>, energy<K, T, DampingForm::zero, S, A>,
+           energy<K, T, DampingForm::modified_zero, S, A>},
+          count_gradient<K, T, S, A>,
+          three_body_kernels<K, T, S, A>()};
+}
+template <class T> constexpr KernelSet<T> kernel_set() {
   constexpr DampingForm rational = DampingForm::rational, zero = DampingForm::zero,
                         modified = DampingForm::modified_zero;
   return {find,
           {dense<rational>, dense<zero>, dense<modified>},
-          {count<P, T, T, double>,
-           {energy<P, T, rational, T, double>, energy<P, T, zero, T, double>,
-            energy<P, T, modified, T, double>},
-           count_gradient<P, T, T, double>,
-           three_body_kernels<P, T, T, double>()},
-          {count<D, T, E, A>,
-           {energy<D, T, rational, E, A>, energy<D, T, zero, E, A>, energy<D, T, modified, E, A>},
-           count_gradient<D, T, E, A>,
-           three_body_kernels<D, T, E, A>()},
-          {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>},
-          row_kernels<P, T, T, int64_t>(),
-          row_kernels<D, T, T, int64_t>(),
-          owned_kernels<T, T, int32_t>(),
-          owned_kernels<T, T, int64_t>(),
-          owned_kernels<T, double, int32_t>(),
-          owned_kernels<T, double, int64_t>(),
-          list_kernel_set<T>()};
+          lattice_kernels<PlainRegisters<T>, T, T, double>(),
+          lattice_kernels<DualRegisters<T>, T, Dual<T>, Dual<double>>(),
+          {pairwise<T, rational>, pairwise<T, zero>, pairwise<T, modified>}};
 }
 
 }  // namespace D3_ISA

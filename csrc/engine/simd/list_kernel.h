@@ -7,7 +7,6 @@
 //   row      centre, pairs and system
 //   slots    species of the system, n of them, each with its bucket
 #pragma once
-#include "engine/simd/lattice_kernel.h"
 #include "engine/simd/list_decode.h"
 
 namespace d3 {
@@ -223,19 +222,12 @@ void list_count_gradient(const ListAtoms<T>& atoms, const ListRow<S>& row, Bucke
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];
 }
 
-template <class K, class T, class S, class A> ListKernels<T, S, A> list_kernels() {
+template <class K, class T, class S, class A> constexpr ListKernels<T, S, A> list_kernels() {
   return {
       list_count<K, T, S, A>,
       {list_energy<K, T, DampingForm::rational, S, A>, list_energy<K, T, DampingForm::zero, S, A>,
        list_energy<K, T, DampingForm::modified_zero, S, A>},
       list_count_gradient<K, T, S, A>};
-}
-
-// The kernels of this instruction set as function pointers.
-template <class T> const ListKernelSet<T>* list_kernel_set() {
-  static const ListKernelSet<T> set{list_kernels<PlainRegisters<T>, T, T, double>(),
-                                    list_kernels<DualRegisters<T>, T, Dual<T>, Dual<double>>()};
-  return &set;
 }
 
 }  // namespace D3_ISA

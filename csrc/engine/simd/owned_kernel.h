@@ -123,7 +123,7 @@ RowEnd owned_list(const RowList<V, I>& list, const RowAtoms<T>& atoms, const Own
   return owned_rows<T, V, I>(list, atoms, job, span, add_block);
 }
 
-template <class T, class V, class I> OwnedKernels<T, V, I> owned_kernels() {
+template <class T, class V, class I> constexpr OwnedKernels<T, V, I> owned_kernels() {
   return {count_rows<PlainRegisters<T>, T, V, I, true, false>,
           {owned_list<T, V, I, DampingForm::rational>, owned_list<T, V, I, DampingForm::zero>,
            owned_list<T, V, I, DampingForm::modified_zero>}};

@@ -305,7 +305,7 @@ RowEnd energy_list(const RowList<V, I>& list, const RowAtoms<T>& atoms, const En
 }
 
 // The kernels of this instruction set as function pointers.
-template <class K, class T, class V, class I> RowKernels<T, V, I> row_kernels() {
+template <class K, class T, class V, class I> constexpr RowKernels<T, V, I> row_kernels() {
   return {
       count_list<K, T, V, I>,
       {energy_list<K, T, V, I, DampingForm::rational>, energy_list<K, T, V, I, DampingForm::zero>,

@@ -320,7 +320,8 @@ void finish_corners(const Corners<T, S>& in, EnergySums<A>* out) {
   }
 }
 
-template <class K, class T, class S, class A> ThreeBodyKernels<T, S, A> three_body_kernels() {
+template <class K, class T, class S, class A>
+constexpr ThreeBodyKernels<T, S, A> three_body_kernels() {
   return {fill_sides<K, T, S>, triangles<K, T, S>, finish_corners<K, T, S, A>};
 }
 

@@ -246,5 +246,14 @@ D3_INLINE void for_blocks(const TileList<T, S>& list, const Centre<S>& centre, S
   for (int b = 0; b < n; b += block_tiles) body(far_run(list, b, n), std::false_type{});
 }
 
+// Picks the loop compiled for the number of references of the neighbours: 2, 3, 5 or 7, the next
+// one up. Rows are padded with zeros, so that a longer loop gives the same sums.
+template <class F> D3_INLINE void with_refs(int n_refs, F&& body) {
+  if (n_refs <= 2) return body(std::integral_constant<int, 2>());
+  if (n_refs <= 3) return body(std::integral_constant<int, 3>());
+  if (n_refs <= 5) return body(std::integral_constant<int, 5>());
+  body(std::integral_constant<int, max_refs>());
+}
+
 }  // namespace D3_ISA
 }  // namespace d3

@@ -18,8 +18,9 @@ from d3torch_lammps import FOLDER
 
 STYLE = "plugins/lammps/src"
 ENGINE = "csrc/engine"
-UNUSED = ("cuda", "pairs/pairs_cpu.cpp")
-"""Of the engine: what LAMMPS has no use for; the headers of a given pair list are included."""
+UNUSED = ("cuda/**/*", "pairs/*", *(f"simd/{name}*" for name in ("pair", "owned", "row", "list")))
+UNUSED += ("simd/*.cpp", "lattice/driver.*", "lattice/pairwise.h")
+"""Of the engine: what a rank has no use for; its sets of kernels are in ``STYLE``."""
 
 CORE = ("units", "checks", "variants", "parameters", "reference", "files")
 """Modules of d3torch that know no torch."""
@@ -37,20 +38,24 @@ def root() -> Path:
     raise FileNotFoundError(f"expected the sources of d3torch in {FOLDER / 'carried'}, got none")
 
 
+def engine() -> Iterator[Path]:
+    """Files of the engine, but for what is not used."""
+    unused = {path for name in UNUSED for path in (root() / ENGINE).glob(name)}
+    for path in (root() / ENGINE).rglob("*"):
+        if path.suffix in (".cpp", ".h") and path not in unused:
+            yield path
+
+
 def sources() -> list[Path]:
-    """C++ files to compile: the pair style, and the engine but for what is not used."""
-    engine, style = root() / ENGINE, root() / STYLE
-    unused = tuple(engine / name for name in UNUSED)
-    found = [path for path in engine.rglob("*.cpp") if not {path, *path.parents} & {*unused}]
-    return sorted([*found, *style.glob("*.cpp")])
+    """C++ files to compile: the pair style and the engine."""
+    found = [path for path in engine() if path.suffix == ".cpp"]
+    return sorted([*found, *(root() / STYLE).glob("*.cpp")])
 
 
 def files() -> Iterator[Path]:
     """Everything that the plugin is made of, below ``root()``."""
-    for folder in (ENGINE, STYLE):
-        for path in (root() / folder).rglob("*"):
-            if path.suffix in (".cpp", ".h") and root() / ENGINE / "cuda" not in path.parents:
-                yield path
+    yield from engine()
+    yield from (path for path in (root() / STYLE).iterdir() if path.suffix in (".cpp", ".h"))
     yield from (root() / "packaging").glob("glibc_2_28.*")
     yield from (root() / "d3torch" / f"{name}.py" for name in CORE)
     data = root() / "d3torch" / "data"

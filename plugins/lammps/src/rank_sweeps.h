@@ -3,6 +3,7 @@
 // neither MPI nor LAMMPS.
 #pragma once
 #include "engine/lattice/three_body.h"
+#include "rank_kernels.h"
 
 namespace d3 {
 
@@ -11,7 +12,7 @@ class RankSweeps : private ThreeBodySweep<double, PlainTypes<double>> {
 
  public:
   explicit RankSweeps(const LatticeInput<double>& in)
-      : RankSweeps(in, kernels_for<double>(in.instruction_set)) {}
+      : RankSweeps(in, kernels_for<RankKernelSet>(in.instruction_set)) {}
 
   // Evaluates system 0 for its first n_own atoms. share(column) is called twice, with CN and with
   // dE/dCN of all atoms: it puts the owners' values in the place of the other atoms'. With a tail,
@@ -54,8 +55,8 @@ class RankSweeps : private ThreeBodySweep<double, PlainTypes<double>> {
   }
 
  private:
-  RankSweeps(const LatticeInput<double>& in, const KernelSet<double>& kernels)
-      : Base(in, nullptr, kernels.find, kernels.plain) {}
+  RankSweeps(const LatticeInput<double>& in, const RankKernelSet& kernels)
+      : Base(in, nullptr, kernels.find, kernels.sweeps) {}
 
   // The ranks add up the weights of every species, whether they have atoms of it or not.
   template <class Sum> void add_tail_of_ranks(Sum&& sum) {

@@ -1,10 +1,14 @@
-// The kernels on a list for AVX-512 (F, DQ, VL): registers of 64 bytes.
+// What follows is compiled for AVX-512 (F, DQ, VL), registers of 64 bytes; target_end.h ends it.
 // Headers of the system come before the target pragma (clang has another than GCC), so that their
 // inline functions are compiled for any processor: the linker may keep this copy of them.
+#pragma once
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
+#include <utility>
+#include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -19,13 +23,3 @@
 
 #define D3_ISA avx512
 #define D3_BYTES 64
-#include "engine/simd/list_kernel.h"
-
-namespace d3 {
-template const ListKernelSet<float>* avx512::list_kernel_set<float>();
-template const ListKernelSet<double>* avx512::list_kernel_set<double>();
-}  // namespace d3
-
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute pop
-#endif

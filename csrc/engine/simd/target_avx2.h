@@ -1,10 +1,14 @@
-// The kernels on a list for AVX2 with FMA: registers of 32 bytes.
+// What follows is compiled for AVX2 with FMA, registers of 32 bytes; target_end.h ends it.
 // Headers of the system come before the target pragma (clang has another than GCC), so that their
 // inline functions are compiled for any processor: the linker may keep this copy of them.
+#pragma once
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
+#include <utility>
+#include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -17,13 +21,3 @@
 
 #define D3_ISA avx2
 #define D3_BYTES 32
-#include "engine/simd/list_kernel.h"
-
-namespace d3 {
-template const ListKernelSet<float>* avx2::list_kernel_set<float>();
-template const ListKernelSet<double>* avx2::list_kernel_set<double>();
-}  // namespace d3
-
-#if defined(__clang__) && defined(__x86_64__)
-#pragma clang attribute pop
-#endif
