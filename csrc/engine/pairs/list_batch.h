@@ -40,10 +40,10 @@ template <class T, class Types> class ListBatch {
       const T* x = in.systems.positions + 3 * i;
       if (!std::isfinite(double(x[0]) + double(x[1]) + double(x[2])))
         return {ListError::not_finite, -1, system_of(i), i};
-      records[i] = {{double(x[0]), double(x[1]), double(x[2])}, 0};
+      records[i] = {{x[0], x[1], x[2]}, 0};
       if constexpr (dual) {
         const T* t = tangents + 3 * i;
-        t_records[i] = {{double(t[0]), double(t[1]), double(t[2])}, 0};
+        t_records[i] = {{t[0], t[1], t[2]}, 0};
       }
     }
     return read_systems();
@@ -51,7 +51,7 @@ template <class T, class Types> class ListBatch {
 
   // Fills the last number of every record with f(slot).
   template <class F> void set_kinds(F&& f) {
-    for (int64_t i = 0; i < n_atoms; ++i) records[i].kind = double(f(slot(i)));
+    for (int64_t i = 0; i < n_atoms; ++i) records[i].kind = T(f(slot(i)));
   }
 
   // An input as a number to compute with: its value, and its tangent where there is one.
@@ -83,7 +83,7 @@ template <class T, class Types> class ListBatch {
  public:
   const int64_t n_atoms;
   const PresentSpecies<T> present;
-  std::vector<AtomRecord> records, t_records;  // (n_atoms); the tangents' are empty unless dual
+  std::vector<AtomRecord<T>> records, t_records;  // (n_atoms); tangents: empty unless dual
   std::vector<ListSystem<A>> systems;
 
  private:

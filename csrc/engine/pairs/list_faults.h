@@ -11,9 +11,9 @@
 namespace d3 {
 
 // See list_directions.h.
-inline uint64_t direction_of(int64_t i, const PairAt& at) {
-  const auto part = [&](int k) { return uint64_t(int64_t(at.shift[k])); };
-  return pair_direction(atom_direction(uint64_t(i)), atom_direction(uint64_t(at.neighbour)),
+inline Direction<uint32_t> direction_of(int64_t i, const PairAt& at) {
+  const auto part = [&](int k) { return uint32_t(int64_t(at.shift[k])); };
+  return pair_direction(atom_direction(uint32_t(i)), atom_direction(uint32_t(at.neighbour)),
                         shift_direction(part(0), part(1), part(2)));
 }
 
@@ -25,12 +25,12 @@ template <class T> double reverse_reach2(const Range<T>& range) {
 }
 
 // The vector of a pair, values alone.
-template <class A>
-D3_HD inline Vec3 pair_vector(const AtomRecord* records, const ListSystem<A>& system, int64_t i,
-                              const PairAt& at) {
+template <class T, class A>
+inline Vec3 pair_vector(const AtomRecord<T>* records, const ListSystem<A>& system, int64_t i,
+                        const PairAt& at) {
   Vec3 r;
   for (int d = 0; d < 3; ++d) {
-    r[d] = records[at.neighbour].x[d] - records[i].x[d];
+    r[d] = double(records[at.neighbour].x[d]) - double(records[i].x[d]);
     for (int k = 0; k < 3; ++k) r[d] += at.shift[k] * value(system.cell[k][d]);
   }
   return r;
@@ -38,13 +38,13 @@ D3_HD inline Vec3 pair_vector(const AtomRecord* records, const ListSystem<A>& sy
 
 // Sums over half a list of a system; without pairs there is no direction to tell.
 struct DirectionSum {
-  uint64_t sum = 0;
+  Direction<uint32_t> sum{};
   int64_t pairs = 0;
-  void add(uint64_t h) {
+  void add(Direction<uint32_t> h) {
     sum += h;
     ++pairs;
   }
-  bool both_ways() const { return pairs > 0 && sum == 0; }
+  bool both_ways() const { return pairs > 0 && sum.zero(); }
 };
 struct HalfSums {
   DirectionSum others, images;  // of pairs of two atoms; of an atom with its own images
@@ -87,7 +87,7 @@ template <class T, class I, class Batch> class PairCheck {
   // Names a pair within the cutoffs that lacks its reverse, in a list that is in order; `rows` as
   // in find_rows.
   ListError without_reverse(const ListColumns& ordered, const int64_t* rows) const {
-    std::vector<uint64_t> sums(batch_.n_atoms, 0);
+    std::vector<Direction<uint32_t>> sums(batch_.n_atoms);
     for (int64_t i = 0; i < batch_.n_atoms && !stopping(); ++i)
       for (int64_t p = rows[i]; p < rows[i + 1]; ++p) {
         const PairAt at = pair_at<T>(ordered, p);
@@ -96,7 +96,7 @@ template <class T, class I, class Batch> class PairCheck {
         sums[at.neighbour] += direction_of(i, at);
       }
     for (int64_t i = 0; i < batch_.n_atoms; ++i)
-      for (int64_t p = rows[i]; sums[i] != 0 && p < rows[i + 1] && !stopping(); ++p) {
+      for (int64_t p = rows[i]; !sums[i].zero() && p < rows[i + 1] && !stopping(); ++p) {
         const PairAt at = pair_at<T>(ordered, p);
         const PairAt back{i, {-at.shift[0], -at.shift[1], -at.shift[2]}};
         if (within(i, at) && times(ordered, rows, i, at) > times(ordered, rows, at.neighbour, back))

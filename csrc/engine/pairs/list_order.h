@@ -35,6 +35,13 @@ template <class T> PairAt pair_at(const ListColumns& list, int64_t p) {
 
 enum class Sorted { yes, no, outside };  // outside: a centre is not there
 
+// Whether sixteen centres are an atom.
+template <class I> bool all_of(const I* centre, I atom) {
+  I other = 0;
+  for (int k = 0; k < 16; ++k) other |= centre[k] ^ atom;
+  return other == 0;
+}
+
 // Finds the first pair of each of n atoms, rows (n + 1), in a list that is sorted by centre.
 template <class I>
 Sorted find_rows(const I* centre, int64_t n_pairs, int64_t n, int threads, Watch* watch,
@@ -48,6 +55,8 @@ Sorted find_rows(const I* centre, int64_t n_pairs, int64_t n, int threads, Watch
     int64_t last = begin > 0 ? int64_t(centre[begin - 1]) : -1;
     if (stopped(watch) || (begin > 0 && uint64_t(last) >= uint64_t(n))) continue;
     for (int64_t p = begin; p < end; ++p) {
+      while (last >= 0 && p + 16 <= end && all_of(centre + p, I(last))) p += 16;
+      if (p == end) break;
       const int64_t i = centre[p];
       if (i == last && i >= 0) continue;
       if (uint64_t(i) >= uint64_t(n)) {

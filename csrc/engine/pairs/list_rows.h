@@ -5,16 +5,17 @@
 
 #include "engine/lattice/lattice.h"
 #include "engine/pairs/list.h"
+#include "engine/pairs/list_directions.h"
 #include "engine/pairs/rows.h"
 
 namespace d3 {
 
-// Numbers of an atom in double precision, so that its neighbours read it in one piece: position,
-// and what the sweep asks for, the covalent radius or the place of the species among those present;
-// or the tangents of the position.
-struct alignas(32) AtomRecord {
-  double x[3];
-  double kind;
+// Numbers of an atom, which its neighbours read in one piece: position, and what the sweep asks
+// for, the covalent radius or the place of the species among those present; or the tangents of the
+// position.
+template <class T> struct alignas(4 * sizeof(T)) AtomRecord {
+  T x[3];
+  T kind;
 };
 
 // Where neighbours and shifts of a list are, and how they are stored.
@@ -29,13 +30,13 @@ struct ListColumns {
 // What all rows read.
 template <class T> struct ListAtoms {
   ListColumns list;
-  const AtomRecord* records;
-  const AtomRecord* t_records;  // tangents; null unless dual
-  ClusterRows<T> weights;       // (n_atoms, row_numbers)
-  ClusterRows<T> dcn;           // (n_atoms), dE/dCN
-  double cutoff2;               // of the sweep
-  double same2;                 // squared distance up to which two atoms are on one spot
-  double reverse2;              // squared distance up to which directions are summed up
+  const AtomRecord<T>* records;
+  const AtomRecord<T>* t_records;  // tangents; null unless dual
+  ClusterRows<T> weights;          // (n_atoms, row_numbers)
+  ClusterRows<T> dcn;              // (n_atoms), dE/dCN
+  T cutoff2;                       // of the sweep
+  T same2;                         // squared distance up to which two atoms are on one spot
+  T reverse2;                      // squared distance up to which directions are summed up
 };
 
 // A row: a centre, its pairs, its system.
@@ -50,17 +51,20 @@ template <class S> struct ListRow {
 
 // A species of the neighbours, as the centre sees it.
 template <class S> struct ListSlot {
-  double slot;  // as in AtomRecord
+  int slot;  // as in AtomRecord
   int n_refs;
   Damping<S> damping;
   C6Row<S> row;
 };
 
+// Pairs that are worked on together: their columns take the same room in any precision.
+template <class T> constexpr int pairs_of_block = list_block * int(sizeof(double) / sizeof(T));
+
 // Pairs of a row side by side: vectors, or squared distances in the first column; sums of covalent
 // radii; and the neighbours, counted from the first atom of the system. Where energies are summed
 // up, each species has a bucket of its own.
 template <class T, bool dual> struct alignas(register_bytes) Bucket {
-  static constexpr int room = list_block + 2 * register_bytes / int(sizeof(T));
+  static constexpr int room = pairs_of_block<T> + 2 * register_bytes / int(sizeof(T));
   T values[3][room];
   T tangents[dual ? 3 : 1][dual ? room : 1];
   T rc[room];
@@ -70,8 +74,8 @@ template <class T, bool dual> struct alignas(register_bytes) Bucket {
 
 // What the sweep that counts finds besides the coordination number.
 struct Found {
-  uint64_t directions = 0;  // see list_directions.h
-  bool bad = false;         // some pair is wrong; the sums mean nothing
+  Direction<uint32_t> directions{};  // see list_directions.h
+  bool bad = false;                  // some pair is wrong; the sums mean nothing
 };
 
 // The kernels of the three sweeps. Each handles one row and overwrites the sums of its centre, see

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "engine/pairs/kernel_set.h"
+#include "engine/pairs/list_damping.h"
 #include "engine/pairs/list_faults.h"
 
 namespace d3 {
@@ -24,51 +25,6 @@ template <class A> struct AtomSums {
         gradient(gradients ? 3 * n : 0),
         virial(gradients ? 6 * n : 0),
         damping(learn ? most_parameters * n : 0) {}
-};
-
-// The constants of the damping of pairs of species, made when they are first asked for, and again
-// when the parameters are others than those of the system before.
-template <class T, class Types> class DampingCache {
- public:
-  using S = typename Types::S;
-  using A = typename Types::A;
-
-  explicit DampingCache(const ListBatch<T, Types>& batch)
-      : batch_(batch),
-        known_(batch.n_slots() * batch.n_slots(), 0),
-        constants_(batch.n_slots() * batch.n_slots()) {}
-
-  void set_system(int64_t system) {
-    const int n = batch_.in.n_damping();
-    bool same = generation_ > 0;
-    for (int k = 0; k < n; ++k) {
-      const A x = batch_.damping(system, k);
-      same = same && equal(x, parameters_[k]);
-      parameters_[k] = x;
-    }
-    if (!same) ++generation_;
-  }
-
-  const Damping<S>& operator()(int slot, int other) {
-    const int at = slot * batch_.n_slots() + other;
-    if (known_[at] != generation_) {
-      const auto d = damping_of(batch_.in.form, parameters_, batch_.in.tables, batch_.present[slot],
-                                batch_.present[other]);
-      constants_[at] = converted(d, [](A x) { return narrow<S>(x); });
-      known_[at] = generation_;
-    }
-    return constants_[at];
-  }
-
- private:
-  static bool equal(double a, double b) { return a == b; }
-  static bool equal(Dual<double> a, Dual<double> b) { return a.v == b.v && a.d == b.d; }
-
-  const ListBatch<T, Types>& batch_;
-  int64_t generation_ = 0;
-  A parameters_[most_damping];
-  std::vector<int64_t> known_;  // generation that each pair of slots was made in
-  std::vector<Damping<S>> constants_;
 };
 
 // See system.h for Types.
@@ -95,7 +51,7 @@ template <class T, class Types> class ListSweeps {
   // Coordination numbers. False if a pair is wrong; sums up the directions of all pairs.
   bool count() {
     std::atomic<bool> bad{false};
-    std::atomic<uint64_t> directions{0};
+    std::atomic<uint32_t> directions[2]{};
     const ListAtoms<T> atoms = atoms_within(batch_.in.range.cn_cutoff);
     set_radii();
     for_rows([&](Worker& worker, int64_t i) {
@@ -103,12 +59,13 @@ template <class T, class Types> class ListSweeps {
       const ListRow<S> of = row(worker, i);
       kernels_.count(atoms, of, worker.buckets.data(), sums.cn[i], found);
       if (found.bad) bad.store(true, std::memory_order_relaxed);
-      directions.fetch_add(found.directions, std::memory_order_relaxed);
+      for (int k = 0; k < 2; ++k)
+        directions[k].fetch_add(found.directions.part[k], std::memory_order_relaxed);
     });
-    directions_ = directions;
+    directions_ = {{directions[0], directions[1]}};
     return !bad;
   }
-  bool both_ways() const { return directions_ == 0; }
+  bool both_ways() const { return directions_.zero(); }
 
   // Energies and, where they are asked for, their direct derivatives (at fixed CN).
   void energies() {
@@ -194,9 +151,9 @@ template <class T, class Types> class ListSweeps {
             batch_.t_records.data(),
             {weights_.data(), dual ? t_weights_.data() : nullptr},
             {dcn_.data(), dual ? t_dcn_.data() : nullptr},
-            double(cutoff) * double(cutoff),
-            same * same,
-            reverse_reach2(batch_.in.range)};
+            T(double(cutoff) * double(cutoff)),
+            T(same * same),
+            T(reverse_reach2(batch_.in.range))};
   }
 
   // Calls body(worker, i) for all atoms, some rows at a time. Only what belongs to an atom is
@@ -282,7 +239,7 @@ template <class T, class Types> class ListSweeps {
     const bool same = worker.slot == slot;
     worker.slot = slot;
     for (ListSlot<S>& s : worker.slots) {
-      const int other = int(s.slot);
+      const int other = s.slot;
       if (!same) s.damping = worker.damping(slot, other);
       const auto fill = [&](const A* weights, S* out) {
         A wide[max_refs] = {};
@@ -316,7 +273,7 @@ template <class T, class Types> class ListSweeps {
   std::vector<A> w_;                                // (n, 2, n_refs): weights and derivatives by CN
   std::vector<T, Aligned<T>> weights_, t_weights_;  // (n, row_numbers), as neighbours read them
   std::vector<T, Aligned<T>> dcn_, t_dcn_;          // (n), likewise
-  uint64_t directions_ = 0;
+  Direction<uint32_t> directions_{};
 };
 
 }  // namespace d3

@@ -1,7 +1,7 @@
 // The kernels of the three sweeps over a list, for the instruction set of the including file: see
-// ListKernels in pairs/list_rows.h. The pairs of a row are decoded a register at a time, in double
-// precision, and those within the cutoff put into a bucket, or one for each species; a bucket then
-// goes through the same loops as the tiles of the lattice engine.
+// ListKernels in pairs/list_rows.h. The pairs of a row are decoded a register at a time, and those
+// within the cutoff put into a bucket, or one for each species; a bucket then goes through the same
+// loops as the tiles of the lattice engine.
 //
 //   atoms    what all rows read
 //   row      centre, pairs and system
@@ -56,9 +56,9 @@ D3_INLINE bool for_buckets(const ListAtoms<T>& atoms, const ListRow<S>& row,
   using X = typename K::X;
   constexpr int size = Vec<T>::size, columns = wanted == Wanted::distances ? 1 : 3;
   for (int s = 0; s < n; ++s) buckets[s].n = 0;
-  for (int64_t p = row.begin; p < row.end; p += list_block) {
-    const bool last = p + list_block >= row.end;
-    const int64_t end = last ? row.end : p + list_block;
+  for (int64_t p = row.begin; p < row.end; p += pairs_of_block<T>) {
+    const bool last = p + pairs_of_block<T> >= row.end;
+    const int64_t end = last ? row.end : p + pairs_of_block<T>;
     if (!fill<K, T, wanted>(atoms, row, slots, n, buckets, p, end, found)) return false;
     for (int s = 0; s < n; ++s) {
       BucketOf<K, T>& b = buckets[s];

@@ -11,84 +11,108 @@
 namespace d3 {
 namespace D3_ISA {
 
-using DoubleVec = Simd<double>;  // a register of pairs, while their vectors are made
-constexpr int pair_lanes = DoubleVec::size;
-
-typedef unsigned long long Integers __attribute__((vector_size(D3_BYTES)));
-typedef int HalfInts __attribute__((vector_size(D3_BYTES / 2)));
-typedef float HalfFloats __attribute__((vector_size(D3_BYTES / 2)));
-
 // ---- integers ----
 
-// A register of numbers from memory, as integers of 8 bytes.
-D3_INLINE Integers load_integers(const int64_t* p) {
-  Integers x;
+// Integers of 32 bits, as many as a register of T has lanes.
+template <class T> struct IntegersOf;
+template <> struct IntegersOf<double> {
+  typedef int Signed __attribute__((vector_size(D3_BYTES / 2)));
+  typedef unsigned Unsigned __attribute__((vector_size(D3_BYTES / 2)));
+  typedef long long Wide __attribute__((vector_size(D3_BYTES / 2)));  // in as many bytes
+};
+template <> struct IntegersOf<float> {
+  typedef int Signed __attribute__((vector_size(D3_BYTES)));
+  typedef unsigned Unsigned __attribute__((vector_size(D3_BYTES)));
+  typedef long long Wide __attribute__((vector_size(D3_BYTES)));
+};
+template <class T> using Ints = typename IntegersOf<T>::Signed;
+template <class T> using Words = typename IntegersOf<T>::Unsigned;
+
+// Integers from memory, less a number: their lower halves, and what tells whether these are all of
+// them, 0 where they are as numbers with a sign.
+template <class T> struct Loaded {
+  Words<T> lower, more;
+};
+template <class T, size_t... k>
+D3_INLINE Loaded<T> taken_in_turn(Words<T> a, Words<T> b, std::index_sequence<k...>) {
+  const Words<T> lower = __builtin_shufflevector(a, b, (2 * k)...),
+                 upper = __builtin_shufflevector(a, b, (2 * k + 1)...);
+  return {lower, upper ^ Words<T>(Ints<T>(lower) >> 31)};
+}
+template <class V> D3_INLINE V load_as(const void* p) {
+  V x;
   __builtin_memcpy(&x, p, sizeof(x));
   return x;
 }
-D3_INLINE Integers load_integers(const int32_t* p) {
-  HalfInts x;
-  __builtin_memcpy(&x, p, sizeof(x));
-  return Integers(__builtin_convertvector(x, DoubleMask));
+template <class T> D3_INLINE Loaded<T> load_integers(const int64_t* p, int64_t less) {
+  constexpr int half = Vec<T>::size / 2;
+  using Wide = typename IntegersOf<T>::Wide;
+  const Wide a = load_as<Wide>(p) - less, b = load_as<Wide>(p + half) - less;
+  return taken_in_turn<T>(Words<T>(a), Words<T>(b), std::make_index_sequence<2 * half>());
 }
-D3_INLINE Doubles load_doubles(const double* p) { return DoubleVec::load(p).v; }
-D3_INLINE Doubles load_doubles(const float* p) {
-  HalfFloats x;
-  __builtin_memcpy(&x, p, sizeof(x));
-  return __builtin_convertvector(x, Doubles);
+template <class T> D3_INLINE Loaded<T> load_integers(const int32_t* p, int64_t less) {
+  return {load_as<Words<T>>(p) - uint32_t(less), Words<T>{}};
 }
 
-// Between integers and doubles, below 2^51: with a number whose last bit is 1 between them.
-constexpr double integer_offset = 0x1.8p52;
-constexpr uint64_t integer_offset_bits = 0x4338000000000000;
-D3_INLINE Doubles to_doubles(Integers x) {
-#if D3_BYTES == 64 && defined(__x86_64__)
-  return Doubles(_mm512_cvtepi64_pd(__m512i(x)));
-#else
-  return Doubles(x + integer_offset_bits) - integer_offset;
-#endif
+template <class T> D3_INLINE Vec<T> to_numbers(Words<T> x) {
+  return Vec<T>(__builtin_convertvector(Ints<T>(x), typename Vec<T>::Lanes));
 }
-D3_INLINE Integers to_integers(Doubles x) {
-  return Integers(x + integer_offset) - integer_offset_bits;
-}
-
-D3_INLINE Mask<double> equal(DoubleVec a, DoubleVec b) {
-#if D3_BYTES == 64 && defined(__x86_64__)
-  return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_EQ_OQ)};
-#else
-  return {a.v == b.v};
-#endif
+template <class T> D3_INLINE Words<T> to_integers(Vec<T> x) {
+  return Words<T>(__builtin_convertvector(x.v, Ints<T>));
 }
 
 // Whether any lane has its highest bit set.
-D3_INLINE bool any_negative(Integers x) {
+template <class T> D3_INLINE bool any_negative(Words<T> x) {
 #if D3_BYTES == 64 && defined(__x86_64__)
-  return _mm512_movepi64_mask(__m512i(x)) != 0;
+  if constexpr (sizeof(T) == 8)
+    return _mm256_movepi32_mask(__m256i(x)) != 0;
+  else
+    return _mm512_movepi32_mask(__m512i(x)) != 0;
 #elif D3_BYTES == 32 && defined(__x86_64__)
-  return _mm256_movemask_pd(__m256d(x)) != 0;
+  if constexpr (sizeof(T) == 8)
+    return _mm_movemask_ps(__m128(x)) != 0;
+  else
+    return _mm256_movemask_ps(__m256(x)) != 0;
 #else
-  return ((x[0] | x[1]) >> 63) != 0;
+  unsigned bits = 0;
+  for (int k = 0; k < Vec<T>::size; ++k) bits |= x[k];
+  return bits >> 31;
 #endif
 }
-
-// Sets all lanes of integers to 0 that a mask does not have.
-D3_INLINE Integers keep(Mask<double> mask, Integers x) {
-  return Integers(select(mask, DoubleVec(Doubles(x)), DoubleVec(Doubles{})).v);
-}
-D3_INLINE uint64_t wrapped_sum(Integers x) {
-  uint64_t sum = 0;
-  for (int k = 0; k < pair_lanes; ++k) sum += x[k];
+template <class W> D3_INLINE uint32_t wrapped_sum(W x) {
+  uint32_t sum = 0;
+  for (size_t k = 0; k < sizeof(x) / sizeof(x[0]); ++k) sum += x[k];
   return sum;
 }
 
-// The lanes of a mask, a bit each.
-D3_INLINE int bits_of(Mask<double> mask) {
+// ---- masks ----
+
+template <class T> D3_INLINE Mask<T> operator|(Mask<T> a, Mask<T> b) {
+  return {decltype(a.m)(a.m | b.m)};
+}
+
+// Sets all integers to 0 that a mask does not have.
 #if D3_BYTES == 64 && defined(__x86_64__)
-  return mask.m;
-#elif D3_BYTES == 32 && defined(__x86_64__)
-  return _mm256_movemask_pd(__m256d(mask.m));
+D3_INLINE Words<double> keep(Mask<double> mask, Words<double> x) {
+  return Words<double>(_mm256_maskz_mov_epi32(mask.m, __m256i(x)));
+}
+D3_INLINE Words<float> keep(Mask<float> mask, Words<float> x) {
+  return Words<float>(_mm512_maskz_mov_epi32(mask.m, __m512i(x)));
+}
 #else
-  return int(mask.m[0] & 1) | int(mask.m[1] & 2);
+template <class T> D3_INLINE Words<T> keep(Mask<T> mask, Words<T> x) {
+  return x & Words<T>(__builtin_convertvector(mask.m, Ints<T>));
+}
+#endif
+
+template <class T> D3_INLINE Mask<T> equal(Vec<T> a, Vec<T> b) {
+#if D3_BYTES == 64 && defined(__x86_64__)
+  if constexpr (sizeof(T) == 8)
+    return {_mm512_cmp_pd_mask(__m512d(a.v), __m512d(b.v), _CMP_EQ_OQ)};
+  else
+    return {_mm512_cmp_ps_mask(__m512(a.v), __m512(b.v), _CMP_EQ_OQ)};
+#else
+  return {a.v == b.v};
 #endif
 }
 
@@ -98,24 +122,16 @@ D3_INLINE int bits_of(Mask<double> mask) {
 template <class V> struct Three {
   V x, y, z;
 };
+template <int d, class V, size_t... k>
+D3_INLINE V every_third(V a, V b, V c, std::index_sequence<k...>) {
+  constexpr int n = sizeof...(k);
+  const V ab = __builtin_shufflevector(a, b, (3 * int(k) + d < 2 * n ? 3 * int(k) + d : 0)...);
+  return __builtin_shufflevector(ab, c, (3 * int(k) + d < 2 * n ? int(k) : 3 * int(k) + d - n)...);
+}
 template <class V> D3_INLINE Three<V> taken_apart(V a, V b, V c) {
-#if D3_BYTES == 64
-  const V x = __builtin_shufflevector(a, b, 0, 3, 6, 9, 12, 15, 0, 0),
-          y = __builtin_shufflevector(a, b, 1, 4, 7, 10, 13, 0, 0, 0),
-          z = __builtin_shufflevector(a, b, 2, 5, 8, 11, 14, 0, 0, 0);
-  return {__builtin_shufflevector(x, c, 0, 1, 2, 3, 4, 5, 10, 13),
-          __builtin_shufflevector(y, c, 0, 1, 2, 3, 4, 8, 11, 14),
-          __builtin_shufflevector(z, c, 0, 1, 2, 3, 4, 9, 12, 15)};
-#elif D3_BYTES == 32
-  const V x = __builtin_shufflevector(a, b, 0, 3, 6, 0),
-          y = __builtin_shufflevector(a, b, 1, 4, 7, 0),
-          z = __builtin_shufflevector(a, b, 2, 5, 0, 0);
-  return {__builtin_shufflevector(x, c, 0, 1, 2, 5), __builtin_shufflevector(y, c, 0, 1, 2, 6),
-          __builtin_shufflevector(z, c, 0, 1, 4, 7)};
-#else
-  return {__builtin_shufflevector(a, b, 0, 3), __builtin_shufflevector(a, c, 1, 2),
-          __builtin_shufflevector(b, c, 0, 3)};
-#endif
+  const auto lanes = std::make_index_sequence<sizeof(V) / sizeof(a[0])>();
+  return {every_third<0>(a, b, c, lanes), every_third<1>(a, b, c, lanes),
+          every_third<2>(a, b, c, lanes)};
 }
 
 // ---- rows of a table as columns ----
@@ -237,45 +253,31 @@ D3_INLINE typename K::X gathered(ClusterRows<T> table, const int32_t* index) {
 
 // ---- packing ----
 
-// Pairs of a register with their numbers in T.
-template <class T> struct PairNumbers;
-template <> struct PairNumbers<double> {
-  using type = Doubles;
-};
-template <> struct PairNumbers<float> {
-  using type = HalfFloats;
-};
-D3_INLINE void narrow_pairs(DoubleVec x, Doubles& out) { out = x.v; }
-D3_INLINE void narrow_pairs(DoubleVec x, HalfFloats& out) {
-  out = __builtin_convertvector(x.v, HalfFloats);
-}
-
 // Writes what the lanes of a mask hold side by side; there must be room for all lanes.
+template <class T> D3_INLINE void pack_pairs(Mask<T> mask, Vec<T> x, T* out) {
+  compress(mask, x, out);
+}
 #if D3_BYTES == 64 && defined(__x86_64__)
-D3_INLINE void pack_pairs(Mask<double> mask, Doubles x, double* out) {
-  _mm512_storeu_pd(out, _mm512_maskz_compress_pd(mask.m, __m512d(x)));
-}
-D3_INLINE void pack_pairs(Mask<double> mask, HalfFloats x, float* out) {
-  _mm256_storeu_ps(out, _mm256_maskz_compress_ps(mask.m, __m256(x)));
-}
-D3_INLINE void pack_pairs(Mask<double> mask, HalfInts x, int32_t* out) {
+D3_INLINE void pack_pairs(Mask<double> mask, Ints<double> x, int32_t* out) {
   _mm256_storeu_si256((__m256i*)out, _mm256_maskz_compress_epi32(mask.m, __m256i(x)));
+}
+D3_INLINE void pack_pairs(Mask<float> mask, Ints<float> x, int32_t* out) {
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(mask.m, __m512i(x)));
 }
 #elif D3_BYTES == 32 && defined(__x86_64__)
 constexpr Order<4, 1> order_of_halves;
-D3_INLINE void pack_pairs(Mask<double> mask, Doubles x, double* out) {
-  compress(mask, DoubleVec(x), out);
-}
-D3_INLINE void pack_pairs(Mask<double> mask, HalfFloats x, float* out) {
+D3_INLINE void pack_pairs(Mask<double> mask, Ints<double> x, int32_t* out) {
   const __m256i order = order_of_halves[_mm256_movemask_pd(__m256d(mask.m))];
-  _mm_storeu_ps(out, _mm_permutevar_ps(__m128(x), _mm256_castsi256_si128(order)));
+  _mm_storeu_si128((__m128i*)out,
+                   _mm_castps_si128(_mm_permutevar_ps(__m128(x), _mm256_castsi256_si128(order))));
 }
-D3_INLINE void pack_pairs(Mask<double> mask, HalfInts x, int32_t* out) {
-  pack_pairs(mask, HalfFloats(x), reinterpret_cast<float*>(out));
+D3_INLINE void pack_pairs(Mask<float> mask, Ints<float> x, int32_t* out) {
+  const __m256i order = order_of_floats[_mm256_movemask_ps(__m256(mask.m))];
+  _mm256_storeu_si256((__m256i*)out, _mm256_permutevar8x32_epi32(__m256i(x), order));
 }
 #else
-template <class V, class N> D3_INLINE void pack_pairs(Mask<double> mask, V x, N* out) {
-  for (int k = 0, n = 0; k < pair_lanes; n += mask.m[k] != 0, ++k) out[n] = x[k];
+template <class T> D3_INLINE void pack_pairs(Mask<T> mask, Ints<T> x, int32_t* out) {
+  for (int k = 0, n = 0; k < Vec<T>::size; n += mask.m[k] != 0, ++k) out[n] = x[k];
 }
 #endif
 

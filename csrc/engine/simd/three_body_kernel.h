@@ -16,17 +16,6 @@ namespace D3_ISA {
 
 template <class T> constexpr int registers = lanes<T> / Vec<T>::size;  // of a cluster
 
-// One bit for each lane that is set.
-template <class T> D3_INLINE uint32_t bits_of(Mask<T> mask) {
-#if D3_BYTES == 64 && defined(__x86_64__)
-  return mask.m;
-#else
-  uint32_t bits = 0;
-  for (int k = 0; k < Vec<T>::size; ++k) bits |= uint32_t(mask.m[k] != 0) << k;
-  return bits;
-#endif
-}
-
 // The lanes behind lane k of a cluster, in its register that starts at `first`.
 template <class T> D3_INLINE Mask<T> lanes_behind(int first, int k) {
   Vec<T> lane;

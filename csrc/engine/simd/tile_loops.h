@@ -124,6 +124,22 @@ template <class T> D3_INLINE auto first_lanes(int n) {
   return Vec<T>(T(n)) > lane;
 }
 
+// One bit for each lane that is set.
+template <class T> D3_INLINE uint32_t bits_of(Mask<T> mask) {
+#if D3_BYTES == 64 && defined(__x86_64__)
+  return mask.m;
+#elif D3_BYTES == 32 && defined(__x86_64__)
+  if constexpr (sizeof(T) == 8)
+    return _mm256_movemask_pd(__m256d(mask.m));
+  else
+    return _mm256_movemask_ps(__m256(mask.m));
+#else
+  uint32_t bits = 0;
+  for (int k = 0; k < Vec<T>::size; ++k) bits |= uint32_t(mask.m[k] != 0) << k;
+  return bits;
+#endif
+}
+
 // Indices of the far tiles that have something within the cutoff of the atom in the middle.
 template <class T, class S>
 int select_tiles(const TileList<T, S>& list, const Centre<S>& centre, Shell<T> shell) {
