@@ -139,6 +139,12 @@ constexpr int64_t most_kept_bytes = int64_t(1) << 30;
 // Pairs of a row that the memory of a thread starts with; it doubles from there.
 constexpr int64_t first_factors = 4096;
 
+// Chunks of bunches, for each of which the sums of the neighbours are added up apart, as soon as
+// there are so many bunches; and bunches of a chunk, at most. A chunk with more bunches has less to
+// add up, a system of more chunks keeps more threads busy to the end.
+constexpr int wanted_chunks = 128;
+constexpr int most_bunches_of_chunk = 16;
+
 // Room for far tiles of a species that a list starts with; it doubles from there.
 constexpr int first_tiles = 64;
 

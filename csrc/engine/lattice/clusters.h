@@ -91,11 +91,11 @@ class Neighbourhood {
     std::vector<int> hits;
   };
 
-  // Calls found(cluster, vector from the centre of `box` to its centre, shift) for all within the
-  // cutoff. Stops early when the watch says so.
+  // Calls found(cluster, vector from the centre of `box` to its centre, shift) for all clusters
+  // from `least` on within the cutoff. Stops early when the watch says so.
   template <class F>
-  void visit(const Cluster& box, double cutoff, Find find, Scratch& scratch, Watch* watch,
-             F&& found) const;
+  void visit(const Cluster& box, double cutoff, int least, Find find, Scratch& scratch,
+             Watch* watch, F&& found) const;
 
  private:
   void sort_into_bins();
@@ -119,7 +119,7 @@ class Neighbourhood {
 // The clusters of a row of bins along the last axis lie one after the other, so that `find` tests
 // the boxes of a whole row in one call.
 template <class F>
-void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch& scratch,
+void Neighbourhood::visit(const Cluster& box, double cutoff, int least, Find find, Scratch& scratch,
                           Watch* watch, F&& found) const {
   auto& [s0, s1, s2] = scratch.segments;
   std::vector<int>& hits = scratch.hits;
@@ -135,13 +135,14 @@ void Neighbourhood::visit(const Cluster& box, double cutoff, Find find, Scratch&
     for (const Segment& b : s1)
       for (const Segment& c : s2) {
         const int row = (a.first * bins_[1] + b.first) * bins_[2];
+        const int first = std::max(start_[row + c.first], least), last = start_[row + c.last];
+        if (first >= last) continue;
         Vec3 shift;
         for (int k = 0; k < 3; ++k)
           shift[k] = a.image * frame_.cell[0][k] + b.image * frame_.cell[1][k] +
                      c.image * frame_.cell[2][k] - box.centre[k];
         const float narrow[3] = {float(shift[0]), float(shift[1]), float(shift[2])};
-        const int n = find(boxes, start_[row + c.first], start_[row + c.last], narrow, half,
-                           float(cutoff + slack_), hits.data());
+        const int n = find(boxes, first, last, narrow, half, float(cutoff + slack_), hits.data());
         const Shift image{a.image * repeat[0], b.image * repeat[1], c.image * repeat[2]};
         for (int k = 0; k < n; ++k) {
           const Vec3& centre = set_.clusters[hits[k]].centre;

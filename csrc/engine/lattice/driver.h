@@ -29,7 +29,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
   LatticeError run(int64_t system, int threads, const Evaluation<T>& out) {
     const LatticeError error = begin(system, threads);
     if (error.kind) return error;
-    this->sweep(range_.cutoff, threads, &Driver::energy);
+    this->sum_energies(threads);
     if (this->triangles()) this->add_three_body(threads);
     if (range_.tail) {
       const std::vector<A> weights = this->weights_of_slots();
@@ -38,7 +38,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
     if (in_.gradients) {
       this->for_lanes(
           [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
-      this->sweep(in_.range.cn_cutoff, threads, &Driver::count_gradient);
+      this->add_count_gradients(threads);
     }
     if (this->stopping()) return {LatticeError::stopped, system};
     write(out);
@@ -58,7 +58,7 @@ template <class T, class Types> class Driver : public ThreeBodySweep<T, Types> {
       return too_much(LatticeError::too_many_triangles, system, corners);
     this->allocate(threads);
     this->no_tail();
-    const int same = this->sweep(in_.range.cn_cutoff, threads, &Driver::count);
+    const int same = this->count_all(threads);
     if (same >= 0) return {LatticeError::same_spot, system, same};
     if (this->stopping()) return {LatticeError::stopped, system};
     this->fill_weights();

@@ -1,7 +1,8 @@
 // The lattice engine: positions and cells in; energies, gradients and virials out; no pair is ever
 // stored. Atoms are grouped into clusters of one species, one SIMD width of lanes each. A cluster
 // meets every cluster (and image) whose box comes within the cutoff: a tile. Each atom sums over
-// its tiles and writes only its own slot, so results do not depend on the number of threads.
+// its tiles and writes only its own slot; what pairs add to the neighbours is added up in one order
+// (reactions.h). So results do not depend on the number of threads.
 #pragma once
 #include <cstdint>
 
@@ -80,8 +81,26 @@ template <class T> constexpr int lanes = register_bytes / sizeof(T);  // atoms i
 constexpr int box_lanes = lanes<float>;  // boxes are in single precision
 
 // Rows of `lanes` numbers for each cluster: x y z relative to the centre of the cluster, then
-// max_refs weights, then dE/dCN.
-enum Row { row_x, row_y, row_z, row_w, row_dcn = row_w + max_refs, n_rows };
+// max_refs weights, then their derivatives by the CN, then dE/dCN.
+enum Row {
+  row_x,
+  row_y,
+  row_z,
+  row_w,
+  row_dw = row_w + max_refs,
+  row_dcn = row_dw + max_refs,
+  n_rows
+};
+
+// Columns of what pairs add to the sums of the neighbour, where a tile is met from one side alone:
+// the kernels add it to (n_clusters, columns, lanes) numbers. The sweep that counts has one column,
+// that for the gradient through the coordination numbers three, energies the first of these, with
+// gradients all.
+enum ReactionColumn { reaction_energy, reaction_dcn, reaction_gradient, n_reactions = 5 };
+constexpr int count_reactions = 1, count_gradient_reactions = 3;
+D3_HD constexpr int energy_reactions(EnergyMode mode) {
+  return mode == EnergyMode::energy ? 1 : int(n_reactions);
+}
 
 // A cluster of neighbours at one image.
 template <class S> struct Tile {
@@ -131,10 +150,12 @@ template <class S> struct Centre {
 
 // The neighbours of the central atom that belong to one species.
 template <class T, class S> struct Group {
-  TileList<T, S> list;
-  T rc;                // sum of the covalent radii
-  int n_refs;          // of the neighbours
-  Damping<S> damping;  // of the two species
+  TileList<T, S> list;    // met from both sides
+  TileList<T, S> mutual;  // met from this side alone: see reactions
+  T* reactions;           // (n_clusters, columns, lanes), see ReactionColumn
+  T rc;                   // sum of the covalent radii
+  int n_refs;             // of the neighbours
+  Damping<S> damping;     // of the two species
 };
 
 // C6 row of the atom against a species, and its derivative by the atom's CN; padded with zeros.

@@ -1,25 +1,21 @@
 // The three sweeps of the lattice engine over the clusters of one system, with the kernels of an
 // instruction set.
 //
-// A sweep goes over bunches of clusters, a thread at each: it finds the tiles around the bunch,
-// then calls a body (count, energy, count_gradient) for each cluster, which calls the kernel for
-// each atom. Nothing but the atom's own results is written, so that threads need no locks.
+// A sweep calls a body (count, energy, count_gradient) for each cluster, which calls the kernel for
+// each atom and writes the atom's own results; what pairs add to their neighbours comes at the end.
 #pragma once
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "engine/lattice/system.h"
-#include "engine/lattice/tiles.h"
+#include "engine/lattice/bunches.h"
 
 namespace d3 {
 
 // See system.h for Types; results per atom are kept here, in A.
-template <class T, class Types> class Sweeps : public System<T, Types> {
+template <class T, class Types> class Sweeps : public BunchSweep<T, Types> {
  public:
-  using Base = System<T, Types>;
+  using Base = BunchSweep<T, Types>;
   using typename Base::A;
   using typename Base::S;
 
@@ -31,7 +27,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
 
   Sweeps(const LatticeInput<T>& in, const LatticeTangents<T>* tangents, Find find,
          const LatticeKernels<T, S, A>& kernels)
-      : Base(in, tangents), find_(find), kernels_(kernels) {}
+      : Base(in, tangents, find), kernels_(kernels) {}
 
   // Makes room for the results of the system that was prepared.
   void allocate(int threads) {
@@ -43,44 +39,43 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     w_.resize(2 * n_refs * n_);
     virial_.assign(6 * n_clusters, A(0.0));
     by_damping_.assign(most_damping * n_clusters, A(0.0));
-    workspaces_.resize(std::max<size_t>(workspaces_.size(), threads));
-    gather_bunches();
+    this->gather_bunches(threads);
   }
 
-  bool stopping() const { return stopped(in_.watch); }
-
-  // Runs a body over all clusters. Returns the first atom that sits on another, or -1. When the
-  // watch stops it, the remaining clusters are left undone.
+  // Runs a body over all clusters, of which each two meet from both sides.
   int sweep(double cutoff, int threads, Sweep body) {
-    const int n = int(bunches_.size());
-    int bad = n_;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) \
-    reduction(min : bad) if (threads > 1)
-    for (int b = 0; b < n; ++b) {
-      if (stopping()) continue;
-      const Bunch& bunch = bunches_[b];
-      Workspace<T, S>& workspace = workspaces_[threads > 1 ? omp_get_thread_num() : 0];
-      find_tiles(bunch.box, cutoff, workspace);
-      for (int c = bunch.first; c < bunch.last; ++c)
-        bad = std::min(bad, (this->*body)(c, bunch.box.centre, workspace));
-    }
-    return bad == n_ ? -1 : bad;
+    return sweep(cutoff, threads, body, 0, [](int, const double*) {});
   }
 
-  // Collects the clusters and images within the cutoff of a box, by species of the neighbours.
-  void find_tiles(const Cluster& box, double cutoff, Workspace<T, S>& workspace) const {
-    auto& tiles = workspace.tiles;
-    tiles.resize(std::max(tiles.size(), present_.size()));
-    for (size_t slot = 0; slot < present_.size(); ++slot) tiles[slot].clear();
-    const std::vector<Cluster>& clusters = this->neighbours().clusters;
-    const auto found = [&](int cluster, const Vec3& offset, const Shift& shift) {
-      Tile<S> tile{cluster, {offset[0], offset[1], offset[2]}};
-      if constexpr (dual)
-        for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
-      tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, box.half,
-                                        touching_gap * cutoff);
-    };
-    this->neighbours_.visit(box, cutoff, find_, workspace.search, in_.watch, found);
+  // The three sweeps; the first returns the first atom that sits on another, or -1.
+  int count_all(int threads) {
+    const double cutoff = in_.range.cn_cutoff;
+    const int same = sweep(cutoff, threads, &Sweeps::count, count_reactions,
+                           [this](int atom, const double* r) { cn_[atom] += A(r[0]); });
+    // from one side alone, the first atom may not have seen the other
+    return same < 0 ? same : sweep(cutoff, threads, &Sweeps::count);
+  }
+  void sum_energies(int threads) {
+    sweep(range_.cutoff, threads, &Sweeps::energy, energy_reactions(mode()),
+          [this](int atom, const double* r) {
+            energy_[atom] += A(-0.5 * r[reaction_energy * lanes<T>]);
+            if (mode() == EnergyMode::energy) return;
+            dcn_[atom] += A(-r[reaction_dcn * lanes<T>]);
+            for (int k = 0; k < 3; ++k)
+              gradient_[3 * atom + k] += A(r[(reaction_gradient + k) * lanes<T>]);
+          });
+  }
+  void add_count_gradients(int threads) {
+    sweep(in_.range.cn_cutoff, threads, &Sweeps::count_gradient, count_gradient_reactions,
+          [this](int atom, const double* r) {
+            for (int k = 0; k < 3; ++k) gradient_[3 * atom + k] += A(-r[k * lanes<T>]);
+          });
+  }
+
+  EnergyMode mode() const {
+    return in_.learn       ? EnergyMode::learn
+           : in_.gradients ? EnergyMode::gradient
+                           : EnergyMode::energy;
   }
 
   // The distances of neighbours, squared.
@@ -103,6 +98,8 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     for (int slot = 0; slot < int(present_.size()); ++slot) {
       Group<T, S>& g = workspace.groups[slot];
       g.list = workspace.tiles[slot].list();
+      g.mutual = workspace.mutual[slot].list();
+      g.reactions = workspace.reactions.sums();
       g.rc = in_.tables.rcov[present_[cluster.slot]] + in_.tables.rcov[present_[slot]];
       g.n_refs = present_.n_refs(slot);
       if (damped) g.damping = damping(cluster.slot, slot);
@@ -116,7 +113,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
     int bad = n_;
-    for (int k = 0; k < cluster.count && !stopping(); ++k) {
+    for (int k = 0; k < cluster.count && !this->stopping(); ++k) {
       CountSums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       kernels_.count(groups, int(present_.size()), this->rows(), middle, shell(in_.range.cn_cutoff),
@@ -139,7 +136,10 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
                         at + in_.tables.n_refs);
     }
     this->for_lanes([this](size_t c, int lane, int atom) {
-      for (int a = 0; a < in_.tables.n_refs; ++a) this->put_row(c, row_w + a, lane, w(atom)[a]);
+      for (int a = 0; a < in_.tables.n_refs; ++a) {
+        this->put_row(c, row_w + a, lane, w(atom)[a]);
+        this->put_row(c, row_dw + a, lane, dw(atom)[a]);
+      }
     });
   }
 
@@ -161,15 +161,12 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   // Energies of a cluster's atoms, and their direct derivatives (at fixed CN) when asked for.
   int energy(int c, const Vec3& origin, Workspace<T, S>& workspace) {
     const Cluster& cluster = centres_->clusters[c];
-    const EnergyMode mode = in_.learn       ? EnergyMode::learn
-                            : in_.gradients ? EnergyMode::gradient
-                                            : EnergyMode::energy;
     const auto kernel = kernels_.energy[int(in_.form)];
     const int n = int(present_.size());
     const Group<T, S>* groups = group(cluster, workspace, true);
     workspace.rows.resize(n);
     Centre<S> middle;
-    for (int k = 0; k < cluster.count && !stopping(); ++k) {
+    for (int k = 0; k < cluster.count && !this->stopping(); ++k) {
       EnergySums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       for (int slot = 0; slot < n; ++slot) {
@@ -177,7 +174,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
         c6_row(dw(atom), cluster.slot, slot, workspace.rows[slot].dc6);
       }
       kernel(groups, workspace.rows.data(), n, this->rows(), middle, {range_.cutoff, range_.width},
-             shell(range_.cutoff), mode, sums);
+             shell(range_.cutoff), mode(), sums);
       add_energy(c, atom, sums);
     }
     return n_;
@@ -199,7 +196,7 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
     const Cluster& cluster = centres_->clusters[c];
     const Group<T, S>* groups = group(cluster, workspace, false);
     Centre<S> middle;
-    for (int k = 0; k < cluster.count && !stopping(); ++k) {
+    for (int k = 0; k < cluster.count && !this->stopping(); ++k) {
       EnergySums<A> sums;
       const int atom = centre(cluster, k, origin, middle);
       middle.dcn = narrow<S>(dcn_[atom]);
@@ -228,47 +225,20 @@ template <class T, class Types> class Sweeps : public System<T, Types> {
   std::vector<A> atom_virial_;  // 6 for each atom, or empty if nobody asks
 
  private:
-  // Clusters that lie together share one search for their neighbours.
-  struct Bunch {
-    int first;  // clusters [first, last)
-    int last;
-    Cluster box;
-  };
-
-  // Joins clusters that follow one another: sorted by bins, they tend to lie together.
-  void gather_bunches() {
-    const std::vector<Cluster>& clusters = centres_->clusters;
-    bunches_.clear();
-    for (int c = 0; c < int(clusters.size()); ++c) {
-      if (!bunches_.empty() && c - bunches_.back().first < largest_bunch &&
-          join(bunches_.back(), clusters[c]))
-        continue;
-      bunches_.push_back({c, c + 1, clusters[c]});
-    }
+  // With reactions where pairs may be computed once: no tangents, no virials of single atoms, and
+  // every neighbour is in the middle, too, in the same clusters.
+  template <class Take>
+  int sweep(double cutoff, int threads, Sweep body, int columns, Take&& take) {
+    const bool once = !dual && atom_virial_.empty() && centres_ == &this->neighbours();
+    return this->over_bunches(
+        cutoff, threads, once ? columns : 0,
+        [this, body](int c, const Vec3& origin, Workspace<T, S>& workspace) {
+          return (this->*body)(c, origin, workspace);
+        },
+        take);
   }
 
-  // Joins a cluster to a bunch unless that widens the box by too much. Says whether it did.
-  static bool join(Bunch& bunch, const Cluster& more) {
-    Cluster both = bunch.box;
-    double before = 0, after = 0;
-    for (int k = 0; k < 3; ++k) {
-      const double low = std::min(both.centre[k] - both.half[k], more.centre[k] - more.half[k]);
-      const double high = std::max(both.centre[k] + both.half[k], more.centre[k] + more.half[k]);
-      before += std::max(both.half[k], more.half[k]);
-      after += 0.5 * (high - low);
-      both.centre[k] = 0.5 * (low + high);
-      both.half[k] = 0.5 * (high - low);
-    }
-    if (after > most_widening * before) return false;
-    bunch.box = both;
-    bunch.last = bunch.last + 1;
-    return true;
-  }
-
-  const Find find_;
   const LatticeKernels<T, S, A> kernels_;
-  std::vector<Workspace<T, S>> workspaces_;  // one a thread
-  std::vector<Bunch> bunches_;
 };
 
 }  // namespace d3

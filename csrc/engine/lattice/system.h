@@ -3,27 +3,15 @@
 #pragma once
 #include <array>
 #include <cmath>
-#include <new>
 #include <type_traits>
 #include <vector>
 
+#include "engine/lattice/aligned.h"
 #include "engine/lattice/clusters.h"
 #include "engine/lattice/lattice.h"
 #include "engine/present_species.h"
 
 namespace d3 {
-
-// Memory that starts where a register does: a load never straddles two cache lines.
-template <class T> struct Aligned {
-  using value_type = T;
-  static constexpr std::align_val_t alignment{register_bytes};
-  Aligned() = default;
-  template <class U> Aligned(const Aligned<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
-  void deallocate(T* p, size_t) { ::operator delete(p, alignment); }
-  template <class U> bool operator==(const Aligned<U>&) const { return true; }
-  template <class U> bool operator!=(const Aligned<U>&) const { return false; }
-};
 
 // The scalars of a plain and of a dual evaluation: S in kernels, A in sums.
 template <class T> struct PlainTypes {

@@ -196,7 +196,7 @@ template <class T, class Types> class ThreeBodySweep : public TailSweeps<T, Type
         for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
       work.tiles.push_back(tile);
     };
-    around_.visit(box, in_.three_body.cutoff, find_, work.search, in_.watch, found);
+    around_.visit(box, in_.three_body.cutoff, 0, find_, work.search, in_.watch, found);
   }
 
   // Positions, species and C6 rows of a cluster of corners.

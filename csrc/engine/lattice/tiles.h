@@ -6,6 +6,7 @@
 
 #include "engine/lattice/clusters.h"
 #include "engine/lattice/lattice.h"
+#include "engine/lattice/reactions.h"
 
 namespace d3 {
 
@@ -64,10 +65,12 @@ template <class T, class S> class TileGroup {
 
 // Memory that a thread keeps from one cluster to the next, so that nothing is allocated in a loop.
 template <class T, class S> struct Workspace {
-  std::vector<TileGroup<T, S>> tiles;  // one for each species present, as the next two
+  std::vector<TileGroup<T, S>> tiles;   // one for each species present, as the next three
+  std::vector<TileGroup<T, S>> mutual;  // those met from one side alone
   std::vector<Group<T, S>> groups;
   std::vector<C6Row<S>> rows;
   Neighbourhood::Scratch search;
+  Reactions<T> reactions;
 };
 
 }  // namespace d3

@@ -11,11 +11,16 @@
 //   out           one                          the sums of the central atom, overwritten
 #pragma once
 #include "engine/simd/dense_kernel.h"
+#include "engine/simd/mutual_kernel.h"
+#include "engine/simd/pairwise_kernel.h"
 #include "engine/simd/three_body_kernel.h"
 #include "engine/simd/tile_loops.h"
 
 namespace d3 {
 namespace D3_ISA {
+
+// Whether a kind of evaluation can meet tiles from one side alone.
+template <class K, class T> constexpr bool mutual = std::is_same_v<typename K::X, Vec<T>>;
 
 // ---- coordination number ----
 
@@ -27,7 +32,7 @@ void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S
   using X = typename K::X;
   Sums<K, 1> cn;
   Vec<T> coincident(T(0));
-  for (const Group<T, S>* g = groups; g != groups + n; ++g)
+  for (const Group<T, S>* g = groups; g != groups + n; ++g) {
     for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
       Packed<K, T, 1> b;
       int size = 0;
@@ -49,6 +54,13 @@ void count(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S
       cn.now[0] += sum;
       cn.end_block();
     });
+    if constexpr (mutual<K, T>)
+      for_blocks(g->mutual, centre, shell, [&](const Run<T>& run, auto near) D3_LAMBDA {
+        coincident +=
+            count_mutual<near.value>(run, rows, centre, shell, g->rc, g->reactions, cn.now[0]);
+        cn.end_block();
+      });
+  }
   cn.empty();
   out.cn = cn.before[0];
   out.coincident = total(coincident);
@@ -146,6 +158,12 @@ void energy_group(const Group<T, S>& group, const C6Row<S>& row, ClusterRows<T> 
                                                 sums.now);
     sums.end_block();
   });
+  if constexpr (mutual<K, T>)
+    for_blocks(group.mutual, centre, shell, [&](const Run<T>& run, auto near) D3_LAMBDA {
+      energy_mutual<T, form, mode, R, near.value>(run, rows, centre, damping, c6, dc6, cutoff,
+                                                  shell, group.reactions, sums.now);
+      sums.end_block();
+    });
 }
 
 template <class K, class T, DampingForm form, EnergyMode mode, class... Args>
@@ -181,80 +199,58 @@ void energy(const Group<T, S>* groups, const C6Row<S>* c6, int n, ClusterRows<T>
   for (int k = 0; k < n_parameters(form); ++k) out.damping[k] = sums.before[of_damping + k];
 }
 
-// ---- energies of single neighbours ----
-
-// All tiles of one species.
-template <class T, DampingForm form, int R>
-void pairwise_group(const Group<T, T>& group, const C6Row<T>& row, ClusterRows<T> rows,
-                    const Centre<T>& centre, Cutoff<T> cutoff, Shell<T> shell, double* energies) {
-  using K = PlainRegisters<T>;
-  const auto broadcast = [](T x) D3_LAMBDA { return K::broadcast(x); };
-  const Damping<Vec<T>> damping = converted(group.damping, broadcast);
-  Vec<T> c6_row[R];
-  for (int b = 0; b < R; ++b) c6_row[b] = K::broadcast(row.c6[b]);
-  for_blocks(group.list, centre, shell, [&](const Run<T>& run, auto near) D3_LAMBDA {
-    for (int t = 0; t < run.n; ++t) {
-      const int64_t cluster = run[t].cluster, base = cluster * n_rows * lanes<T>;
-      for (int v = 0; v < lanes<T>; v += Vec<T>::size) {
-        const Meeting<K, T> m(rows, base + v, centre, run[t], shell, near.value);
-        const Vec<T> g = switched<form>(damping, m.r2, cutoff).value;
-        Vec<T> c6(T(0));
-        for (int b = 0; b < R; ++b)
-          c6 += c6_row[b] * K::load(rows, base + v + (row_w + b) * lanes<T>);
-        add(energies + cluster * lanes<T> + v, select(m.inside, c6, Vec<T>(T(0))) * g);
-      }
-    }
-  });
-}
-
-template <class T, DampingForm form>
-void pairwise(const Group<T, T>* groups, const C6Row<T>* c6, int n, ClusterRows<T> rows,
-              const Centre<T>& centre, Cutoff<T> cutoff, Shell<T> shell, double* energies) {
-  for (int k = 0; k < n; ++k)
-    with_refs(groups[k].n_refs, [&](auto refs) D3_LAMBDA {
-      pairwise_group<T, form, refs.value>(groups[k], c6[k], rows, centre, cutoff, shell, energies);
-    });
-}
-
 // ---- gradient through the coordination numbers ----
 
-// Sums over (dE/dCN_i + dE/dCN_j) dCN_ij/dr. Columns of b: x y z of the pair vector, then the sum
+// Adds a run of tiles to gradient and virial. Columns of b: x y z of the pair vector, then the sum
 // of the two slopes; columns of u: the exponent, then 1/r.
+template <class K, bool near, class T, class S>
+D3_INLINE void count_gradient_run(const Run<S>& run, ClusterRows<T> rows, const Centre<S>& centre,
+                                  Shell<T> shell, T rc, typename K::X* sums) {
+  using X = typename K::X;
+  const X dcn_i = K::broadcast(centre.dcn);
+  Packed<K, T, 4> b;
+  int size = 0;
+  Packed<K, T, 2> u;
+  for_meetings<K, near>(
+      run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t at) D3_LAMBDA {
+        b.add(m.inside, {m.r.x, m.r.y, m.r.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)},
+              size);
+      });
+  for (int c = 0; c < 4; ++c) b.store(c, size, X(T(c < 3)));
+  for (int k = 0; k < size; k += Vec<T>::size) {
+    const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
+    const CountingExponent<X> e = counting_exponent(r.norm2(), rc);
+    u.store(0, k, e.exponent);
+    u.store(1, k, e.inverse_r);
+  }
+  for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
+  for (int k = 0; k < size; k += Vec<T>::size)
+    u.store(0, k, counted(u.load(0, k), u.load(1, k), rc).slope_over_r * b.load(3, k));
+  X sum[9];
+  for (int k = 0; k < 9; ++k) sum[k] = sums[k];
+  for (int k = 0; k < size; k += Vec<T>::size) {
+    const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
+    add_gradient<true>(u.load(0, k), r, r, sum, sum + 3);
+  }
+  for (int k = 0; k < 9; ++k) sums[k] = sum[k];
+}
+
+// Sums over (dE/dCN_i + dE/dCN_j) dCN_ij/dr.
 template <class K, class T, class S, class A>
 void count_gradient(const Group<T, S>* groups, int n, ClusterRows<T> rows, const Centre<S>& centre,
                     Shell<T> shell, EnergySums<A>& out) {
-  using X = typename K::X;
-  const X dcn_i = K::broadcast(centre.dcn);
   Sums<K, 9> sums;
-  for (const Group<T, S>* g = groups; g != groups + n; ++g)
+  for (const Group<T, S>* g = groups; g != groups + n; ++g) {
     for_blocks(g->list, centre, shell, [&](const Run<S>& run, auto near) D3_LAMBDA {
-      Packed<K, T, 4> b;
-      int size = 0;
-      Packed<K, T, 2> u;
-      for_meetings<K, near.value>(
-          run, rows, centre, shell, [&](const Meeting<K, T>& m, int64_t at) D3_LAMBDA {
-            b.add(m.inside, {m.r.x, m.r.y, m.r.z, dcn_i + K::load(rows, at + row_dcn * lanes<T>)},
-                  size);
-          });
-      for (int c = 0; c < 4; ++c) b.store(c, size, X(T(c < 3)));
-      for (int k = 0; k < size; k += Vec<T>::size) {
-        const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
-        const CountingExponent<X> e = counting_exponent(r.norm2(), g->rc);
-        u.store(0, k, e.exponent);
-        u.store(1, k, e.inverse_r);
-      }
-      for (int k = 0; k < size; k += Vec<T>::size) u.store(0, k, exp(u.load(0, k)));
-      for (int k = 0; k < size; k += Vec<T>::size)
-        u.store(0, k, counted(u.load(0, k), u.load(1, k), g->rc).slope_over_r * b.load(3, k));
-      X sum[9];
-      for (int k = 0; k < 9; ++k) sum[k] = sums.now[k];
-      for (int k = 0; k < size; k += Vec<T>::size) {
-        const Vector3<X> r{b.load(0, k), b.load(1, k), b.load(2, k)};
-        add_gradient<true>(u.load(0, k), r, r, sum, sum + 3);
-      }
-      for (int k = 0; k < 9; ++k) sums.now[k] = sum[k];
+      count_gradient_run<K, near.value>(run, rows, centre, shell, g->rc, sums.now);
       sums.end_block();
     });
+    if constexpr (mutual<K, T>)
+      for_blocks(g->mutual, centre, shell, [&](const Run<T>& run, auto near) D3_LAMBDA {
+        count_gradient_mutual<near.value>(run, rows, centre, shell, g->rc, g->reactions, sums.now);
+        sums.end_block();
+      });
+  }
   sums.empty();
   for (int k = 0; k < 3; ++k) out.gradient[k] = sums.before[k];
   for (int k = 0; k < 6; ++k) out.virial[k] = sums.before[3 + k];

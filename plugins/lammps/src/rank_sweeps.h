@@ -26,17 +26,17 @@ class RankSweeps : private ThreeBodySweep<double, PlainTypes<double>> {
     this->allocate(in_.threads);
     this->no_tail();
     atom_virial_.assign(virials ? 6 * n_ : 0, 0.0);
-    const int same = this->sweep(in_.range.cn_cutoff, in_.threads, &RankSweeps::count);
+    const int same = this->count_all(in_.threads);
     if (same >= 0) return {LatticeError::same_spot, 0, same};
     share(cn_.data());
     this->fill_weights();
-    this->sweep(range_.cutoff, in_.threads, &RankSweeps::energy);
+    this->sum_energies(in_.threads);
     if (this->triangles()) this->add_three_body(in_.threads);
     if (range_.tail) add_tail_of_ranks(sum);
     share(dcn_.data());
     this->for_lanes(
         [this](size_t c, int lane, int atom) { this->put_row(c, row_dcn, lane, dcn_[atom]); });
-    this->sweep(in_.range.cn_cutoff, in_.threads, &RankSweeps::count_gradient);
+    this->add_count_gradients(in_.threads);
     return error;
   }
 
