@@ -109,9 +109,21 @@ STATED = {
 FROM_NAMES = {"gromacs", "gromos", "proteindatabank", "dlp4", "dlp-history", "cif"}
 """Formats in which ASE may take the element from the first letters of an atom's name."""
 
+LISTED = "all atoms in the list"
+"""What is expected where ASE does not repeat atoms by symmetry."""
+
+SYMMETRY = re.compile(r"_(?:\w+_name_hall|space_group_magn[._]name_\w+)")
+"""Names of a symmetry in a CIF by which ASE repeats nothing."""
+
 UNREAD = {
     "nwchem-in": (r"^\s*system\s+surface\b", "a crystal or a molecule"),  # gamma as radians
-    "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)).*", "all atoms in the list"),
+    "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)).*", LISTED),
+    "turbomole": (r"^\s*\$coord\s+(?:angs|frac)\w*", "positions in bohr"),
+    "cp2k-restart": (
+        r"^\s*(?:PERIODIC\s+(?!XYZ)\w+|ABC\s.*|[ABC]\s+\[.*|SCALED(?!\s+F)|UNIT\s+(?!ang)\w+)",
+        "a cell by A, B and C, periodic along all of them, and positions in angstrom",
+    ),
+    "proteindatabank": (r"^CRYST1.{49}(?!\s*P\s*1(?:\s+\d+)?\s*$)\s*[A-Z].*", LISTED),
     "lammps-data": (r"units\s*=\s*(?!metal|real)\w+", "lengths in angstrom"),
     "sdf": (r"^\$\$\$\$\s+\S.*", "one molecule"),
     "lammps-dump-text": (r"^ITEM: UNITS\s+(?!metal|real)\w+", "lengths in angstrom"),
@@ -226,7 +238,24 @@ def atoms_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | No
     room = atoms.cell.volume / max(len(atoms), 1) if atoms.cell.rank == 3 else None
     if room is not None and atoms.pbc.all() and room <= ROOM:
         return f"expected a cell with room for its atoms, got {room:.2g} A^3 for each of them"
-    return _occupancy_problem(atoms) or _name_problem(form, text, atoms)
+    cif = _cif_problem(text(-1)) if form == "cif" else None
+    return _occupancy_problem(atoms) or cif or _name_problem(form, text, atoms)
+
+
+def _blocks(text: str) -> list[Any]:
+    """Blocks of a CIF as ASE parses them."""
+    return list(import_extra("ase.io.cif", "cli").parse_cif(io.StringIO(text)))
+
+
+def _cif_problem(text: str) -> str | None:
+    """A symmetry of a CIF that ASE does not take, so that atoms are missing."""
+    for block in _blocks(text):
+        for key in filter(SYMMETRY.fullmatch, block):
+            said = str(block[key]).strip()
+            trivial = said.replace(" ", "") in ("P1", "?", ".")
+            if not trivial and block.get_spacegroup(True).no == 1:
+                return f"expected {LISTED}, got {key} {said!r}, which ASE does not read"
+    return None
 
 
 def _occupancy_problem(atoms: Any) -> str | None:
@@ -262,9 +291,8 @@ def _name_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | No
 def _names(form: str, text: Callable[[int], str], atoms: Any) -> Iterable[tuple[str, str | None]]:
     """Names by which ASE guessed elements, and these elements where they are known."""
     if form == "cif":
-        blocks = import_extra("ase.io.cif", "cli").parse_cif(io.StringIO(text(-1)))
         keys = "_atom_site_type_symbol", "_atom_site_label"
-        found = [block.get(keys[0]) or block.get(keys[1]) or () for block in blocks]
+        found = [block.get(keys[0]) or block.get(keys[1]) or () for block in _blocks(text(-1))]
         return [(str(name), None) for names in found for name in names]
     if form in ("dlp4", "dlp-history"):
         rest = atoms.arrays["dlp4_labels"]

@@ -77,6 +77,19 @@ HSD = """Geometry = {{
 }}
 """
 
+CP2K = """&SUBSYS
+&CELL
+{}
+&END CELL
+&COORD
+Na 0 0 0
+Cl 2.8 0 0
+&END COORD
+&END SUBSYS
+"""
+
+ABC = "A 5 0 0\nB 0 5 0\nC 0 0 5"
+
 DUMP = """ITEM: TIMESTEP
 0
 ITEM: NUMBER OF ATOMS
@@ -162,6 +175,23 @@ REFUSED = {
     "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
     "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
     "CIF, CL1 is not C": ("a.cif", CIF.format(SITE + "NA1 0 0 0\nCL1 .5 .5 .5")),
+    "Turbomole in angstrom": ("coord", COORD.replace("$coord", "$coord angs").format("")),
+    "Turbomole, fractional": ("coord", COORD.replace("$coord", "$coord frac").format("")),
+    "CIF, Hall's name alone": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_name_Hall '-F 4 2 3'\nloop_").format(SITE + "Na 0 0 0"),
+    ),
+    "CIF, magnetic": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_magn.name_BNS 'R -3'\nloop_").format(SITE + "Na 0 0 0"),
+    ),
+    "PDB with symmetry": (
+        "a.pdb",
+        CRYST1.format(6).replace("P 1", "P 21 21 21   4") + SALT_PDB + "END\n",
+    ),
+    "CP2K, slab": ("a.restart", CP2K.format(f"{ABC}\nPERIODIC  XY"), "cp2k-restart"),
+    "CP2K, molecule": ("a.restart", CP2K.format(f"{ABC}\nPERIODIC  NONE"), "cp2k-restart"),
+    "CP2K, lengths": ("a.restart", CP2K.format("ABC 5 5 5"), "cp2k-restart"),
     "SHELX, centred": ("a.res", RES.format("1")),
     "SHELX with symmetry": ("a.res", RES.format("-1\nSYMM -X,-Y,Z")),
     "NWChem, slab": (
@@ -269,6 +299,19 @@ TAKEN = {
     "Turbomole, molecule": ("coord", COORD.format("$periodic 0\n"), "none"),
     "DFTB+": ("dftb.hsd", HSD.format("Yes"), "T T T"),
     "PDB": ("a.pdb", CRYST1.format(6) + SALT_PDB + "ENDMDL\nEND\n", "T T T"),
+    "PDB, P 1 and Z": ("a.pdb", CRYST1.format(6).strip() + "   1\n" + SALT_PDB + "END\n", "T T T"),
+    "CIF, Hall's P 1": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_name_Hall 'P 1'\nloop_").format(TYPED + "A 0 0 0 Na 1"),
+        "T T T",
+    ),
+    "CIF, Hall's name beside a number": (
+        "a.cif",
+        CIF.replace(
+            "loop_", "_space_group_name_Hall '-P 4 2 3'\n_space_group_IT_number 221\nloop_"
+        ).format(TYPED + "A 0 0 0 Na 1"),
+        "T T T",
+    ),
     "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
     "SDF, one molecule": ("a.sdf", SDF + "\n", "none"),
     "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
