@@ -20,8 +20,9 @@ from ..extras import import_extra
 from ..reference import SYMBOLS
 from .console import one_line
 from .extxyz import TextFrame, fields_of, read_text_frames, reader_words
-from .said import atoms_problem, comment_problem, drop_dummy, text_problem
+from .said import comment_problem, drop_dummy, text_problem
 from .single import Ending, single_problem
+from .sites import atoms_problem
 from .sources import Source, check_format
 
 Frames = Iterator[tuple[int, Any]]

@@ -37,11 +37,19 @@ SITE = "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fra
 
 TYPED = SITE + "_atom_site_type_symbol\n_atom_site_occupancy\n"
 
+DISORDER = SITE + "_atom_site_disorder_assembly\n_atom_site_disorder_group\n"
+
 CRYST1 = "CRYST1{0:9.3f}{0:9.3f}{0:9.3f}  90.00  90.00  90.00 P 1\n"
 
 ATOM = "ATOM  {:5d} {:<4s} {:<3s}     1    {:8.3f}{:8.3f}{:8.3f}{:6.2f}  0.00          {:>2s}\n"
 
 SALT_PDB = ATOM.format(1, "NA", "NA", 0, 0, 0, 1, "NA") + ATOM.format(2, "X", "X", 3, 0, 0, 1, "CL")
+
+ALTERNATE = ATOM.replace("{:<4s} {:<3s}", "{:<4s}{}{:<3s}")
+
+A_AND_B = "".join(ALTERNATE.format(i, "NA", x, "NA", i, 0, 0, 1, "NA") for i, x in enumerate("AB"))
+
+A_AND_A = "".join(ALTERNATE.format(i, x, "A", x, i, 0, 0, 1, x) for i, x in enumerate(("NA", "CL")))
 
 GRO = """x
  2
@@ -142,6 +150,8 @@ REFUSED = {
     "lattice in lower case": ("a.xyz", SALT.format(f'lattice="{CUBIC}"')),
     "lattice in upper case": ("a.xyz", SALT.format(f'LATTICE="{CUBIC}"')),
     "lattice misspelt": ("a.xyz", SALT.format(f'Latice="{CUBIC}"')),
+    "two lattices": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" Lattice="9 0 0 0 9 0 0 0 9"')),
+    "two pbc": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" pbc="T T T" pbc="T T F"')),
     "cell vectors": ("a.xyz", SALT.format(f'lattice_vectors="{CUBIC}"')),
     "cell": ("a.xyz", SALT.format('cell="5.6 5.6 5.6"')),
     "nested cell": ("a.xyz", SALT.format("unit_cell=[[5,0,0],[0,5,0],[0,0,5]]")),
@@ -174,6 +184,10 @@ REFUSED = {
     "DL_POLY, CL is not C": ("CONFIG", CONFIG.format("NA", "CL")),
     "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
     "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
+    "CIF, two groups": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 A 1\nCl .5 0 0 A 2")),
+    "CIF, about a centre": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 . .\nCl .5 0 0 . -1")),
+    "PDB, alternates": ("a.pdb", A_AND_B),
+    "SHELX, parts": ("a.res", RES.format("-1").replace("Cl 2", "PART 2\nCl 2")),
     "CIF, CL1 is not C": ("a.cif", CIF.format(SITE + "NA1 0 0 0\nCL1 .5 .5 .5")),
     "Turbomole in angstrom": ("coord", COORD.replace("$coord", "$coord angs").format("")),
     "Turbomole, fractional": ("coord", COORD.replace("$coord", "$coord frac").format("")),
@@ -221,6 +235,23 @@ def test_what_the_reader_loses_is_refused_in_a_sentence(tmp_path, name):
     assert frames[-1].problem is not None
     assert frames[-1].problem.startswith("expected ")
     assert len(frames[-1].problem.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("comment", "words"),
+    [
+        (f'Lattice="{CUBIC}" Lattice="{CUBIC}"', "each key once, got Lattice twice"),
+        ("energy=-1.0 energy=-2.0", "each key once, got energy twice"),
+        ("Properties=species:S:1:pos:R:3:pos:R:3", "each of Properties once, got pos twice"),
+    ],
+)
+def test_labels_refuse_what_is_said_twice(tmp_path, monkeypatch, capsys, comment, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.xyz").write_text(SALT.format(comment))
+    given = ["labels", "subtract", "a.xyz", "b.xyz", "--xc", "pbe", "--energy-key", "energy"]
+    assert main(given) == 1
+    assert capsys.readouterr().err == f"d3torch: a.xyz: frame 0: expected {words}\n"
+    assert not (tmp_path / "b.xyz").exists()
 
 
 LATTICES = (
@@ -313,6 +344,9 @@ TAKEN = {
         "T T T",
     ),
     "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
+    "PDB, alternates A alone": ("a.pdb", A_AND_A + "END\n", "none"),
+    "CIF, one group": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 A 1\nCl .5 0 0 B 2"), "T T T"),
+    "a word twice": ("a.xyz", SALT.format("step=1 step=2"), "none"),
     "SDF, one molecule": ("a.sdf", SDF + "\n", "none"),
     "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
     "GROMACS, a number first": ("a.gro", GRO.format("1HB", "2HB") + " 0.6 0.6 0.6\n", "T T T"),
