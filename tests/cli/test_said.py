@@ -410,6 +410,24 @@ def test_a_data_file_of_lammps_may_have_any_name(tmp_path, monkeypatch, capsys, 
     assert energy(capsys, name, "--elements", "Na", "Cl")["pbc"] == [True] * 3
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "2 atoms\n2 atom types\n6 0 0 avec\n0 6 0 bvec\n0 0 6 cvec\n0 0 0 abc origin\n",
+        "0 6 xlo xhi\n0 6 ylo yhi\n0 6 zlo zhi\n2 atoms\n2 atom types\n",
+        "2 atoms # both\n2 atom types\n0 6 xlo xhi\n0 6 ylo yhi\n0 6 zlo zhi\n",
+    ],
+)
+def test_the_header_of_a_data_file_may_have_any_order(tmp_path, monkeypatch, capsys, head):
+    monkeypatch.chdir(tmp_path)
+    text = data(masses=(22.99, 35.45))
+    (tmp_path / "plain.data").write_text(text)
+    first, last = text.index("2 atoms"), text.index("\nMasses")
+    (tmp_path / "input.data").write_text(text[:first] + head + text[last:])
+    found = energy(capsys, "input.data")
+    assert (found["energy"], found["pbc"]) == (energy(capsys, "plain.data")["energy"], [True] * 3)
+
+
 @pytest.mark.parametrize("symbol", ["6", "C1", "Ow"])
 def test_a_name_that_is_no_symbol_is_named(tmp_path, monkeypatch, capsys, symbol):
     monkeypatch.chdir(tmp_path)
