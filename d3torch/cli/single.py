@@ -37,7 +37,7 @@ class Ending(io.StringIO):
         super().__init__(text, newline=None)
         self.name, self._asked = name, 0
 
-    def readline(self, size: int | None = -1) -> str:
+    def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
         """The next line, "" at the end.
 
         Raises:
