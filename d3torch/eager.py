@@ -266,6 +266,7 @@ def _there(
     vectors: Tensor, centre: Tensor, neighbour: Tensor, species: Tensor, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vectors, pairs and species of a list without atoms that are not there; which pairs it has."""
+    check_indices(torch.stack([centre, neighbour]), species.shape[0])
     there = (species[centre.long()] >= 0) & (species[neighbour.long()] >= 0)
     pairs = torch.stack([centre, neighbour])[:, there].long()
     return vectors[there].to(like.dtype), pairs, species.clamp(min=0), there
@@ -319,12 +320,14 @@ def all_pairs(
     cutoff: float,
     where: str = "",
     same: float = SAME_SPOT,
+    most: float = 3e8,
 ) -> tuple[Tensor, Tensor]:
     """Vectors (n_pairs, 3) and pairs (2, n_pairs) of one structure, by visiting every image.
 
     Raises:
-        ValueError: for two atoms on one spot, closer than ``same`` cutoffs (a default, as
-            TorchScript knows no constant of a module); ``where`` ends the sentence.
+        ValueError: for two atoms on one spot, closer than ``same`` cutoffs (defaults, as
+            TorchScript knows no constant of a module), and for more than ``most`` pairs to look at;
+            ``where`` ends the sentence.
     """
     vectors = torch.where(pbc[:, None], cell, torch.zeros_like(cell))
     reciprocal = torch.linalg.pinv(vectors.detach().double())  # 1/|column| is the cell's height
@@ -332,6 +335,12 @@ def all_pairs(
     span = fractional.max(dim=0).values - fractional.min(dim=0).values
     lengths = torch.sqrt((reciprocal**2).sum(dim=0))
     counts = torch.ceil(cutoff * lengths + span) * pbc
+    found = float((2.0 * counts + 1.0).prod()) * positions.shape[0] ** 2
+    if found > most:
+        raise ValueError(
+            f"d3torch: expected at most {most} pairs of atoms and images, got some {found}: "
+            f"is a cutoff a square, or in another unit{where}."
+        )
     a, b, c = int(counts[0]), int(counts[1]), int(counts[2])
     axes = [torch.arange(-k, k + 1, device=cell.device) for k in (a, b, c)]
     grid = torch.meshgrid(axes, indexing="ij")

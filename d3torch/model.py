@@ -215,14 +215,18 @@ class D3(CheckedState):
             (n_atoms,), energy; the sum is the dispersion energy.
 
         Raises:
-            ValueError: for a module with the three-body term.
+            ValueError: for a module with a tail or the three-body term.
         """
-        self._refuse_three_body()
+        self._refuse_more_than_pairs()
         cn = self.coordination_number(vectors, pairs, species)
         return self.dispersion_energy(vectors, cn, pairs, species, exclude)
 
-    def _refuse_three_body(self) -> None:
-        """Refuse what only a list of pairs is there for."""
+    def _refuse_more_than_pairs(self) -> None:
+        """Refuse what pairs within the cutoff do not tell."""
+        if self.tail:
+            raise ValueError(
+                "expected no tail for a list of pairs, got one: use lattice(), which finds pairs"
+            )
         if self.atm_cutoff > 0.0:
             raise ValueError(
                 "expected s9=0 for a list of pairs, got a module with the three-body term, which "
@@ -245,8 +249,11 @@ class D3(CheckedState):
         species: Tensor,
         exclude: Tensor | None = None,
     ) -> Tensor:
-        """Energies per atom from given coordination numbers, those of ghosts exchanged before."""
-        self._refuse_three_body()
+        """Energies per atom from given coordination numbers, those of ghosts exchanged before.
+
+        Arguments and errors are those of :meth:`forward`.
+        """
+        self._refuse_more_than_pairs()
         damping = self.damping()
         tables, species = self._tables_of(species, exclude)
         if self.backend == "eager":
@@ -345,7 +352,7 @@ class D3(CheckedState):
 
         Arguments and errors are those of :meth:`on_list`.
         """
-        self._refuse_three_body()
+        self._refuse_more_than_pairs()
         batch = self._damping_of(systems, damping)
         tables, whole = self._of_all_or_some(systems, exclude)
         pairs = ops.PairList(indices, shifts, half)
@@ -397,7 +404,7 @@ class D3(CheckedState):
         Arguments and errors are those of :meth:`on_list`; results, the virial among them, are those
         of :meth:`evaluate`.
         """
-        self._refuse_three_body()
+        self._refuse_more_than_pairs()
         batch = self._damping_of(systems).detach()
         tables, whole = self._of_all_or_some(self._plain(systems), exclude)
         pairs = ops.PairList(indices, shifts, half)

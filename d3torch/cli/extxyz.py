@@ -32,6 +32,12 @@ def fields_of(comment: str) -> dict[str, str]:
     return {x[1].strip('"'): x[2].strip("\"'{}[]") for x in found if x[2] is not None}
 
 
+def repeated(comment: str) -> list[str]:
+    """Keys that a comment gives a value more than once, of which ASE takes the last."""
+    there = [found[1].strip('"') for found in FIELD.finditer(comment) if found[2] is not None]
+    return [key for key in dict.fromkeys(there) if there.count(key) > 1]
+
+
 def _number(text: str) -> float:
     return float(re.sub("[dD]", "e", text))
 
@@ -94,6 +100,8 @@ class TextFrame:
         parts = properties.split(":")
         columns, start = {}, 0
         for name, width in zip(parts[::3], parts[2::3], strict=True):
+            if name in columns:
+                raise ValueError(f"expected each of Properties once, got {name} twice")
             columns[name] = (start, int(width))
             start += int(width)
         return columns
@@ -102,8 +110,11 @@ class TextFrame:
         """Keys of the comment, and properties of the atoms.
 
         Raises:
-            ValueError: if the properties are not names, types and numbers of columns.
+            ValueError: if the properties are not names, types and numbers of columns, or one of
+                the keys has two values.
         """
+        for key in repeated(self.comment):
+            raise ValueError(f"expected each key once, got {key} twice")
         return [*self._fields(), *self._columns()]
 
     def get(self, key: str) -> str | None:

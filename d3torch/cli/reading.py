@@ -20,8 +20,9 @@ from ..extras import import_extra
 from ..reference import SYMBOLS
 from .console import one_line
 from .extxyz import TextFrame, fields_of, read_text_frames, reader_words
-from .said import atoms_problem, comment_problem, drop_dummy, text_problem
-from .single import single_problem
+from .said import comment_problem, drop_dummy, text_problem
+from .single import Ending, single_problem
+from .sites import atoms_problem
 from .sources import Source, check_format
 
 Frames = Iterator[tuple[int, Any]]
@@ -185,8 +186,11 @@ def _read(source: Source) -> Iterator[Any]:
             yield from (_atoms_of_row(row) for row in rows.select())
         return
     iread = import_extra("ase.io", "cli").iread
+    known = import_extra("ase.io.formats", "cli").get_ioformat(source.form)
+    one = known.single and known.acceptsfd and source.text()
+    file = Ending(source.text(), path) if one else path
     whole = slice(None)
-    for atoms in iread(path, index=whole, format=source.form, do_not_split_by_at_sign=True):
+    for atoms in iread(file, index=whole, format=source.form, do_not_split_by_at_sign=True):
         if len(atoms) or source.form != "proteindatabank":  # which makes a frame of each END
             yield atoms
 

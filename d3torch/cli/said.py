@@ -8,16 +8,13 @@ any format are searched for, and only where the reader came back without one.
 from __future__ import annotations
 
 import difflib
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..extras import import_extra
-from ..reference import SYMBOLS
-from .extxyz import fields_of
+from .extxyz import fields_of, repeated
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
 
@@ -106,12 +103,18 @@ STATED = {
 }
 """Formats in which each frame says whether it repeats, and ASE heeds it."""
 
-FROM_NAMES = {"gromacs", "gromos", "proteindatabank", "dlp4", "dlp-history", "cif"}
-"""Formats in which ASE may take the element from the first letters of an atom's name."""
+LISTED = "all atoms in the list, each of them once"
+"""What is expected where ASE repeats no atoms by symmetry, and counts those that exclude others."""
 
 UNREAD = {
     "nwchem-in": (r"^\s*system\s+surface\b", "a crystal or a molecule"),  # gamma as radians
-    "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)).*", "all atoms in the list"),
+    "res": (r"^(?:SYMM\b|LATT\s+(?!-1\b)|PART\s+-?[1-9]).*", LISTED),
+    "turbomole": (r"^\s*\$coord\s+(?:angs|frac)\w*", "positions in bohr"),
+    "cp2k-restart": (
+        r"^\s*(?:PERIODIC\s+(?!XYZ)\w+|ABC\s.*|[ABC]\s+\[.*|SCALED(?!\s+F)|UNIT\s+(?!ang)\w+)",
+        "a cell by A, B and C, periodic along all of them, and positions in angstrom",
+    ),
+    "proteindatabank": (r"^CRYST1.{49}(?!\s*P\s*1(?:\s+\d+)?\s*$)\s*[A-Z].*", LISTED),
     "lammps-data": (r"units\s*=\s*(?!metal|real)\w+", "lengths in angstrom"),
     "sdf": (r"^\$\$\$\$\s+\S.*", "one molecule"),
     "lammps-dump-text": (r"^ITEM: UNITS\s+(?!metal|real)\w+", "lengths in angstrom"),
@@ -121,17 +124,8 @@ UNREAD = {
 DUMMY = re.compile(r"^CRYST1(?:\s+1\.0*){3}(?:\s+90\.0*){3}.*", re.MULTILINE)
 """How a PDB file of NMR or of electron microscopy says that there is no cell."""
 
-BRANCHED = set("HCNOPS")
-"""Elements whose atoms have names of more letters in proteins: CA is C; FE can only be Fe."""
-
 HEAD = 1 << 16
 """Characters in which a file says its units or its symmetry."""
-
-ROOM = 1.0
-"""Volume of a cell for each atom, A^3, that is not enough; diamond has 5.7, a dummy cell 1 / n."""
-
-OCCUPIED = 1e-3
-"""How far the occupancy of a site may be from 1, or for an array from 0."""
 
 
 def find_lattice(text: str, patterns: Iterable[str]) -> str | None:
@@ -168,6 +162,8 @@ def comment_problem(fields: Mapping[str, str], comment: str, atoms: Any) -> str 
         comment: the whole line.
         atoms: what ASE read.
     """
+    for key in (key for key in repeated(comment) if key in KNOWN):
+        return f"expected each key once, got {key} twice"
     keys = {key.lower(): key for key, value in fields.items() if value.lower() not in EMPTY}
     for known in (known for known in KNOWN if known not in fields):
         like = difflib.get_close_matches(known.lower(), keys, cutoff=ALIKE)
@@ -214,67 +210,3 @@ def drop_dummy(form: str, atoms: Any) -> None:
     one = form == "proteindatabank" and np.allclose(atoms.cell.array, np.eye(3), atol=1e-6)
     if one or (form == "gromacs" and not atoms.cell.array.any()):
         atoms.cell, atoms.pbc = None, False
-
-
-def atoms_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | None:
-    """What cannot be right or be told in a frame whatever the file says, as a sentence."""
-    if atoms.cell.rank > 0 and not atoms.pbc.any() and form not in STATED:
-        return (
-            f"expected periodic directions with the cell, got none from ASE's reader of {form}: "
-            "write it as extxyz with pbc"
-        )
-    room = atoms.cell.volume / max(len(atoms), 1) if atoms.cell.rank == 3 else None
-    if room is not None and atoms.pbc.all() and room <= ROOM:
-        return f"expected a cell with room for its atoms, got {room:.2g} A^3 for each of them"
-    return _occupancy_problem(atoms) or _name_problem(form, text, atoms)
-
-
-def _occupancy_problem(atoms: Any) -> str | None:
-    """A site that holds less than an atom, or a mixture."""
-    wanted = "expected sites that hold one atom, got the occupancy"
-    sites = atoms.info.get("occupancy")
-    for site in sites.values() if isinstance(sites, dict) else ():
-        if len(site) > 1 or any(abs(float(x) - 1.0) > OCCUPIED for x in site.values()):
-            return f"{wanted} {' '.join(f'{symbol} {float(x):g}' for symbol, x in site.items())}"
-    for name in ("occupancy", "occupancies"):
-        values = np.asarray(atoms.arrays.get(name, 1.0), dtype=float)
-        parts = values[(values > OCCUPIED) & (values < 1.0 - OCCUPIED)]
-        if parts.size:
-            return f"{wanted} {parts.flat[0]:g}"
-    return None
-
-
-def _name_problem(form: str, text: Callable[[int], str], atoms: Any) -> str | None:
-    """An atom whose name begins like two elements or with none, where the name is all there is."""
-    for name, symbol in _names(form, text, atoms) if form in FROM_NAMES else ():
-        one, two = name[:1], name[:2].capitalize()
-        sure = symbol in (two, None) and not name[:2].isupper()
-        sure = sure or (form == "proteindatabank" and symbol == two and one not in BRANCHED)
-        both = len(two) == 2 and one in SYMBOLS and two in SYMBOLS
-        first = name.lstrip("0123456789")[:2].capitalize()
-        neither = symbol not in (None, "X", first[:1], first)
-        if neither or (both and not sure):
-            read = "" if symbol is None else f", read as {symbol}"
-            return f"expected a column of elements, got the name {name!r}{read}"
-    return None
-
-
-def _names(form: str, text: Callable[[int], str], atoms: Any) -> Iterable[tuple[str, str | None]]:
-    """Names by which ASE guessed elements, and these elements where they are known."""
-    if form == "cif":
-        blocks = import_extra("ase.io.cif", "cli").parse_cif(io.StringIO(text(-1)))
-        keys = "_atom_site_type_symbol", "_atom_site_label"
-        found = [block.get(keys[0]) or block.get(keys[1]) or () for block in blocks]
-        return [(str(name), None) for names in found for name in names]
-    if form in ("dlp4", "dlp-history"):
-        rest = atoms.arrays["dlp4_labels"]
-        return [(f"{symbol}{x}", symbol) for symbol, x in zip(atoms.symbols, rest, strict=True)]
-    if form == "proteindatabank":
-        rows = [line for line in text(-1).splitlines() if line.startswith(("ATOM", "HETATM"))]
-        if all(line[76:78].strip().isalpha() for line in rows):
-            return []
-    names = atoms.arrays.get("atomtypes")
-    if names is None:  # gromos
-        words = [line.split() for line in text(-1).splitlines()]
-        names = [row[2] for row in words if len(row) == 7 and row[0].isdigit()]
-    return [(str(name), symbol) for name, symbol in zip(names, atoms.symbols, strict=False)]

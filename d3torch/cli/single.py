@@ -21,7 +21,34 @@ TRIED = 32
 BEGINS = {"nwchem-in": r"^\s*geometry\b"}
 """How a structure begins in a format whose reader takes minutes for a part of a file."""
 
+ENOUGH = 1000
+"""How often a reader may ask for more at the end of a text."""
+
 Read = Callable[[list[str]], Any]
+
+
+class Ending(io.StringIO):
+    """A text to read, which stops a reader that goes on asking at its end.
+
+    Such a reader waits for a word that a part of a file, or a broken file, does not have.
+    """
+
+    def __init__(self, text: str, name: str = "part") -> None:
+        super().__init__(text, newline=None)
+        self.name, self._asked = name, 0
+
+    def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
+        """The next line, "" at the end.
+
+        Raises:
+            EOFError: when asked at the end too often.
+        """
+        line = super().readline(-1 if size is None else size)
+        if not line:
+            self._asked += 1
+        if self._asked > ENOUGH:
+            raise EOFError("the end of the file in the middle of a section")
+        return line
 
 
 def single_problem(form: str, text: str, atoms: Any) -> str | None:
@@ -96,7 +123,7 @@ def _read(form: Any, text: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             if form.acceptsfd:
-                atoms = read(io.StringIO(text), format=form.name)
+                atoms = read(Ending(text), format=form.name)
             else:
                 with tempfile.TemporaryDirectory(prefix="d3torch-") as folder:
                     path = Path(folder) / "part"

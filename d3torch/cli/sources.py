@@ -14,8 +14,11 @@ from pathlib import Path
 from ..extras import import_extra
 from .extxyz import open_text
 
-DATA = re.compile(r"^\s*\d+\s+atoms\s*$.*^[^\n]*\bxlo\s+xhi\b", re.MULTILINE | re.DOTALL)
-"""How a data file of LAMMPS begins."""
+DATA = re.compile(
+    r"\A(?=.*^[ \t]*\d+[ \t]+atoms\b).*^[ \t]*(?:[-+.\deE]+[ \t]+){2,3}(?:xlo[ \t]+xhi|avec)\b",
+    re.MULTILINE | re.DOTALL,
+)
+"""What stands at the beginning of a data file of LAMMPS, in any order."""
 
 
 class Source:

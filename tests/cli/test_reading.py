@@ -191,6 +191,25 @@ def test_two_structures_in_a_file_are_two_or_refused(form, gap, tmp_path, monkey
     assert errors[0].startswith("expected ")
 
 
+CP2K = "&SUBSYS\n&CELL\nA 5 0 0\nB 0 5 0\nC 0 0 5\n&END CELL\n"
+CP2K += "&COORD\nNa 0 0 0\nCl 2.8 0 0\n&END COORD\n"
+
+
+def test_a_reader_that_waits_for_a_word_is_ended(tmp_path, monkeypatch, capsys):
+    """ASE's reader of CP2K never ends without ``&END``: of a broken file, or of a part of one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "whole").write_text(f"{CP2K}&END SUBSYS\n")
+    (tmp_path / "broken").write_text(CP2K)
+    code, (frame,), errors = understood(capsys, "whole", "--format", "cp2k-restart")
+    assert (code, frame["formula"], frame["pbc"], errors) == (0, "ClNa", [True] * 3, [])
+    code, frames, (error,) = understood(capsys, "broken", "--format", "cp2k-restart")
+    assert (code, frames) == (1, [])
+    assert error == (
+        "expected what ASE reads as cp2k-restart, got EOFError: "
+        "the end of the file in the middle of a section"
+    )
+
+
 def test_every_format_of_ase_is_tried_or_has_a_reason():
     for form in ioformats:
         one_way = not (_can(form, "can_read") and _can(form, "can_write"))

@@ -37,11 +37,19 @@ SITE = "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fra
 
 TYPED = SITE + "_atom_site_type_symbol\n_atom_site_occupancy\n"
 
+DISORDER = SITE + "_atom_site_disorder_assembly\n_atom_site_disorder_group\n"
+
 CRYST1 = "CRYST1{0:9.3f}{0:9.3f}{0:9.3f}  90.00  90.00  90.00 P 1\n"
 
 ATOM = "ATOM  {:5d} {:<4s} {:<3s}     1    {:8.3f}{:8.3f}{:8.3f}{:6.2f}  0.00          {:>2s}\n"
 
 SALT_PDB = ATOM.format(1, "NA", "NA", 0, 0, 0, 1, "NA") + ATOM.format(2, "X", "X", 3, 0, 0, 1, "CL")
+
+ALTERNATE = ATOM.replace("{:<4s} {:<3s}", "{:<4s}{}{:<3s}")
+
+A_AND_B = "".join(ALTERNATE.format(i, "NA", x, "NA", i, 0, 0, 1, "NA") for i, x in enumerate("AB"))
+
+A_AND_A = "".join(ALTERNATE.format(i, x, "A", x, i, 0, 0, 1, x) for i, x in enumerate(("NA", "CL")))
 
 GRO = """x
  2
@@ -76,6 +84,19 @@ HSD = """Geometry = {{
   }}
 }}
 """
+
+CP2K = """&SUBSYS
+&CELL
+{}
+&END CELL
+&COORD
+Na 0 0 0
+Cl 2.8 0 0
+&END COORD
+&END SUBSYS
+"""
+
+ABC = "A 5 0 0\nB 0 5 0\nC 0 0 5"
 
 DUMP = """ITEM: TIMESTEP
 0
@@ -129,6 +150,8 @@ REFUSED = {
     "lattice in lower case": ("a.xyz", SALT.format(f'lattice="{CUBIC}"')),
     "lattice in upper case": ("a.xyz", SALT.format(f'LATTICE="{CUBIC}"')),
     "lattice misspelt": ("a.xyz", SALT.format(f'Latice="{CUBIC}"')),
+    "two lattices": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" Lattice="9 0 0 0 9 0 0 0 9"')),
+    "two pbc": ("a.xyz", SALT.format(f'Lattice="{CUBIC}" pbc="T T T" pbc="T T F"')),
     "cell vectors": ("a.xyz", SALT.format(f'lattice_vectors="{CUBIC}"')),
     "cell": ("a.xyz", SALT.format('cell="5.6 5.6 5.6"')),
     "nested cell": ("a.xyz", SALT.format("unit_cell=[[5,0,0],[0,5,0],[0,0,5]]")),
@@ -161,7 +184,28 @@ REFUSED = {
     "DL_POLY, CL is not C": ("CONFIG", CONFIG.format("NA", "CL")),
     "mixed site": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.5\nB 0 0 0 K 0.5")),
     "vacancies": ("a.cif", CIF.format(TYPED + "A 0 0 0 Na 0.9\nB .5 .5 .5 Cl 1")),
+    "CIF, two groups": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 A 1\nCl .5 0 0 A 2")),
+    "CIF, about a centre": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 . .\nCl .5 0 0 . -1")),
+    "PDB, alternates": ("a.pdb", A_AND_B),
+    "SHELX, parts": ("a.res", RES.format("-1").replace("Cl 2", "PART 2\nCl 2")),
     "CIF, CL1 is not C": ("a.cif", CIF.format(SITE + "NA1 0 0 0\nCL1 .5 .5 .5")),
+    "Turbomole in angstrom": ("coord", COORD.replace("$coord", "$coord angs").format("")),
+    "Turbomole, fractional": ("coord", COORD.replace("$coord", "$coord frac").format("")),
+    "CIF, Hall's name alone": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_name_Hall '-F 4 2 3'\nloop_").format(SITE + "Na 0 0 0"),
+    ),
+    "CIF, magnetic": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_magn.name_BNS 'R -3'\nloop_").format(SITE + "Na 0 0 0"),
+    ),
+    "PDB with symmetry": (
+        "a.pdb",
+        CRYST1.format(6).replace("P 1", "P 21 21 21   4") + SALT_PDB + "END\n",
+    ),
+    "CP2K, slab": ("a.restart", CP2K.format(f"{ABC}\nPERIODIC  XY"), "cp2k-restart"),
+    "CP2K, molecule": ("a.restart", CP2K.format(f"{ABC}\nPERIODIC  NONE"), "cp2k-restart"),
+    "CP2K, lengths": ("a.restart", CP2K.format("ABC 5 5 5"), "cp2k-restart"),
     "SHELX, centred": ("a.res", RES.format("1")),
     "SHELX with symmetry": ("a.res", RES.format("-1\nSYMM -X,-Y,Z")),
     "NWChem, slab": (
@@ -191,6 +235,23 @@ def test_what_the_reader_loses_is_refused_in_a_sentence(tmp_path, name):
     assert frames[-1].problem is not None
     assert frames[-1].problem.startswith("expected ")
     assert len(frames[-1].problem.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("comment", "words"),
+    [
+        (f'Lattice="{CUBIC}" Lattice="{CUBIC}"', "each key once, got Lattice twice"),
+        ("energy=-1.0 energy=-2.0", "each key once, got energy twice"),
+        ("Properties=species:S:1:pos:R:3:pos:R:3", "each of Properties once, got pos twice"),
+    ],
+)
+def test_labels_refuse_what_is_said_twice(tmp_path, monkeypatch, capsys, comment, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.xyz").write_text(SALT.format(comment))
+    given = ["labels", "subtract", "a.xyz", "b.xyz", "--xc", "pbe", "--energy-key", "energy"]
+    assert main(given) == 1
+    assert capsys.readouterr().err == f"d3torch: a.xyz: frame 0: expected {words}\n"
+    assert not (tmp_path / "b.xyz").exists()
 
 
 LATTICES = (
@@ -269,7 +330,23 @@ TAKEN = {
     "Turbomole, molecule": ("coord", COORD.format("$periodic 0\n"), "none"),
     "DFTB+": ("dftb.hsd", HSD.format("Yes"), "T T T"),
     "PDB": ("a.pdb", CRYST1.format(6) + SALT_PDB + "ENDMDL\nEND\n", "T T T"),
+    "PDB, P 1 and Z": ("a.pdb", CRYST1.format(6).strip() + "   1\n" + SALT_PDB + "END\n", "T T T"),
+    "CIF, Hall's P 1": (
+        "a.cif",
+        CIF.replace("loop_", "_space_group_name_Hall 'P 1'\nloop_").format(TYPED + "A 0 0 0 Na 1"),
+        "T T T",
+    ),
+    "CIF, Hall's name beside a number": (
+        "a.cif",
+        CIF.replace(
+            "loop_", "_space_group_name_Hall '-P 4 2 3'\n_space_group_IT_number 221\nloop_"
+        ).format(TYPED + "A 0 0 0 Na 1"),
+        "T T T",
+    ),
     "PDB of a molecule": ("a.pdb", SALT_PDB.replace("  1.00", "  0.00") + "END\n", "none"),
+    "PDB, alternates A alone": ("a.pdb", A_AND_A + "END\n", "none"),
+    "CIF, one group": ("a.cif", CIF.format(DISORDER + "Na 0 0 0 A 1\nCl .5 0 0 B 2"), "T T T"),
+    "a word twice": ("a.xyz", SALT.format("step=1 step=2"), "none"),
     "SDF, one molecule": ("a.sdf", SDF + "\n", "none"),
     "GROMACS, water": ("a.gro", GRO.format("OW", "HW1") + " 0.6 0.6 0.6\n", "T T T"),
     "GROMACS, a number first": ("a.gro", GRO.format("1HB", "2HB") + " 0.6 0.6 0.6\n", "T T T"),
@@ -331,6 +408,24 @@ def test_a_data_file_of_lammps_may_have_any_name(tmp_path, monkeypatch, capsys, 
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert energy(capsys, name)["formula"] == "ClNa"
     assert energy(capsys, name, "--elements", "Na", "Cl")["pbc"] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "2 atoms\n2 atom types\n6 0 0 avec\n0 6 0 bvec\n0 0 6 cvec\n0 0 0 abc origin\n",
+        "0 6 xlo xhi\n0 6 ylo yhi\n0 6 zlo zhi\n2 atoms\n2 atom types\n",
+        "2 atoms # both\n2 atom types\n0 6 xlo xhi\n0 6 ylo yhi\n0 6 zlo zhi\n",
+    ],
+)
+def test_the_header_of_a_data_file_may_have_any_order(tmp_path, monkeypatch, capsys, head):
+    monkeypatch.chdir(tmp_path)
+    text = data(masses=(22.99, 35.45))
+    (tmp_path / "plain.data").write_text(text)
+    first, last = text.index("2 atoms"), text.index("\nMasses")
+    (tmp_path / "input.data").write_text(text[:first] + head + text[last:])
+    found = energy(capsys, "input.data")
+    assert (found["energy"], found["pbc"]) == (energy(capsys, "plain.data")["energy"], [True] * 3)
 
 
 @pytest.mark.parametrize("symbol", ["6", "C1", "Ow"])

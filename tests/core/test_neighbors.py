@@ -10,7 +10,7 @@ import pytest
 import torch
 from corpus import random_structures
 
-from d3torch import neighbor_pairs
+from d3torch import eager, neighbor_pairs
 from d3torch.neighbors import pair_vectors
 
 RANDOM = random_structures(24, seed=11)
@@ -136,6 +136,22 @@ def test_wide_structures_are_fine_where_they_are_thick_or_the_cutoff_is_long():
     positions = np.array([[0.0, 0, 0], [0, 0, 4.0], [1e6, 9e5, 8e5]])
     assert neighbor_pairs(positions, None, False, 5.0).pairs.shape == (2, 2)
     assert neighbor_pairs(positions * [1e-3, 1e-3, 1], np.eye(3), False, 9.0).pairs.shape == (2, 2)
+
+
+def test_work_without_end_is_refused_before_it_begins():
+    """A list of 3e8 pairs takes some 20 GB; a molecule of many atoms has few pairs."""
+    sentence = (
+        r"expected at most 3e\+08 pairs within the cutoff, got some .*: is the cutoff a square"
+    )
+    for cell, cutoff in ((np.eye(3) * 0.01, 30.0), (np.eye(3) * 3.0, 2200.0)):
+        with pytest.raises(ValueError, match=sentence):
+            neighbor_pairs(np.zeros((1, 3)), cell, True, cutoff)
+    x = np.random.default_rng(0).random((30_000, 3)) * 200.0
+    assert neighbor_pairs(x, None, False, 5.0).pairs.shape[1] < 1e5
+    like = {"dtype": torch.float64}
+    one = (torch.zeros(1, 3, **like), torch.eye(3, **like), torch.ones(3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"got some 8.* is a cutoff a square"):
+        eager.all_pairs(*one, 1000.0)
 
 
 def test_pair_vectors_are_those_of_the_list_and_differentiable():

@@ -290,6 +290,28 @@ ADDED: list[tuple[str, Callable[[Tensor], Any], type[Exception], str]] = [
     (F, lambda t: t.T.contiguous().T, ValueError, "contiguous atom_forces, got strides"),
     (F, lambda t: t.clone().requires_grad_(), NotImplementedError, "atom_forces is not differ"),
 ]
+OUTSIDE = [
+    (0, "centre", 19, 5),
+    (0, "centre", 0, -1),
+    (1, "neighbour", 3, 5),
+    (1, "neighbour", 3, -1),
+]
+
+
+@pytest.mark.parametrize("side", [OPS, eager], ids=["kernel", "eager"])
+@pytest.mark.parametrize(("place", "name", "pair", "value"), OUTSIDE)
+def test_the_twin_refuses_the_same_indices(
+    side: Any, place: int, name: str, pair: int, value: int
+) -> None:
+    """Also where the last atom is not there, to which -1 would lead."""
+    case = some(n_atoms=5)
+    species = _set(case.species, 4, -1)
+    indices = list(case.pairs)
+    indices[place] = _set(indices[place], pair, value)
+    with pytest.raises(IndexError, match=rf"expected atom .*[( ]{value}[,)].* for pair {pair}"):
+        side.owned_coordination_number(case.vectors, *indices, species, case.tables.rcov, CN_CUTOFF)
+
+
 CASES = [(NAMES[0], *r) for r in LIST]
 CASES += [(name, *r) for name in NAMES[1:] for r in LIST + ENERGY]
 CASES += [(NAMES[2], *r) for r in ADDED]

@@ -262,6 +262,25 @@ def test_a_list_of_pairs_is_refused_with_the_three_body_term(scripted: bool, bac
         model.dispersion_energy(vectors, cn, pairs, species)
 
 
+@backends
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_list_of_pairs_is_refused_with_a_tail(scripted: bool, backend: str) -> None:
+    """Whole structures have it; pairs within the cutoff would leave it out without a word."""
+    model: Any = _model("bj", backend=backend, tail=True)
+    systems = _systems(model)
+    bare = _model("bj", backend=backend, width=model.width)
+    assert model.lattice(systems).item() < bare.lattice(systems).item() - 1e-4
+    model = torch.jit.script(model) if scripted else model
+    error = torch.jit.Error if scripted else ValueError
+    words = r"expected no tail for a list of pairs, got one: use lattice\(\)"
+    with pytest.raises(error, match=words):
+        model(*_pairs())
+    vectors, pairs, species = _pairs()
+    cn = model.coordination_number(vectors, pairs, species)
+    with pytest.raises(error, match=words):
+        model.dispersion_energy(vectors, cn, pairs, species)
+
+
 def test_the_eager_calculator_refuses_the_three_body_term() -> None:
     model = _model("bj with three bodies", backend="eager")
     with pytest.raises(ValueError, match="expected backend='kernel' for the three-body term, got"):

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import fcc111, molecule
 from ase.io import read
 from oracle import dispersion
-from real_lammps import LMP, Answer, single_point
+from real_lammps import LMP, Answer, lmp, single_point, write_data
 
 from d3torch.examples import glass_path
 from d3torch.integrations.lammps import D3MLIAP
@@ -116,6 +116,44 @@ def test_a_step_without_stresses_of_atoms_gives_the_same(
     assert np.abs(found.energies - pairs.energies).max() < 1e-13
     assert np.abs(found.forces - pairs.forces).max() < 1e-12
     assert np.abs(found.virial - pairs.virial).max() < 1e-11 * abs(pairs.energy)
+
+
+XENON = """
+units metal
+read_data data.lmp
+pair_style hybrid/overlay mliap unified d3.pt 0 zero 12.0
+pair_coeff * * zero
+pair_coeff * * mliap {types}
+run 0
+print "answer $(pe:%.17g)"
+group out id 2
+neigh_modify exclude group out all
+run 0
+print "answer $(pe:%.17g)"
+neigh_modify exclude none
+run 0
+print "answer $(pe:%.17g)"
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("second", ["Xe", "NULL"])
+def test_an_atom_that_lammps_takes_out_is_not_there(
+    second: str, ranks: int, tmp_path: Path
+) -> None:
+    """By a group that neigh_modify excludes, as fix gcmc has one, and by its type."""
+    atoms = Atoms("Xe2", [[5, 5, 5], [9, 5, 5]], cell=3 * [20.0], pbc=True)
+    D3MLIAP(["Xe"], "pbe", cutoff=12.0, cn_cutoff=12.0).save(tmp_path / "d3.pt")
+    write_data(atoms, tmp_path / "data.lmp", ["Xe"])
+    text = (tmp_path / "data.lmp").read_text()
+    text = text.replace(" 2   1 ", " 2   2 ").replace("1 atom types", "2 atom types")
+    (tmp_path / "data.lmp").write_text(text.replace("Masses\n", "Masses\n\n2 131.29"))
+    run = lmp(tmp_path, XENON.format(types=f"Xe {second}"), ranks)
+    found = [float(x.split()[1]) for x in run.stdout.splitlines() if x.startswith("answer ")]
+    given = atoms.numbers, atoms.positions, atoms.cell, atoms.pbc
+    whole = dispersion(*given, "pbe", 12.0, 12.0).energy if second == "Xe" else 0.0
+    assert len(found) == 3, run.stdout[-3000:] + run.stderr[-3000:]
+    assert found == pytest.approx([whole, 0.0, whole], rel=1e-10, abs=1e-15)
 
 
 @pytest.fixture(scope="module")
