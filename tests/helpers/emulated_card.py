@@ -43,15 +43,11 @@ class EmulatedCard(TorchDispatchMode):
         if func.namespace != "d3torch":
             return func(*args, **(kwargs or {}))
         self.calls += 1
-        given = args, kwargs or {}
-        if self.has_device:
-            given = tree_map_only(
-                torch.Tensor, lambda x: torch.ops.emulation.to_device(x, 0), given
-            )
-        found = func.redispatch(self.KEYS, *given[0], **given[1])
-        if self.has_device:
-            found = tree_map_only(torch.Tensor, torch.ops.emulation.to_host, found)
-        return found
+        if not self.has_device:
+            return func.redispatch(self.KEYS, *args, **(kwargs or {}))
+        host = torch.ops.emulation
+        given = tree_map_only(torch.Tensor, lambda x: host.to_device(x, 0), (args, kwargs or {}))
+        return tree_map_only(torch.Tensor, host.to_host, func(*given[0], **given[1]))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@
 #pragma once
 #include "engine/api.h"
 #include "engine/cuda/stream.h"
-#include "engine/lattice/lattice.h"
+#include "engine/pairs/kernels.h"
 
 namespace d3 {
 
