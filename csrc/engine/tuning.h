@@ -139,6 +139,10 @@ constexpr int64_t most_kept_bytes = int64_t(1) << 30;
 // Pairs of a row that the memory of a thread starts with; it doubles from there.
 constexpr int64_t first_factors = 4096;
 
+// Atoms of a system up to which each pair is computed once: every thread has five numbers an atom
+// for what it adds to neighbours, here 10 MiB. Beyond, it is computed from both sides.
+constexpr int most_mutual_atoms = 1 << 18;
+
 // Chunks of bunches, for each of which the sums of the neighbours are added up apart, as soon as
 // there are so many bunches; and bunches of a chunk, at most. A chunk with more bunches has less to
 // add up, a system of more chunks keeps more threads busy to the end.

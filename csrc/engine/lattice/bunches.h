@@ -95,6 +95,7 @@ template <class T, class Types> class BunchSweep : public System<T, Types> {
 
   void start_reactions(int threads, int columns, int n_chunks) {
     const size_t n_clusters = this->neighbours().clusters.size();
+#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int t = 0; t < threads; ++t) workspaces_[t].reactions.start(n_clusters, columns);
     reactions_.start(n_clusters, columns * lanes<T>, n_chunks);
   }

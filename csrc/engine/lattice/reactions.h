@@ -28,14 +28,13 @@ struct PartialSums {
 // The reactions of a bunch, and of the chunk so far; one for each thread.
 template <class T> class Reactions {
  public:
-  // Makes room; nothing is held from the sweep before.
+  // Makes room; nothing is held from the sweep before, so that only what is new has to be cleared.
   void start(size_t n_clusters, int columns) {
     size_ = columns * lanes<T>;
-    bunch_.assign(n_clusters * size_, T(0));
-    met_.assign(n_clusters, 0);
-    place_.assign(n_clusters, -1);
-    clusters_.clear();
-    chunk_.clear();
+    if (bunch_.size() < n_clusters * size_) bunch_.resize(n_clusters * size_);
+    if (met_.size() >= n_clusters) return;
+    met_.resize(n_clusters);
+    place_.resize(n_clusters, -1);
   }
 
   // Notes a cluster that the bunch meets.
@@ -72,7 +71,7 @@ template <class T> class Reactions {
 
  private:
   int size_ = 0;                      // numbers of a cluster
-  std::vector<T, Aligned<T>> bunch_;  // 0 between bunches
+  std::vector<T, Aligned<T>> bunch_;  // (n_clusters, size_) or more, 0 between bunches
   std::vector<char> met_;             // (n_clusters), whether the bunch meets it
   std::vector<int> clusters_;         // that it meets
   std::vector<int> place_;            // (n_clusters), in the chunk, or -1

@@ -225,11 +225,13 @@ template <class T, class Types> class Sweeps : public BunchSweep<T, Types> {
   std::vector<A> atom_virial_;  // 6 for each atom, or empty if nobody asks
 
  private:
-  // With reactions where pairs may be computed once: no tangents, no virials of single atoms, and
-  // every neighbour is in the middle, too, in the same clusters.
+  // With reactions where pairs may be computed once: no tangents, no virials of single atoms, every
+  // neighbour is in the middle, too, in the same clusters, and each thread has room for columns of
+  // all atoms.
   template <class Take>
   int sweep(double cutoff, int threads, Sweep body, int columns, Take&& take) {
-    const bool once = !dual && atom_virial_.empty() && centres_ == &this->neighbours();
+    const bool once =
+        !dual && atom_virial_.empty() && centres_ == &this->neighbours() && n_ <= most_mutual_atoms;
     return this->over_bunches(
         cutoff, threads, once ? columns : 0,
         [this, body](int c, const Vec3& origin, Workspace<T, S>& workspace) {

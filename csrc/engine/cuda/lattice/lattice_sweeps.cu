@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
 template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
+  if (c.frames[c.atoms.keys[p] >> system_shift].bad) return;  // nobody counted there
   const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
   const Wide<S> c6 = weigh<R>(c.in.tables, species, c.cn[p], c.neighbours[p].w, c.dw[p]);
   c.c6[p] = c6;
