@@ -21,6 +21,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 LIBRARIES = ROOT / "d3torch" / "lib"
 SOURCES = runpy.run_path(str(ROOT / "packaging" / "sources.py"))
+FILES = runpy.run_path(str(ROOT / "d3torch" / "files.py"))  # which does not import d3torch
 
 
 def refuse_others(stamp: str, place: Path) -> None:
@@ -45,9 +46,8 @@ def take(wheel: Path) -> None:
         for name in names:
             target = ROOT / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f"{target.name}.part")
-            partial.write_bytes(archive.read(name))
-            partial.replace(target)
+            with FILES["written_aside"](target) as aside:
+                aside.write_bytes(archive.read(name))
 
 
 def energies() -> tuple[float, float]:

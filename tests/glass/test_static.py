@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -27,7 +28,7 @@ from d3torch.cli import main
 from d3torch_glass.elasticity import static_stiffness
 from d3torch_glass.relaxing import Tolerance, relax
 from d3torch_glass.report import as_plain
-from d3torch_glass.static import StaticProtocol
+from d3torch_glass.static import StaticJob, StaticProtocol
 from d3torch_glass.static_analysis import compression, describe_vibrations, hill
 from d3torch_glass.tables import shifts
 
@@ -70,7 +71,7 @@ def test_a_relaxation_comes_to_the_minimum_and_goes_on_after_a_stop(tmp_path: Pa
 
 
 def test_a_relaxation_that_does_not_end_says_so_and_goes_on_with_more_steps(tmp_path: Path) -> None:
-    few = TIGHT._replace(steps=5)
+    few = dataclasses.replace(TIGHT, steps=5)
     with pytest.raises(RuntimeError, match="expected a minimum within 5 steps for x, got none"):
         relax(_shaken(), tmp_path / "x.npz", few)
     assert relax(_shaken(), tmp_path / "x.npz", TIGHT).steps > 5
@@ -114,7 +115,7 @@ def test_vibrations_at_rest_are_those_of_the_dynamical_matrix(tmp_path: Path) ->
 
 STUDY = [
     "--route", "static", "--preset", "toy", "--atoms", "96", "--model", "pmmcs",
-    "--composition", "NS33", "--d3-preset", "converged",
+    "--composition", "NS33", "--d3-preset", "converged", "--force", "0.2",
 ]  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def test_the_whole_static_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Shift by dispersion" in page
     assert "pmmcs, static + d3torch" in page
     capsys.readouterr()
-    structure = str(Path(study) / "initial" / "NS33_96_s1.extxyz")
+    structure = str(next((Path(study) / "initial").glob("NS33_96_s1_*.extxyz")))
     told = tmp_path / "told.json"
     given = ["--model", "pmmcs", "--d3-preset", "converged", "--output", str(told)]
     assert main(["glass", "predict", structure, *given]) == 0
@@ -179,6 +180,12 @@ def test_killed_at_random_moments_the_static_results_are_the_same(tmp_path: Path
     [
         (["--rate", "5"], "expected options of --route static, got --rate of the other"),
         (["--pressures", "1,2"], "expected pressures from 0, got (1.0, 2.0)"),
+        (["--pressures", "0,1,1.0000001"], "expected rising pressures"),
+        (["--pressures", "0,nan"], "expected rising pressures"),
+        (["--force", "inf"], "expected a positive force, got inf"),
+        (["--start", "-150"], "expected a start between -50 and 100 %, got -150.0"),
+        (["--start", "nan"], "expected a start between -50 and 100 %, got nan"),
+        (["--chains", "vdos"], "expected --chains with --route dynamics"),
         (["--d3-cutoff", "9"], "expected --d3-preset alone"),
         (
             ["--d3", "lammps"],
@@ -220,3 +227,41 @@ def test_a_prediction_wants_a_solid(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_pressures_rise() -> None:
     with pytest.raises(ValueError, match="expected rising pressures"):
         StaticProtocol(pressures=(0.0, 2.0, 1.0))
+
+
+def test_more_steps_may_be_allowed_later_and_other_classical_glasses_are_others() -> None:
+    def job(**protocol: Any) -> StaticJob:
+        return StaticJob("NS33", 1, "pmmcs", "none", 32, StaticProtocol(**protocol))
+
+    assert job(steps=5).settings() == job(steps=50).settings()
+    assert job(initial_rate=100.0).settings() != job().settings()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--d3-preset", "converged"], "expected --d3-cutoff for LAMMPS, got --d3-preset"),
+    ],
+)
+def test_lammps_refuses_what_its_pair_styles_lack(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "pmmcs", "--preset", "toy", "--atoms", "96", "--d3", "d3torch"]
+    assert main(["glass", "lammps", str(tmp_path / "study"), *given, *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--force", "nan"], "expected a positive force as tolerance, got nan"),
+        (["--output", "nowhere/x.json"], "expected a folder for nowhere/x.json, got none"),
+    ],
+)
+def test_predictions_are_refused_before_any_step(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write(tmp_path / "argon.extxyz", argon())
+    given = ["glass", "predict", str(tmp_path / "argon.extxyz"), "--model", "pmmcs"]
+    assert main([*given, *words]) == 1
+    assert sentence in capsys.readouterr().err

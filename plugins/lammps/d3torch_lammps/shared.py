@@ -18,7 +18,7 @@ from d3torch_lammps import FOLDER
 
 STYLE = "plugins/lammps/src"
 ENGINE = "csrc/engine"
-UNUSED = ("cuda/**/*", "pairs/*", *(f"simd/{name}*" for name in ("pair", "owned", "row", "list")))
+UNUSED = ("cuda/**/*", "pairs/*", *(f"simd/{name}*" for name in ("pair_", "owned", "row", "list")))
 UNUSED += ("simd/*.cpp", "lattice/driver.*", "lattice/pairwise.h")
 """Of the engine: what a rank has no use for; its sets of kernels are in ``STYLE``."""
 

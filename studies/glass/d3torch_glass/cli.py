@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import ase.io
 import torch
@@ -53,10 +54,10 @@ def _add_run(commands: Any) -> None:
     add.add_argument("--slurm", type=Path, metavar="FILE", help="write a job array and end")
     add = commands.add_parser("lammps", help="inputs for the same jobs", allow_abbrev=False)
     add.set_defaults(run=run_lammps)
-    _add_jobs(add, "pmmcs, a DeePMD model, or a MACE model made for ML-IAP (.pt)")
+    _add_jobs(add, "pmmcs, a DeePMD model, or a MACE model made for ML-IAP (.pt)", static=False)
 
 
-def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
+def _add_jobs(add: argparse.ArgumentParser, models: str, static: bool = True) -> None:
     add.add_argument("folder", type=Path, help="of the study; what is there is continued")
     add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
@@ -65,7 +66,7 @@ def _add_jobs(add: argparse.ArgumentParser, models: str) -> None:
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
-    add_protocol(add)
+    add_protocol(add, static)
 
 
 def _add_results(commands: Any) -> None:
@@ -199,6 +200,8 @@ def run_lammps(args: argparse.Namespace) -> int:
     """``d3torch glass lammps``; the exit code."""
     try:
         settle_dispersion(args)
+        if args.d3_preset is not None:
+            raise ValueError(f"expected --d3-cutoff for LAMMPS, got --d3-preset {args.d3_preset}")
         if args.model != "pmmcs" and not Path(args.model).is_file():
             raise ValueError(f"expected pmmcs or a file as model, got {args.model!r}")
         for job in planned_jobs(args):
@@ -223,8 +226,12 @@ def run_analyse(args: argparse.Namespace) -> int:
         try:
             analyse = analyse_static if route_of(folder) == "static" else analyse_job
             found = analyse(folder)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, BadZipFile) as error:
             complain(error, folder.name)
+            failed += 1
+            continue
+        except (KeyError, TypeError) as error:
+            complain(ValueError(f"expected a manifest of d3torch glass, got another: {error!r}"))
             failed += 1
             continue
         density = found["density"]

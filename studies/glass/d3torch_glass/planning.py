@@ -22,15 +22,16 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
 
 
-def add_protocol(add: argparse.ArgumentParser) -> None:
+def add_protocol(add: argparse.ArgumentParser, static: bool = True) -> None:
     """One option for each setting of the protocol."""
     group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
     group.add_argument("--preset", choices=PRESETS, default="paper")
     shared = {field.name for field in dataclasses.fields(Protocol)}
     _add_settings(group, dataclasses.fields(Protocol))
-    static = add.add_argument_group("protocol of --route static, beside pressures and initial-*")
-    own = [field for field in dataclasses.fields(StaticProtocol) if field.name not in shared]
-    _add_settings(static, own)
+    if static:
+        beside = add.add_argument_group("protocol of --route static, beside pressures, initial-*")
+        own = [field for field in dataclasses.fields(StaticProtocol) if field.name not in shared]
+        _add_settings(beside, own)
 
 
 def _add_settings(group: Any, fields: Sequence[dataclasses.Field[Any]]) -> None:
@@ -60,10 +61,12 @@ def planned_jobs(args: argparse.Namespace) -> list[Any]:
     names = [composition(name).name for name in names]
     given = itertools.product(names, args.d3, args.seed)
     if getattr(args, "route", "dynamics") == "static":
+        if args.chains:
+            raise ValueError("expected --chains with --route dynamics, got it with static")
         p = StaticProtocol(**_protocol(args, StaticProtocol, Protocol, STATIC_PRESETS))
         return [
             StaticJob(name, seed, args.model, d3, args.atoms // 3, p, start)
-            for (name, d3, seed), start in itertools.product(given, args.start)
+            for (name, d3, seed), start in itertools.product(given, dict.fromkeys(args.start))
         ]
     if getattr(args, "start", [0.0]) != [0.0]:
         raise ValueError("expected --start with --route static, got it with dynamics")

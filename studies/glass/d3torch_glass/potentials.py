@@ -79,6 +79,8 @@ def settings_in_file(model: str) -> Settings | None:
     Raises:
         ValueError: for a file that has it and cannot be read here.
     """
+    family, _, name = model.partition(":")
+    model = name if family in FILES else model
     if not zipfile.is_zipfile(model) or dispersion_in_file(model) is None:
         return None
     return Settings.from_dict(read_record(model))

@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import ase.io
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
+from d3torch.cli.reading import read_frames
+from d3torch.cli.records import IN_REPORTS
 from d3torch.integrations.ase import D3Calculator
 
 from .dispersion import add_dispersion, chosen_calculator, settle_dispersion
@@ -38,7 +39,14 @@ def run_predict(args: argparse.Namespace) -> int:
     """``d3torch glass predict``; the exit code."""
     try:
         settle_dispersion(args)
-        atoms: Any = ase.io.read(args.structure)
+        if args.output is not None and not args.output.absolute().parent.is_dir():
+            raise ValueError(f"expected a folder for {args.output}, got none")
+        frames = list(read_frames(args.structure))
+        if len(frames) != 1:
+            raise ValueError(f"expected one structure (FILE@3 chooses), got {len(frames)}")
+        if frames[0].problem is not None:
+            raise ValueError(f"{args.structure}: {frames[0].problem}")
+        atoms: Any = frames[0].atoms
         potential = chosen_calculator(args.model, "none", args)
         refuse_second_dispersion(dispersion_in(potential), args.model, "d3torch")
         dispersion = D3Calculator(settings=args.settings, device=args.device)
@@ -58,5 +66,11 @@ def run_predict(args: argparse.Namespace) -> int:
     print(f"change of the volume    {found.change * 100:8.2f} %, pressure over K")
     print(f"density with D3, about  {found.expected:8.4f} g/cm^3")
     if args.output is not None:
-        write_json(args.output, {**found._asdict(), "model": args.model, "xc": args.xc})
+        told = {
+            "model": args.model,
+            "structure": args.structure,
+            IN_REPORTS: args.settings.as_dict(),
+        }
+        asked = {"force": args.force, "pressure_tolerance": args.pressure}
+        write_json(args.output, {**found._asdict(), **told, **asked})
     return 0

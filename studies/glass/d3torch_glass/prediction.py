@@ -74,6 +74,11 @@ def predict(
     pull = pressure_of(atoms, dispersion)
     if not pull < 0:
         raise ValueError(f"expected dispersion to pull, got its pressure as {pull:.4g} GPa")
+    if tolerance.pressure > -0.1 * pull:
+        raise ValueError(
+            f"expected a tolerance of pressures below a tenth of what dispersion pulls with, "
+            f"{-pull:.4g} GPa, got {tolerance.pressure:g}"
+        )
     pressed = relax(atoms, folder / "pressed.npz", tolerance, -pull, tell)
     change = pressed.volume / rest.volume - 1.0
     mass = float(atoms.get_masses().sum())

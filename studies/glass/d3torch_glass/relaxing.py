@@ -8,8 +8,10 @@ the end is bitwise that of a run that was left alone.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,8 @@ CHECKPOINT_STEPS = 10
 LONGEST_STEP = 0.1  # A, of an atom
 
 
-class Tolerance(NamedTuple):
+@dataclass(frozen=True)
+class Tolerance:
     """When a structure counts as relaxed.
 
     Attributes:
@@ -36,6 +39,12 @@ class Tolerance(NamedTuple):
     force: float
     pressure: float
     steps: int = 2000
+
+    def __post_init__(self) -> None:
+        """Refuse what never ends."""
+        for name, value in dataclasses.asdict(self).items():
+            if not (value > 0 and np.isfinite(value)):
+                raise ValueError(f"expected a positive {name} as tolerance, got {value}")
 
 
 class Relaxed(NamedTuple):

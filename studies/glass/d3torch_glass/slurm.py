@@ -22,5 +22,8 @@ def slurm_script(arguments: list[str], count: int) -> str:
 
 def without_slurm(words: list[str]) -> list[str]:
     """The words behind ``glass run``, but for --slurm and its file."""
-    at = words.index("--slurm")
-    return words[:at] + words[at + 2 :]
+    joined = [word for word in words if not word.startswith("--slurm=")]
+    if "--slurm" not in joined:
+        return joined
+    at = joined.index("--slurm")
+    return joined[:at] + joined[at + 2 :]

@@ -9,6 +9,7 @@ that it came from, see ``start`` of :class:`StaticJob`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,11 @@ from .relaxing import Relaxed, Tolerance, read_relaxed, relax
 
 STIFFNESS, HESSIAN = "stiffness.npz", "hessian.npz"
 REST = "rest"
+
+
+def level_name(pressure: float) -> str:
+    """Name of the structure at a pressure, GPa."""
+    return f"at_{pressure:g}"
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,20 @@ class StaticProtocol:
         may_be_zero = {"strain", "displacement", "initial_hold_ps"}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, tuple) and not (
-                value > 0 or (value == 0 and field.name in may_be_zero)
+            if isinstance(value, tuple):
+                continue
+            if (
+                not math.isfinite(value)
+                or value < 0
+                or (value == 0 and field.name not in may_be_zero)
             ):
                 raise ValueError(f"expected a positive {field.name}, got {value}")
         if self.pressures and self.pressures[0] != 0.0:
             raise ValueError(f"expected pressures from 0, got {self.pressures}")
-        if list(self.pressures) != sorted(set(self.pressures)):
+        steps = [b - a for a, b in zip(self.pressures, self.pressures[1:], strict=False)]
+        if any(not step > 0 for step in steps) or len({*map(level_name, self.pressures)}) <= len(
+            steps
+        ):
             raise ValueError(f"expected rising pressures, got {self.pressures}")
 
     @property
@@ -107,6 +120,11 @@ class StaticJob(Job):
     protocol: StaticProtocol  # type: ignore[assignment]
     start: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse a start where there is no glass."""
+        if not -50.0 < self.start < 100.0:
+            raise ValueError(f"expected a start between -50 and 100 %, got {self.start}")
+
     @property
     def name(self) -> str:
         """Name of the folder."""
@@ -114,16 +132,19 @@ class StaticJob(Job):
         return f"{super().name}_static{start}"
 
     def settings(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
-        return {**super().settings(), "route": "static"}
+        """All of it that decides results, as JSON has it: more steps may be allowed later."""
+        found = {**super().settings(), "route": "static"}
+        del found["protocol"]["steps"]
+        return found
 
 
 def initial(job: StaticJob, parent: Path) -> Atoms:
     """The classical glass, made once for all potentials, at the density where the job starts."""
-    path = parent / "initial" / f"{job.composition}_{3 * job.units}_s{job.seed}.extxyz"
+    p = job.protocol.classical()
+    made = f"{p.low:g}_{p.initial_high:g}_{p.initial_rate:g}_{p.initial_hold_ps:g}"
+    path = parent / "initial" / f"{job.composition}_{3 * job.units}_s{job.seed}_{made}.extxyz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        p = job.protocol.classical()
         atoms = initial_structure(composition(job.composition), job.units, job.seed, p)
         with written_aside(path) as aside:
             ase.io.write(aside, atoms, format="extxyz")
@@ -156,11 +177,6 @@ def route_of(folder: Path) -> str:
 
 Bar = Callable[[int, str], None]
 """Is told of steps that were done, and of what they are for."""
-
-
-def level_name(pressure: float) -> str:
-    """Name of the structure at a pressure, GPa."""
-    return f"at_{pressure:g}"
 
 
 def _compress(job: StaticJob, rest: Atoms, folder: Path, bar: Bar) -> None:

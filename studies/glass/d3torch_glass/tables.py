@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -229,7 +230,8 @@ def route(result: Result) -> str:
 
 def _key(result: Result) -> tuple[Any, ...]:
     s = result["settings"]
-    own = (s["composition"], s["seed"], s["model"], s["units"])
+    protocol = json.dumps(s["protocol"], sort_keys=True)
+    own = (s["composition"], s["seed"], s["model"], s["units"], protocol)
     return (*own, s.get("route", "dynamics"), s.get("start", 0.0))
 
 
