@@ -26,6 +26,7 @@ from glass_crystals import analytic_stiffness, argon, lattice_constant, modes
 
 from d3torch.cli import main
 from d3torch_glass.elasticity import static_stiffness
+from d3torch_glass.files import at_work
 from d3torch_glass.relaxing import Tolerance, relax
 from d3torch_glass.report import as_plain
 from d3torch_glass.static import StaticJob, StaticProtocol
@@ -201,6 +202,17 @@ def test_what_the_static_route_cannot_run_is_refused(
     assert main(["glass", "run", str(tmp_path / "study"), *STUDY, *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("study/*"))
+
+
+def test_one_process_works_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("NS33_pmmcs_none_s1_static", "NS33_pmmcs_none_s1"):
+        (tmp_path / name).mkdir()
+    plain = ["--model", "pmmcs", "--preset", "toy", "--atoms", "96", "--composition", "NS33"]
+    with at_work(tmp_path / "NS33_pmmcs_none_s1_static"), at_work(tmp_path / "NS33_pmmcs_none_s1"):
+        for words in (STUDY, plain):
+            assert main(["glass", "run", str(tmp_path), *words]) == 1
+            assert "expected no other process at work in" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/manifest.json"))
 
 
 def test_static_options_are_refused_for_dynamics(

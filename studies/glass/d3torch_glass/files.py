@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,23 @@ def written_aside(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine out of a folder; a killed one leaves nothing behind.
+
+    Raises:
+        ValueError: if another is at work there.
+    """
+    with (folder / ".at_work").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"expected no other process at work in {folder}, got one: wait for its end"
+            ) from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ import ase.io
 from ase import Atoms
 
 from .facts import composition
-from .files import write_json, written_aside
+from .files import at_work, write_json, written_aside
 from .initial import initial_structure
 from .levels import SHARE
 from .protocol import Chain, Protocol, chains
@@ -197,7 +197,8 @@ def run_job(
         The folder.
 
     Raises:
-        ValueError: an unknown chain, or a folder that was begun with other settings.
+        ValueError: an unknown chain, or a folder that was begun with other settings, or in which
+            another process works.
     """
     planned = chains(job.protocol)
     for name in only:
@@ -205,22 +206,27 @@ def run_job(
             raise ValueError(f"expected a chain, one of {', '.join(planned)}, got {name!r}")
     folder = parent / job.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(job, folder, extra)
-    for chain in planned.values():
-        if chain.name != "quench" and only and chain.name not in only:
-            continue
-        done = steps_done(chain, read_state(folder / chain.name))
-        bar(done, chain.name)
-
-        def tell(state: Any, chain: Chain = chain) -> None:
-            nonlocal done
-            now = steps_done(chain, state)
-            bar(now - done, chain.name)
-            done = now
-
-        run_chain(job, chain, folder, calculator, tell)
-    log(folder, "all chains ended")
+    with at_work(folder):
+        write_manifest(job, folder, extra)
+        wanted = {"quench", *only} if only else set(planned)
+        for chain in (chain for chain in planned.values() if chain.name in wanted):
+            _follow_chain(job, chain, folder, calculator, bar)
+        log(folder, "all chains ended")
     return folder
+
+
+def _follow_chain(job: Job, chain: Chain, folder: Path, calculator: Any, bar: Bar) -> None:
+    """Run one chain of a job, and tell of what was done."""
+    done = steps_done(chain, read_state(folder / chain.name))
+    bar(done, chain.name)
+
+    def tell(state: Any) -> None:
+        nonlocal done
+        now = steps_done(chain, state)
+        bar(now - done, chain.name)
+        done = now
+
+    run_chain(job, chain, folder, calculator, tell)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ase.vibrations import Vibrations
 
 from .elasticity import static_stiffness
 from .facts import composition
-from .files import read_arrays, write_arrays, written_aside
+from .files import at_work, read_arrays, write_arrays, written_aside
 from .initial import initial_structure
 from .jobs import Job, log, read_manifest, write_manifest
 from .protocol import Protocol
@@ -240,13 +240,21 @@ def run_static(
         The folder.
 
     Raises:
-        ValueError: a folder that was begun with other settings.
+        ValueError: a folder that was begun with other settings, or in which another process works.
         RuntimeError: if a relaxation does not come to an end.
     """
     folder = parent / job.name
     folder.mkdir(parents=True, exist_ok=True)
+    with at_work(folder):
+        _run(job, folder, calculator, bar, extra)
+    return folder
+
+
+def _run(
+    job: StaticJob, folder: Path, calculator: Any, bar: Bar, extra: dict[str, Any] | None
+) -> None:
     write_manifest(job, folder, extra)
-    atoms = initial(job, parent)
+    atoms = initial(job, folder.parent)
     atoms.calc = calculator
     p = job.protocol
     found = relax(atoms, folder / f"{REST}.npz", p.tolerance, 0.0, lambda n: bar(n, REST))
@@ -258,7 +266,6 @@ def run_static(
     if p.displacement > 0:
         _vibrate(job, found.structure(atoms), folder, bar)
     log(folder, "all ended")
-    return folder
 
 
 def read_static(folder: Path, names: list[str]) -> dict[str, Relaxed]:
