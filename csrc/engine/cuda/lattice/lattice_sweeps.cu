@@ -36,9 +36,10 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
 template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
-  if (c.frames[c.atoms.keys[p] >> system_shift].bad) return;  // nobody counted there
   const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
-  const Wide<S> c6 = weigh<R>(c.in.tables, species, c.cn[p], c.neighbours[p].w, c.dw[p]);
+  const bool counted = !c.frames[c.atoms.keys[p] >> system_shift].bad;
+  const Wide<S> cn = counted ? c.cn[p] : Wide<S>(0.0);
+  const Wide<S> c6 = weigh<R>(c.in.tables, species, cn, c.neighbours[p].w, c.dw[p]);
   c.c6[p] = c6;
 }
 
@@ -130,7 +131,7 @@ template <class T, class S> __global__ void write_systems(LatticeCall<T, S> c) {
   using A = Wide<S>;
   A* shared = shared_memory<A>();
   const int64_t b = blockIdx.x;
-  const bool any = c.n_atoms > 0 && !c.state->bad;
+  const bool any = c.n_atoms > 0 && !c.state->bad && !c.frames[b].bad;  // else nobody wrote parts
   const int64_t begin = any ? c.first_cluster(b) : 0, end = any ? c.first_cluster(b + 1) : 0;
   for (int k = warp_index(); k < n_parts; k += warp_count()) {
     A sum(0.0);
