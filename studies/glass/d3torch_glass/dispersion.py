@@ -63,9 +63,8 @@ def recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Settings for the manifest, but for a study that an older version began without them."""
     path = args.folder / job.name / "manifest.json"
     begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
-    told = settings_in_file(job.model)
-    if job.d3 in OURS:
-        told = settings_for(job.d3, args.settings)
+    ours = job.d3 in OURS
+    told = settings_for(job.d3, args.settings) if ours else settings_in_file(job.model)
     older = begun is not None and IN_REPORTS not in begun
     own = {} if told is None or older else {IN_REPORTS: told.as_dict()}
     return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
