@@ -2,7 +2,7 @@
 # Compiles and links the CUDA kernels without a GPU, prints what each takes (registers, spills, local and shared memory), and
 # fails if one spills or if the machine code is beyond scripts/checks/cuda_budget.json; checks the ops on CUDA tensors
 # against torch's headers, of a CPU build too. Usage: scripts/checks/compile_cuda.sh [FOLDER to build in].
-# ARCHITECTURES: for which (default: "80 90"); all that count: "75 80 86 89 90 100 120", half an hour and more.
+# ARCHITECTURES: for which (default: 90); all that count: "75 80 86 89 90 100 120", half an hour and more.
 set -euo pipefail
 keep=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/../.."
@@ -14,7 +14,7 @@ cmake=$(dirname "$python")/cmake
 build=${keep:-$(mktemp -d)}
 mkdir -p "$build"
 [ -n "$keep" ] || trap 'rm -rf "$build"' EXIT
-real=$(printf '%s-real ' ${ARCHITECTURES:-80 90} | sed 's/ $//')
+real=$(printf '%s-real ' ${ARCHITECTURES:-90} | sed 's/ $//')
 run() { "$@" >> "$build/log" 2>&1 || { cat "$build/log" >&2; exit 1; }; }
 run "$cmake" -S . -B "$build" -DD3TORCH_CUDA=ON -DCMAKE_CUDA_COMPILER="$nvcc" "-DCMAKE_CUDA_ARCHITECTURES=${real// /;}" \
   "-DCMAKE_CUDA_FLAGS=-Werror all-warnings -Xptxas -v"
