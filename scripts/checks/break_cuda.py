@@ -1,6 +1,6 @@
 """Breaks the CUDA kernels at one place at a time, and says which check of the emulation finds it.
 
-    .venv/bin/python scripts/checks/break_cuda.py [--only TEXT] [--part K/N] [--record FILE]
+    .venv/bin/python scripts/checks/break_cuda.py [--only TEXT...] [--part K/N] [--record FILE]
 
 The breaks are those of ``cuda_breaks.txt``. All are compiled into one emulated library, each behind
 its number; every break then runs a short set of tests in a process of its own, with every load and
@@ -19,13 +19,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 BREAKS = Path(__file__).with_name("cuda_breaks.txt")
-SECONDS = 300
+SECONDS = 600  # of this process, for tests without a break; with one, four times what they took
 SWITCH = """
 #include <torch/library.h>
 #include "emulation.h"
@@ -116,11 +117,14 @@ def build(breaks: list[Break], folder: Path) -> Path:
 # ---- the tests that every break runs ----
 
 
+seconds_of: dict[str, float] = {}  # of a test, without a break
+
+
 def probes(file: str = "") -> list[tuple[str, Callable[[], Any]]]:
-    """Short tests that go through the kernels of a file: names, and what to call."""
+    """Short tests that go through the kernels of a file, the shortest first: names, and calls."""
     from cuda_probes import probes_of
 
-    return probes_of(file)
+    return sorted(probes_of(file), key=lambda probe: seconds_of.get(probe[0], 0.0))
 
 
 def outcome(number: int, file: str, checks: bool) -> int:
@@ -129,11 +133,14 @@ def outcome(number: int, file: str, checks: bool) -> int:
 
     torch.ops.emulation.set_broken(number, checks)
     for name, probe in probes(file):
+        start = time.process_time()
         try:
             probe()
         except BaseException as error:  # whatever a test says of a break
             print(f"{name}: {type(error).__name__} {str(error).splitlines()[:1]}", file=sys.stderr)
             return 1
+        if number < 0:
+            print(f"{time.process_time() - start:.4f} s {name}", file=sys.stderr)
     return 0
 
 
@@ -143,12 +150,15 @@ def tried(number: int, file: str = "", checks: bool = True) -> str:
     child = os.fork()
     if child == 0:
         os.dup2(writing, 2)
-        signal.alarm(SECONDS)
+        usual = sum(seconds_of.get(name, 0.0) for name, _ in probes(file))
+        signal.setitimer(signal.ITIMER_PROF, 20 + 4 * usual if number >= 0 else SECONDS)
         os._exit(outcome(number, file, checks))
     os.close(writing)
     with os.fdopen(reading, errors="replace") as pipe:
         text = pipe.read()
     _, status = os.waitpid(child, 0)
+    for taken, name in re.findall(r"^([\d.]+) s (.*)$", text, re.MULTILINE):
+        seconds_of[name] = float(taken)
     return verdict(status, text)
 
 
@@ -178,7 +188,7 @@ def verdict(status: int, text: str) -> str:
             return kind
     if os.WIFSIGNALED(status):
         died = signal.Signals(os.WTERMSIG(status)).name
-        return {"SIGALRM": "hangs"}.get(died, f"crash ({died})")
+        return {"SIGPROF": "hangs"}.get(died, f"crash ({died})")
     return "results"
 
 
@@ -204,12 +214,13 @@ def load(library: Path) -> None:
 def both(number: int, b: Break) -> tuple[str, str]:
     """How a break is found by results alone, and with the checks."""
     checked = tried(number, b.file)
-    return (tried(number, b.file, False) if checked != "results" else checked), checked
+    alone = checked in ("results", "survives")
+    return (checked if alone else tried(number, b.file, False)), checked
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="", help="breaks whose line has this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="breaks whose line has a text")
     parser.add_argument("--part", default="1/1", help="every Nth break, from the Kth on")
     parser.add_argument("--library", type=Path, help="made before with --keep")
     parser.add_argument("--keep", type=Path, help="a folder for the library")
@@ -217,7 +228,8 @@ def main() -> int:
     options = parser.parse_args()
     breaks = read_breaks(BREAKS.read_text())
     first, step = map(int, options.part.split("/"))
-    chosen = [(k, b) for k, b in enumerate(breaks) if options.only in str(b)][first - 1 :: step]
+    wanted = [(k, b) for k, b in enumerate(breaks) if any(t in str(b) for t in options.only)]
+    chosen = wanted[first - 1 :: step]
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         load(options.library or build(breaks, folder))

@@ -191,12 +191,15 @@ def test_a_batch_of_many_small_molecules(shape: str, dtype: torch.dtype) -> None
 
 
 @dtypes
-@pytest.mark.parametrize("shape", ["sorted", "unsorted"])
-def test_long_rows_of_few_atoms(shape: str, dtype: torch.dtype) -> None:
-    """Four warps share an atom."""
+@pytest.mark.parametrize(("shape", "warps"), [("sorted", 4), ("unsorted", 4), ("sorted", 2)])
+def test_long_rows_of_few_atoms(shape: str, warps: int, dtype: torch.dtype) -> None:
+    """Two warps, or four, share an atom."""
     cell = [[3.1, 0, 0], [0.4, 2.9, 0], [0, -0.3, 3.0]]
-    case = _one([[11, 8]], [[0, 0, 0], [1.5, 1.4, 1.6]], cell, True, dtype, 15.0)
-    assert case.pairs.indices.shape[1] > 2 * 4 * 32 * 4
+    cutoff = {4: 15.0, 2: 10.0}[warps]
+    case = _one([[11, 8]], [[0, 0, 0], [1.5, 1.4, 1.6]], cell, True, dtype, cutoff)
+    pairs_of_lane = case.pairs.indices.shape[1] / (2 * warps * 32)
+    assert pairs_of_lane >= 4
+    assert warps == 4 or pairs_of_lane < 8
     assert_close(evaluate(reshaped(case, shape)), expected(case), 20.0)
 
 

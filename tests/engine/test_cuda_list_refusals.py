@@ -19,7 +19,7 @@ from d3torch import ops
 pytestmark = on_either
 
 
-def _with_pair(case: Case, i: int, j: int, shift: tuple[int, int, int]) -> Case:
+def _with_pair(case: Case, i: int, j: int, shift: tuple[float, float, float]) -> Case:
     """With one more pair and its reverse."""
     indices = torch.cat([case.pairs.indices, torch.tensor([[i, j], [j, i]])], dim=1)
     s = torch.tensor([shift]).to(case.pairs.shifts)
@@ -69,6 +69,7 @@ SPOILT: dict[str, Callable[[Case], Case]] = {
     "almost on one spot": _almost_on_one_spot,
     "shift across": lambda c: _with_pair(c, 5, 6, (0, 1, 0)),
     "broken shift": lambda c: _real_shifts(c, 0.5),
+    "broken shift both ways": lambda c: _with_pair(_real_shifts(c, 0.0), 5, 6, (0.5, 0, 0)),
     "NaN shift": lambda c: _real_shifts(c, float("nan")),
     "infinite shift": lambda c: _real_shifts(c, float("inf")),
     "no reverse": _without_last,
@@ -109,9 +110,10 @@ def test_a_half_list_that_has_pairs_both_ways_is_nan(dtype: torch.dtype) -> None
 
 
 @dtypes
-def test_a_pair_of_two_systems_makes_both_nan(dtype: torch.dtype) -> None:
-    case = case_of("molecule", dtype=dtype)
-    found = evaluate(_with_pair(case, 1, 5, (0, 0, 0)))
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_a_pair_of_two_systems_makes_both_nan(both_ways: bool, dtype: torch.dtype) -> None:
+    case = _with_pair(case_of("molecule", dtype=dtype), 1, 5, (0, 0, 0))
+    found = evaluate(case if both_ways else _without_last(case))
     assert found.energy.isnan().tolist() == [True, False, True]
 
 

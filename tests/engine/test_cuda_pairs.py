@@ -147,7 +147,7 @@ def test_non_contiguous_inputs() -> None:
 
 
 @names
-@pytest.mark.parametrize("value", [26, -1])
+@pytest.mark.parametrize("value", [26, -1, 1 << 40])
 @pytest.mark.parametrize("row", [0, 1])
 def test_an_index_out_of_range_makes_everything_nan(row: int, value: int, name: str) -> None:
     """What the CPU refuses cannot be refused without waiting for the GPU."""
@@ -164,7 +164,7 @@ def test_an_index_out_of_range_makes_everything_nan(row: int, value: int, name: 
 
 
 @names
-@pytest.mark.parametrize("value", [4, -1])
+@pytest.mark.parametrize("value", [4, -1, 1 << 40])
 def test_an_unknown_species_makes_everything_nan(value: int, name: str) -> None:
     case = in_order(small_case(n_atoms=12))
     species = case.species.clone()

@@ -33,10 +33,11 @@ def _pairs() -> list[partial[Any]]:
         out += [
             p(pairs.test_an_index_out_of_range_makes_everything_nan, row, value, name)
             for row in (0, 1)
-            for value in (26, -1)
+            for value in (26, -1, 1 << 40)
         ]
         out += [
-            p(pairs.test_an_unknown_species_makes_everything_nan, value, name) for value in (4, -1)
+            p(pairs.test_an_unknown_species_makes_everything_nan, value, name)
+            for value in (4, -1, 1 << 40)
         ]
         out.append(p(pairs.test_a_vector_of_length_zero_makes_its_atom_nan, name))
         out.append(p(pairs.test_sorted_lists_repeat_to_the_last_bit, "_backward", name, DOUBLE))
@@ -55,7 +56,10 @@ def _given() -> list[partial[Any]]:
         p(given.test_modes, "", g, learn, DOUBLE) for g, learn in ((False, False), (True, False))
     ]
     out += [p(given.test_a_batch_of_many_small_molecules, "half", DOUBLE)]
-    out += [p(given.test_long_rows_of_few_atoms, "unsorted", DOUBLE)]
+    out += [
+        p(given.test_long_rows_of_few_atoms, shape, warps, DOUBLE)
+        for shape, warps in (("unsorted", 4), ("sorted", 2))
+    ]
     out += [p(given.test_a_list_is_put_in_order, shape, SINGLE) for shape in ("unsorted", "half")]
     out += [p(given.test_results_repeat_to_the_last_bit, "half", DOUBLE)]
     out += [p(given.test_pairs_beyond_the_cutoffs_need_no_reverse)]
@@ -69,7 +73,8 @@ def _given() -> list[partial[Any]]:
         for half in (False, True)
     ]
     out += [p(refusals.test_a_half_list_that_has_pairs_both_ways_is_nan, DOUBLE)]
-    return [*out, p(refusals.test_a_pair_of_two_systems_makes_both_nan, DOUBLE)]
+    two = refusals.test_a_pair_of_two_systems_makes_both_nan
+    return [*out, *(p(two, both_ways, DOUBLE) for both_ways in (True, False))]
 
 
 def _lattice() -> list[partial[Any]]:

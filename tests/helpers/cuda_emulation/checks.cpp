@@ -178,6 +178,15 @@ HOOK(8)
 HOOK(16)
 void __tsan_read_range(void* at, size_t n) { check(at, n, reads, __builtin_return_address(0)); }
 void __tsan_write_range(void* at, size_t n) { check(at, n, writes, __builtin_return_address(0)); }
+void* __tsan_memset(void* to, int value, size_t n) {  // these two of clang
+  check(to, n, writes, __builtin_return_address(0));
+  return std::memset(to, value, n);
+}
+void* __tsan_memcpy(void* to, const void* from, size_t n) {
+  check(from, n, reads, __builtin_return_address(0));
+  check(to, n, writes, __builtin_return_address(0));
+  return std::memcpy(to, from, n);
+}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}

@@ -6,11 +6,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "emulation.h"
 
+#ifdef EMULATION_OF_CLANG  // kernels that clang compiled for a GPU take the place of those here
+#define __global__ __attribute__((weak))
+#else
 #define __global__
+#endif
 #define __device__
 #define __host__
 #define __shared__
@@ -105,6 +110,27 @@ cudaError_t cudaMemset(void* at, int value, size_t bytes);
 cudaError_t cudaMalloc(void** at, size_t bytes);
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
+// Calls a kernel of this program.
+template <class... Parameters>
+void emulated_call(void (*kernel)(Parameters...), const std::tuple<Parameters...>& values) {
+#ifdef EMULATION_OF_CLANG  // structures by address, each thread its own
+  const auto passed = [](auto& value) {
+    if constexpr (std::is_class_v<std::decay_t<decltype(value)>>)
+      return &value;
+    else
+      return value;
+  };
+  auto mine = values;
+  std::apply(
+      [&](auto&... value) {
+        reinterpret_cast<void (*)(decltype(passed(value))...)>(kernel)(passed(value)...);
+      },
+      mine);
+#else
+  std::apply(kernel, values);
+#endif
+}
+
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
@@ -116,7 +142,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   Call call{kernel, {Parameters(arguments)...}};
   const auto body = [](void* at) {
     auto& [function, values] = *static_cast<Call*>(at);
-    std::apply(function, values);
+    emulated_call(function, values);
   };
   gridDim = config->gridDim;
   blockDim = config->blockDim;
