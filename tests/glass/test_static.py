@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -27,11 +28,12 @@ from glass_crystals import analytic_stiffness, argon, lattice_constant, modes
 from d3torch.cli import main
 from d3torch_glass.elasticity import static_stiffness
 from d3torch_glass.files import at_work
+from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, relax
 from d3torch_glass.report import as_plain
-from d3torch_glass.static import StaticJob, StaticProtocol
+from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate
 from d3torch_glass.static_analysis import compression, describe_vibrations, hill
-from d3torch_glass.tables import shifts
+from d3torch_glass.tables import error_table, shifts
 
 ROOT = checkout()
 TIGHT = Tolerance(1e-5, 1e-4)
@@ -213,6 +215,32 @@ def test_one_process_works_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFix
             assert main(["glass", "run", str(tmp_path), *words]) == 1
             assert "expected no other process at work in" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/manifest.json"))
+    assert not list(tmp_path.glob("*/.at_work"))
+
+
+def test_nothing_is_left_of_displacements(tmp_path: Path) -> None:
+    atoms = argon(1)
+    protocol = StaticProtocol(displacement=0.01)
+    job = StaticJob("SiO2", 1, "argon", "none", 32, protocol)
+    _vibrate(job, atoms, tmp_path, lambda steps, name: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["hessian.npz"]
+
+
+def _result(start: float, density: float) -> dict[str, Any]:
+    """As much of the results of a static job as errors need."""
+    settings = {"composition": "SiO2", "model": "x", "d3": "none", "route": "static"}
+    return {
+        "settings": settings | ({"start": start} if start else {}),
+        "density": {"value": density},
+        "stiffness": {},
+    }
+
+
+def test_starts_are_no_glasses_of_their_own() -> None:
+    """The error of a potential is that of its glasses from the density of experiment."""
+    table = error_table([_result(0.0, 2.2), _result(5.0, 2.31), _result(-5.0, 2.2)])
+    assert table[0].ours["x, static"] == (0.0, 1)
+    assert table[0].ours["x, static, start +5 %"] == (pytest.approx(5.0), 1)
 
 
 def test_static_options_are_refused_for_dynamics(
@@ -234,6 +262,16 @@ def test_a_prediction_wants_a_solid(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(words) == 1
     said = capsys.readouterr().err
     assert re.search("expected a structure with three periodic directions", said)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"rate": math.inf}, {"dt_fs": math.nan}, {"strains": (0.01, math.nan)},
+     {"pressures": (0.0, math.inf)}],
+)  # fmt: skip
+def test_no_protocol_goes_on_for_ever(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(given))):
+        Protocol(**given)
 
 
 def test_pressures_rise() -> None:

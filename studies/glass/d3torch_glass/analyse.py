@@ -13,7 +13,7 @@ from .averages import Mean, block_mean
 from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
 from .facts import composition, isotropic_moduli, mass_density
 from .files import write_json
-from .jobs import initial, read_job, read_manifest
+from .jobs import Job, initial, read_job, read_manifest
 from .lammps_results import collect
 from .levels import SHARE, levels
 from .protocol import AXES, chains
@@ -125,6 +125,21 @@ def ended_chains(folder: Path) -> dict[str, Followed]:
     return found
 
 
+def identity(
+    job: Job, begun: dict[str, Any], atoms: Atoms, ended: list[str], planned: Sequence[str]
+) -> dict[str, Any]:
+    """What the results of each route begin with: the job, its manifest, what ended and what not."""
+    return {
+        "name": job.name,
+        "settings": begun["settings"],
+        "versions": begun.get("versions", {}),
+        "na2o": composition(job.composition).na2o,
+        "atoms": len(atoms),
+        "ended": ended,
+        "missing": [name for name in planned if name not in ended],
+    }
+
+
 def analyse_job(folder: Path) -> dict[str, Any]:
     """All results of a job, also written to ``results.json``.
 
@@ -144,14 +159,7 @@ def analyse_job(folder: Path) -> dict[str, Any]:
     if "quench" not in runs:
         raise ValueError(f"expected the end of the quench in {folder.name}, got {sorted(runs)}")
     atoms, quench = initial(job, folder), runs["quench"]
-    found: dict[str, Any] = {
-        "name": job.name,
-        "settings": begun["settings"],
-        "versions": begun.get("versions", {}),
-        "na2o": composition(job.composition).na2o,
-        "atoms": len(atoms),
-        "ended": sorted(runs),
-        "missing": sorted(set(planned) - set(runs)),
+    found: dict[str, Any] = identity(job, begun, atoms, sorted(runs), sorted(planned)) | {
         "density": as_mean(density(quench, atoms)),
         "structure": describe_structure(frames_of(quench, atoms)),
         "stiffness": describe_stiffness(runs),

@@ -32,19 +32,25 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine out of a folder; a killed one leaves nothing behind.
+    """Keep other processes of this machine out of a folder; one that was killed keeps none out.
 
     Raises:
         ValueError: if another is at work there.
     """
-    with (folder / ".at_work").open("w") as file:
+    path = folder / ".at_work"
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise BlockingIOError  # of a process that ended between the two lines above
         except BlockingIOError:
             raise ValueError(
                 f"expected no other process at work in {folder}, got one: wait for its end"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

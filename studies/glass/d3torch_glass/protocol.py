@@ -8,6 +8,7 @@ What the study prints is a default here; what it does not print is an option wit
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,8 +84,12 @@ class Protocol:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
+                if not all(map(math.isfinite, value)):
+                    raise ValueError(f"expected finite {field.name}, got {value}")
                 continue
-            if not (value > 0 or (value == 0 and field.name in may_be_zero)):
+            if not math.isfinite(value) or not (
+                value > 0 or (value == 0 and field.name in may_be_zero)
+            ):
                 raise ValueError(f"expected a positive {field.name}, got {value}")
         if self.high <= self.low:
             raise ValueError(f"expected high above low = {self.low} K, got {self.high}")

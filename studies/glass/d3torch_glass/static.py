@@ -212,12 +212,14 @@ def _vibrate(job: StaticJob, rest: Atoms, folder: Path, bar: Bar) -> None:
     """The Hessian, from displacements, each of which ASE keeps in a file of its own."""
     if (folder / HESSIAN).exists():
         return
-    vibrations = Vibrations(rest, name=str(folder / "displaced"), delta=job.protocol.displacement)
+    displaced = folder / "displaced"
+    vibrations = Vibrations(rest, name=str(displaced), delta=job.protocol.displacement)
     vibrations.clean(empty_files=True)  # left by a kill
     vibrations.run()
     bar(6 * len(rest), "displaced")
     write_arrays(folder / HESSIAN, {"hessian": vibrations.get_vibrations().get_hessian_2d()})
     vibrations.clean()
+    displaced.rmdir()
 
 
 def run_static(

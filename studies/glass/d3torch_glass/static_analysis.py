@@ -9,10 +9,10 @@ import numpy as np
 from ase import Atoms
 from ase.vibrations import VibrationsData
 
-from .analyse import RESULTS, SMOOTH, as_list, as_mean, describe_structure
+from .analyse import RESULTS, SMOOTH, as_list, as_mean, describe_structure, identity
 from .averages import Mean, fit_line
 from .elasticity import consistency
-from .facts import Moduli, composition, isotropic_moduli, mass_density
+from .facts import Moduli, isotropic_moduli, mass_density
 from .files import write_json
 from .jobs import read_manifest
 from .relaxing import Relaxed
@@ -140,14 +140,7 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     ended += ["vibrations"] if hessian is not None else []
     every = [rest, *levels.values()]
     density = float(mass_density(float(atoms.get_masses().sum()), rest.volume))
-    found: dict[str, Any] = {
-        "name": job.name,
-        "settings": begun["settings"],
-        "versions": begun.get("versions", {}),
-        "na2o": composition(job.composition).na2o,
-        "atoms": len(atoms),
-        "ended": ended,
-        "missing": [name for name in _planned(job) if name not in ended],
+    found: dict[str, Any] = identity(job, begun, atoms, ended, _planned(job)) | {
         "density": as_mean(Mean(density, UNKNOWN)),
         "structure": describe_structure([glass]),
         "stiffness": describe_stiffness(every, matrix),

@@ -46,9 +46,10 @@ class Row(NamedTuple):
 
 
 def variant(result: Result) -> str:
-    """Potential and dispersion, such as ``"pmmcs + d3torch"``."""
+    """Potential and dispersion, such as ``"pmmcs + d3torch"``; a start of its own tells it too."""
     settings = result["settings"]
     model = settings["model"].rsplit("/", 1)[-1] + (", static" if route(result) else "")
+    model += start(result)
     return model if settings["d3"] == "none" else f"{model} + {settings['d3']}"
 
 
@@ -219,8 +220,13 @@ COSTS = (("rate / (ps/h)", "ps_per_hour"), ("time of a step / s", "seconds_per_s
 def glass_name(result: Result) -> str:
     """Composition, seed, dispersion and what else tells a glass from others, in words."""
     s = result["settings"]
-    start = f", start {s['start']:+g} %" if s.get("start") else ""
-    return f"{s['composition']}, {route(result)}seed {s['seed']}, {s['d3']}{start}"
+    return f"{s['composition']}, {route(result)}seed {s['seed']}, {s['d3']}{start(result)}"
+
+
+def start(result: Result) -> str:
+    """Density that a static job starts from, in words; nothing for that of experiment."""
+    percent = result["settings"].get("start")
+    return f", start {percent:+g} %" if percent else ""
 
 
 def route(result: Result) -> str:
@@ -239,8 +245,8 @@ class Shift(NamedTuple):
     """What dispersion does to a composition: mean over seeds of differences of pairs of jobs.
 
     Attributes:
-        glass: composition, atoms and route.
-        variant: potential and dispersion.
+        glass: composition and atoms.
+        variant: potential, route, start and dispersion.
         quantity: what, with its unit.
         without: mean without dispersion, and its standard error over seeds.
         added: the same with dispersion.
@@ -283,9 +289,7 @@ def shifts(results: Sequence[Result]) -> list[Shift]:
     for r in results:
         base = plain.get(_key(r))
         if r["settings"]["d3"] != "none" and base is not None:
-            s = r["settings"]
-            start = f", start {s['start']:+g} %" if s.get("start") else ""
-            glass = f"{s['composition']}, {r['atoms']} atoms{start}"
+            glass = f"{r['settings']['composition']}, {r['atoms']} atoms"
             groups.setdefault((glass, variant(r)), []).append((base, r))
     found = []
     for (glass, name), pairs in groups.items():

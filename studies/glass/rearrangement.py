@@ -1,0 +1,58 @@
+"""Does D3 shrink a PMMCS glass by its pressure or its forces? Seven minima a glass, no dynamics.
+
+Usage: python studies/glass/rearrangement.py FOLDER ATOMS SEED... for SiO2 and NS33, or
+python studies/glass/rearrangement.py FOLDER STRUCTURE... for given glasses. Goes on where it was
+stopped; FOLDER/rearrangement.json has what :class:`d3torch_glass.response.Response` has.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ase import Atoms
+from ase.io import read
+
+from d3torch import D3Calculator
+from d3torch_glass.files import write_json
+from d3torch_glass.potential import PMMCS
+from d3torch_glass.relaxing import Tolerance
+from d3torch_glass.response import response
+from d3torch_glass.static import StaticJob, StaticProtocol, initial
+
+QUENCH = StaticProtocol(initial_rate=1000.0, initial_hold_ps=2.0)
+TOLERANCE = Tolerance(force=0.005, pressure=0.002, steps=5000)
+
+
+def glasses(folder: Path, words: list[str]) -> Iterator[tuple[str, Atoms]]:
+    """Names and structures that the arguments ask for."""
+    if not words[0].isdigit():
+        for word in words:
+            found = read(word)
+            assert isinstance(found, Atoms)
+            yield Path(word).stem, found
+        return
+    for seed in map(int, words[1:]):
+        for name in ("SiO2", "NS33"):
+            units = int(words[0]) // 3
+            job = StaticJob(name, seed, "pmmcs", "d3torch", units, QUENCH)
+            yield f"{name}_{3 * units}_s{seed}", initial(job, folder)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    path = folder / "rearrangement.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    d3 = D3Calculator("pbe", preset="converged")
+    for name, atoms in glasses(folder, sys.argv[2:]):
+        if name not in found:
+            outcome = response(atoms, PMMCS(), d3, folder / name, TOLERANCE)
+            found[name] = {"atoms": len(atoms), **outcome._asdict()}
+            write_json(path, found)
+        print(name, found[name], flush=True)
+
+
+if __name__ == "__main__":
+    main()

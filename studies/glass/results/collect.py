@@ -1,0 +1,133 @@
+"""From the folders of runs to the small data of the result page: scalars and relaxed structures."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import write_extxyz
+
+from d3torch import D3Calculator
+from d3torch.cli.records import IN_REPORTS
+from d3torch.settings import Settings
+from d3torch_glass.files import write_json
+from d3torch_glass.potentials import settings_for
+from d3torch_glass.prediction import pressure_of
+from d3torch_glass.relaxing import Relaxed
+from d3torch_glass.static import (
+    REST,
+    STIFFNESS,
+    initial,
+    level_name,
+    read_static,
+    read_static_job,
+    route_of,
+)
+from d3torch_glass.static_analysis import analyse_static
+
+HERE = Path(__file__).parent
+DATA, STRUCTURES = HERE / "data.json", HERE / "structures.extxyz.xz"
+PAIRS = ("Si-O", "Si-Si", "Na-O", "Na-Na")
+
+
+def pulls(atoms: Atoms) -> dict[str, float]:
+    """Pressure of D3 in a structure, GPa, without and with the three-body term."""
+    settings = Settings(xc="pbe", preset="converged")
+    kinds = {"pull": "d3torch", "pull_abc": "d3torch-abc"}
+    return {
+        key: pressure_of(atoms, D3Calculator(settings=settings_for(d3, settings)))
+        for key, d3 in kinds.items()
+    }
+
+
+def ended_levels(folder: Path) -> dict[str, Relaxed]:
+    """Structures of a job that came to rest, by the names of their pressures."""
+    pressures = read_static_job(folder).protocol.pressures[1:]
+    return read_static(folder, [REST, *map(level_name, pressures)])
+
+
+def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
+    """Numbers of a job that is at rest, and its structure."""
+    found, job, levels = analyse_static(folder), read_static_job(folder), ended_levels(folder)
+    glass: Any = levels[REST].structure(initial(job, folder.parent))
+    structure, stiffness = found["structure"], found["stiffness"]
+    names = ("composition", "seed", "model", "d3", "start")
+    record = {name: found["settings"][name] for name in names} | {
+        "atoms": found["atoms"],
+        "settings": found["settings"].get(IN_REPORTS),
+        "density": found["density"]["value"],
+        "volumes": {f"{r.pressure:.3f}": r.volume for r in levels.values()},
+        "peaks": {name: r for name, r in structure["peaks"].items() if name in PAIRS},
+        "angle": structure["angles"]["mean"].get("Si-O-Si"),
+        "mean_qn": structure["network"]["mean_qn"],
+        "qn": structure["network"]["qn"],
+        "steps": sum(r.steps for r in levels.values()),
+        "ended": [*levels, *({"stiffness"} & {*found["ended"]})],
+        **pulls(glass),
+    }
+    moduli = ("bulk", "youngs", "poisson") if not found["missing"] else ()
+    record |= {key: stiffness[key]["value"] for key in moduli if key in stiffness}
+    glass.info = {"name": folder.name, "density": round(record["density"], 5)}
+    return record, glass
+
+
+def read_json(path: Path) -> Any:
+    """Content of a file; nothing where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
+    """Add what a folder has: jobs, and tables that scripts and ``glass timing`` left.
+
+    A job that is in the data as far as it has come is not analysed again.
+    """
+    for path in sorted(folder.glob("*/manifest.json")):
+        if route_of(path.parent) != "static":
+            continue
+        job, ended = read_static_job(path.parent), [*ended_levels(path.parent)]
+        name = f"{job.name}_{3 * job.units}"
+        ended += ["stiffness"] if (path.parent / STIFFNESS).exists() else []
+        if REST in ended and data["jobs"].get(name, {}).get("ended") != ended:
+            print(name, flush=True)
+            data["jobs"][name], structures[name] = job_record(path.parent)
+    for kind in ("crystals", "rearrangement", "memory"):
+        data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
+    for path in sorted(folder.glob("timing_*.json")):
+        data.setdefault("timing", {})[path.stem.removeprefix("timing_")] = read_json(path)
+
+
+def rounded(value: Any) -> Any:
+    """Six significant digits everywhere."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def collect(folders: list[Path]) -> None:
+    """Write the data of these folders, beside what was there of others."""
+    data: dict[str, Any] = {"jobs": {}} | read_json(DATA)
+    structures = read_structures()
+    for folder in folders:
+        add_study(folder, data, structures)
+    data["jobs"] = dict(sorted(data["jobs"].items()))
+    write_json(DATA, rounded(data))
+    with lzma.open(STRUCTURES, "wt", encoding="utf-8") as file:
+        for name in data["jobs"]:
+            glass = structures[name].copy()
+            glass.info["name"] = name
+            glass.positions[:] = np.round(glass.positions, 4)
+            write_extxyz(file, [glass], columns=["symbols", "positions"])
+
+
+def read_structures() -> dict[str, Atoms]:
+    """Relaxed structures by the names of their jobs."""
+    if not STRUCTURES.exists():
+        return {}
+    with lzma.open(STRUCTURES, "rt", encoding="utf-8") as file:
+        found: Any = ase.io.read(file, ":", format="extxyz")  # type: ignore[arg-type]
+    return {atoms.info["name"]: atoms for atoms in found}

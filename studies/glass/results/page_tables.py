@@ -1,0 +1,288 @@
+"""Tables of the result page, from its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from d3torch_glass.facts import composition, compositions, facts
+
+Job = dict[str, Any]
+Pair = tuple[Job, Job]
+NAMES = {
+    "chgnet:0.3.0": "CHGNet 0.3.0", "sevenn:7net-0": "SevenNet-0", "pmmcs": "PMMCS",
+    "sevenn:7net-l3i5": "SevenNet-l3i5", "chgnet:r2scan": "CHGNet r2SCAN",
+}  # fmt: skip
+
+
+def called(model: str) -> str:
+    """Name of a potential for a reader."""
+    return NAMES.get(model, model)
+
+
+def told(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """Mean of a number over seeds, with its standard error where there are several."""
+    error = (
+        f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    )
+    return f"{np.mean(values):{sign}.{digits}f}{error}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measured(job: Job) -> float:
+    """Density of the glass by experiment, g/cm^3."""
+    return composition(job["composition"]).density
+
+
+def off(job: Job) -> float:
+    """Error of the density, %."""
+    return 100.0 * (float(job["density"]) / measured(job) - 1.0)
+
+
+def pairs(data: Any, d3: str = "d3torch", start: float = 0.0) -> dict[tuple[str, str, int], Any]:
+    """Jobs without and with dispersion of each potential, composition and size, over seeds."""
+    found: dict[tuple[str, str, int], list[Pair]] = {}
+    jobs = [job for job in data["jobs"].values() if job["start"] == start]
+    order = [c.name for c in compositions()]
+    for added in sorted(jobs, key=lambda j: (j["model"], order.index(j["composition"]))):
+        same = ("model", "composition", "atoms", "seed")
+        key = [added[name] for name in same]
+        bare = [j for j in jobs if j["d3"] == "none" and [j[name] for name in same] == key]
+        if added["d3"] == d3 and bare:
+            found.setdefault((key[0], key[1], key[2]), []).append((bare[0], added))
+    return found
+
+
+def studied(data: Any) -> dict[tuple[str, str, int], list[Pair]]:
+    """Those of trained potentials: PMMCS has dispersion in it and says nothing about D3."""
+    return {key: each for key, each in pairs(data).items() if key[0] != "pmmcs"}
+
+
+def density_table(data: Any) -> str:
+    head = ("potential", "glass", "atoms", "seeds", "without D3", "error", "with D3", "error",
+            "shift, g/cm^3", "shift, %")  # fmt: skip
+    rows = []
+    for (model, glass, atoms), each in studied(data).items():
+        bare, added = ([pair[k] for pair in each] for k in (0, 1))
+        columns = [(bare, "without"), (added, "with")]
+        cells = [
+            text
+            for jobs, _ in columns
+            for text in (
+                told([j["density"] for j in jobs], 3),
+                told([off(j) for j in jobs], 1, "+") + " %",
+            )
+        ]
+        shift = told([b["density"] - a["density"] for a, b in each], 3, "+")
+        percent = told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+")
+        rows.append([called(model), glass, str(atoms), str(len(each)), *cells, shift, percent])
+    return table(head, rows)
+
+
+QUANTITIES: tuple[tuple[str, Callable[[Job], float | None], int], ...] = (
+    ("K, GPa", lambda j: j.get("bulk"), 1),
+    ("E, GPa", lambda j: j.get("youngs"), 1),
+    ("nu", lambda j: j.get("poisson"), 3),
+    ("Si-O, A", lambda j: j["peaks"].get("Si-O"), 3),
+    ("Si-Si, A", lambda j: j["peaks"].get("Si-Si"), 3),
+    ("Na-O, A", lambda j: j["peaks"].get("Na-O"), 3),
+    ("Na-Na, A", lambda j: j["peaks"].get("Na-Na"), 2),
+    ("Si-O-Si, degrees", lambda j: j["angle"], 1),
+    ("Q^4, %", lambda j: 100 * j["qn"].get("4", 0.0), 1),
+    ("mean Q^n", lambda j: j["mean_qn"], 3),
+)
+
+
+def property_table(data: Any) -> str:
+    """A row for each glass: values without D3, and what D3 adds; columns that no glass has go."""
+    names = [name for name, _, _ in QUANTITIES]
+    rows = []
+    for (model, glass, atoms), each in studied(data).items():
+        size = "" if atoms == 102 else f", {atoms} atoms"
+        cells = []
+        for _, pick, digits in QUANTITIES:
+            known = [(pick(a), pick(b)) for a, b in each]
+            both: list[Any] = [(a, b) for a, b in known if a is not None and b is not None]
+            bare = f"{np.mean([a for a, _ in both]):.{digits}f}" if both else ""
+            shift = told([b - a for a, b in both], digits, "+") if both else "-"
+            cells.append(f"{bare} {shift}".strip())
+        rows.append([called(model), glass + size, str(len(each)), *cells])
+    kept = [k for k in range(len(names)) if any(row[3 + k] != "-" for row in rows)]
+    chosen = [row[:3] + [row[3 + k] for k in kept] for row in rows]
+    return table(("potential", "glass", "seeds", *(names[k] for k in kept)), chosen)
+
+
+def error_table(data: Any) -> str:
+    """Mean absolute error of the density over compositions, beside those of the study."""
+    paper = facts()["errors_vs_experiment"]["density_pctMAE"]
+    rows = []
+    found = studied(data)
+    for model in dict.fromkeys(key[0] for key in found):
+        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        for k, name in enumerate(("", " + D3")):
+            errors = [np.mean([off(pair[k]) for pair in each]) for each in mine]
+            glasses = f"{len(mine)} compositions, at rest, 102 atoms"
+            mean, signed = np.mean(np.abs(errors)), np.mean(errors)
+            rows.append([called(model) + name, glasses, f"{mean:.2f} %", f"{signed:+.2f} %"])
+    method = "8 compositions, melt-quench, 1500 atoms, 300 K"
+    rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
+             for m, e in paper.items()]  # fmt: skip
+    return table(("potential", "what", "mean absolute error", "mean error"), rows)
+
+
+def memory_table(data: Any) -> str:
+    """Where relaxations end that start 5 % lighter and denser than experiment."""
+    groups: dict[tuple[str, str, str], dict[float, list[Job]]] = {}
+    for job in data["jobs"].values():
+        key = (job["model"], job["composition"], job["d3"])
+        if job["atoms"] == 102 and key[2] in ("none", "d3torch"):
+            groups.setdefault(key, {}).setdefault(job["start"], []).append(job)
+    rows = []
+    for (model, glass, d3), starts in groups.items():
+        seeds = [{j["seed"]: off(j) for j in starts.get(s, [])} for s in (-5.0, 0.0, 5.0)]
+        common = sorted(set.intersection(*map(set, seeds)))
+        if common:
+            ends = [[by_seed[seed] for seed in common] for by_seed in seeds]
+            kept = [10.0 * (high - low) for low, _, high in zip(*ends, strict=True)]
+            cells = [told(values, 1, "+") + " %" for values in ends]
+            name = called(model) + ("" if d3 == "none" else " + D3")
+            rows.append([name, glass, str(len(common)), *cells, told(kept, 0) + " %"])
+    head = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
+    return table(head, rows)
+
+
+def network_table(data: Any) -> str:
+    """Where relaxations end whose networks were made 5 % lighter and denser than experiment."""
+    rows = []
+    for model, glasses in data.get("memory", {}).items():
+        for glass, starts in glasses.items():
+            common = sorted(set.intersection(*map(set, starts.values())))
+            if len(starts) == 3 and common:
+                ends = [[by_seed[seed] for seed in common] for by_seed in starts.values()]
+                kept = [10.0 * (high - low) for low, _, high in zip(*ends, strict=True)]
+                cells = [told(values, 1, "+") + " %" for values in ends]
+                rows.append([called(model), glass, str(len(common)), *cells, told(kept, 0) + " %"])
+    head = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
+    return table(head, rows)
+
+
+def crystal_table(data: Any) -> str:
+    rows = []
+    for crystal, found in data["crystals"].items():
+        true = found["experiment"]["density"]
+        for key, r in found.items():
+            model, _, d3 = key.partition(" ")
+            name = called(model) + (" + D3" if d3 == "d3torch" else "")
+            error = "" if key == "experiment" else f"{100 * (r['density'] / true - 1):+.1f} %"
+            sizes = [f"{r['a']:.3f}", f"{r['c']:.3f}", f"{r['angle']:.1f}"]
+            rows.append([crystal, name, f"{r['density']:.3f}", error, *sizes])
+    head = ("crystal", "potential", "density, g/cm^3", "error", "a, A", "c, A", "Si-O-Si, degrees")
+    return table(head, rows)
+
+
+def density_under(job: Job, pressure: float) -> float:
+    """Density under a pressure, GPa, from the volumes under three, through a parabola of log V."""
+    x = np.array([float(p) for p in job["volumes"]])
+    v = np.array(list(job["volumes"].values()))
+    at_rest = v[np.argmin(np.abs(x))]
+    fit = np.polyfit(x, np.log(v), min(2, len(x) - 1))
+    return float(job["density"] * at_rest / np.exp(np.polyval(fit, pressure)))
+
+
+def prediction_table(data: Any) -> str:
+    """First order: density under the pull of D3 in the glass without it, beside what was found."""
+    rows = []
+    triples = pairs(data, "d3torch-abc")
+    for key, each in pairs(data).items():
+        known = [pair for pair in each if len(pair[0]["volumes"]) > 2]
+        if not known or key[2] != 102:
+            continue
+        by_pull = ([(a, a["pull"]) for a, _ in known], [(a, b["pull"]) for a, b in known],
+                   [(a, a["pull_abc"]) for a, _ in known])  # fmt: skip
+        cells = []
+        for each_pull in by_pull:
+            shift = [density_under(a, -pull) - a["density"] for a, pull in each_pull]
+            cells += [told([pull for _, pull in each_pull], 2), told(shift, 3, "+")]
+        found, full = ([b["density"] - a["density"] for a, b in each]
+                       for each in (known, triples.get(key, [])))  # fmt: skip
+        cells.insert(4, told(found, 3, "+"))
+        cells.append(told(full, 3, "+") if full else "-")
+        rows.append([called(key[0]), key[1], str(len(known)), *cells])
+    head = ("potential", "glass", "seeds", "pull of D3 before, GPa", "shift by it", "pull after",
+            "shift by that", "found", "pull with three-body, before", "shift by it",
+            "found with it")  # fmt: skip
+    return table(head, rows)
+
+
+def response_table(data: Any) -> str:
+    """What the pressure of D3 does to PMMCS glasses, and what its forces do."""
+    groups: dict[str, list[Any]] = {}
+    for name, r in data["rearrangement"].items():
+        glass = f"{name.split('_')[0]}, {r['atoms']} atoms"
+        groups.setdefault(glass, []).append(r)
+    rows = []
+    for label, digits, pick in RESPONSES:
+        rows.append([label, *(told([pick(r) for r in each], digits) for each in groups.values())])
+    counts = ["glasses", *(str(len(each)) for each in groups.values())]
+    return table(("", *groups), [counts, *rows])
+
+
+RESPONSES: tuple[tuple[str, int, Callable[[Any], float]], ...] = (
+    ("pressure of D3 in the glass without it, GPa", 3, lambda r: r["pull"]),
+    ("K of PMMCS up to it, GPa", 2, lambda r: r["pull"] / r["pressed"]),
+    ("change of volume under that pressure alone, %", 3, lambda r: 100 * r["pressed"]),
+    ("pressure of both at that volume, after the atoms followed D3, GPa", 3, lambda r: r["held"]),
+    ("factor of that rearrangement", 3, lambda r: r["held"] / r["pull"]),
+    ("factor of the pull that grows, and of K with D3", 3,
+     lambda r: r["full"] / r["pressed"] * r["pull"] / r["held"]),
+    ("change of volume with D3, %", 3, lambda r: 100 * r["full"]),
+    ("pressure of D3 there, GPa", 3, lambda r: r["pull_full"]),
+    ("change under that pressure alone, %", 3, lambda r: 100 * r["pressed_full"]),
+    ("**found over predicted by the pressure in the end**", 3,
+     lambda r: r["full"] / r["pressed_full"]),
+    ("change that stays when D3 is taken away, %", 3, lambda r: 100 * r["back"]),
+    ("change that stays when that pressure is taken away, %", 3, lambda r: 100 * r["released"]),
+)  # fmt: skip
+
+
+def cost_table(data: Any) -> str:
+    rows = []
+    for name, t in data.get("timing", {}).items():
+        bare = t["backends"]["none"]["cpu_ms_per_step"]
+        for d3, each in t["backends"].items():
+            kind = {"none": "", "d3torch": " + D3", "d3torch-abc": " + D3 with three-body"}[d3]
+            ms = each["cpu_ms_per_step"]
+            label = called(name.replace("_", ":", 1)) + kind
+            rows.append([label, str(t["atoms"]), f"{ms:.0f}", f"{ms / bare:.2f}"])
+    return table(("potential", "atoms", "CPU ms a step", "relative"), rows)
+
+
+def summary(data: Any) -> str:
+    """What a reader wants to know in a minute."""
+    lines, found = [], studied(data)
+    for model in dict.fromkeys(key[0] for key in found):
+        mine = {key: each for key, each in found.items() if key[0] == model and key[2] == 102}
+        every = [pair for each in mine.values() for pair in each]
+        shift = [b["density"] - a["density"] for a, b in every]
+        bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))
+        lines.append(
+            f"- **{called(model)}**, {len(every)} of the glasses below: D3 adds "
+            f"{min(shift):.3f} to {max(shift):.3f} g/cm^3 to the density, on average "
+            f"{np.mean(shift):.3f}; its mean error at rest goes from {bare:+.1f} to {added:+.1f} %."
+        )
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    "summary": summary, "density": density_table, "errors": error_table,
+    "properties": property_table, "memory": memory_table, "networks": network_table,
+    "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
+    "cost": cost_table,
+}  # fmt: skip

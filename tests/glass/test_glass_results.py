@@ -1,0 +1,107 @@
+"""The result page of the trained potentials: its tables are those that its data give."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
+
+from checkout import checkout
+from glass_crystals import argon
+
+from d3torch import D3Calculator
+from d3torch_glass.facts import mass_density
+from d3torch_glass.relaxing import Tolerance
+from d3torch_glass.response import response
+
+ROOT = checkout()
+STUDY = ROOT / "studies" / "glass"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a script of the study by name."""
+    for folder in (STUDY, STUDY / "results"):
+        monkeypatch.syspath_prepend(folder)
+    return importlib.import_module
+
+
+def test_the_tables_of_the_page_are_those_of_its_data(scripts: Any) -> None:
+    remake = scripts("remake")
+    data = json.loads(remake.DATA.read_text(encoding="utf-8"))
+    page = remake.PAGE.read_text(encoding="utf-8")
+    assert remake.filled(page, data) == page
+    job = next(iter(data["jobs"].values()))
+    job["density"] += 0.01
+    assert remake.filled(page, data) != page
+
+
+def test_the_densities_are_those_of_the_stored_structures(scripts: Any) -> None:
+    collect = scripts("collect")
+    jobs, structures = collect.read_json(collect.DATA)["jobs"], collect.read_structures()
+    assert jobs.keys() == structures.keys()
+    for name, atoms in structures.items():
+        density = mass_density(atoms.get_masses().sum(), atoms.get_volume())
+        assert density == pytest.approx(jobs[name]["density"], rel=1e-4)
+        assert len(atoms) == jobs[name]["atoms"]
+
+
+def test_data_and_figure_are_small() -> None:
+    files = [*(STUDY / "results").iterdir(), ROOT / "docs" / "glass_results.png"]
+    assert sum(file.stat().st_size for file in files if file.is_file()) < 3e6
+
+
+def test_the_figure_is_drawn_from_the_data(scripts: Any, tmp_path: Path) -> None:
+    remake, drawing = scripts("remake"), scripts("drawing")
+    drawing.draw(json.loads(remake.DATA.read_text(encoding="utf-8")), tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+def test_crystals_begin_as_measured(scripts: Any) -> None:
+    crystals = scripts("crystals")
+    densities = {"alpha-quartz": 2.646, "alpha-cristobalite": 2.332}
+    for name, make in crystals.CRYSTALS.items():
+        atoms = make()
+        assert len(atoms) == {"alpha-quartz": 9, "alpha-cristobalite": 12}[name]
+        found = crystals.described(atoms)
+        assert found["density"] == pytest.approx(densities[name], abs=1e-3)
+        lengths = atoms.repeat(2).get_all_distances(mic=True)[: len(atoms)]
+        near = np.sort(lengths[atoms.numbers == 14], axis=1)[:, 1:5]
+        assert near == pytest.approx(1.61, abs=0.01)  # four oxygens around each silicon
+
+
+def test_a_lattice_without_freedom_shrinks_by_the_pressure_alone(tmp_path: Path) -> None:
+    """Argon, whose atoms cannot rearrange: forces do nothing, and all is elastic."""
+    atoms = argon(3)
+    damping = {"s6": 0.1, "s8": 0.0, "a1": 0.4, "a2": 5.0}
+    d3 = D3Calculator(damping=damping, cutoff=7.0, cn_cutoff=7.0, width=1.0)
+    found = response(atoms, atoms.calc, d3, tmp_path, Tolerance(1e-4, 1e-4))
+    rearranged, stiffer = found.factors
+    assert found.full < -1e-3
+    assert rearranged == pytest.approx(1.0, abs=5e-3)
+    assert found.forces == pytest.approx(0.0, abs=2e-4)
+    assert (found.back, found.released) == pytest.approx((0.0, 0.0), abs=2e-4)
+    assert found.bulk * found.pressed == pytest.approx(found.pull)
+    assert found.pressed * rearranged * stiffer == pytest.approx(found.full)
+
+
+def test_the_long_run_prints_an_estimate_first(tmp_path: Path) -> None:
+    script = STUDY / "potentials_study.sh"
+    told = subprocess.run(
+        ["bash", script, tmp_path / "study", "pmmcs"],
+        env={"PYTHON": sys.executable, "ESTIMATE_ONLY": "1", "SEEDS": "1", "PATH": "/usr/bin:/bin"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert told.startswith("pmmcs: 16 jobs, about")
+    assert not (tmp_path / "study").exists()
