@@ -23,6 +23,7 @@ from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
 from ..variants import BJ, VARIANTS
 from .console import Parser, complain, one_line, progress, warnings_as_lines
+from .doctor import add_doctor
 from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
@@ -103,6 +104,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     add_info(commands)
     add_labels(commands)
     add_models(commands)
+    add_doctor(commands)
     add_lammps(commands)
     add_others(commands, argv)
     return parser

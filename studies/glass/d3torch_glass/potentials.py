@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
-import torch
 from ase.calculators.mixing import SumCalculator
 
 from d3torch.cli.records import read_record
 from d3torch.extras import import_extra
 from d3torch.integrations.ase import D3Calculator
+from d3torch.recognise import dispersion_in, dispersion_in_file
 from d3torch.settings import Settings
 
 from .potential import PMMCS, d3_style
@@ -31,56 +28,6 @@ OURS = ("d3torch", "d3torch-abc")
 THREE_BODY: dict[str, Any] = {"s9": 1.0, "atm_cutoff": 12.0, "atm_width": 2.0}
 """The three-body term of d3torch-abc: to 12 A, switched over 2 A. Energy and pressure of it are
 within 7 % of those to 40 bohr, in a tenth of the time."""
-
-DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
-"""In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
-
-
-NO_PARTS = (type, ModuleType, FunctionType, torch.Tensor, str)
-"""What is no part of a calculator: its code, and its numbers."""
-
-
-def _parts(thing: Any) -> Iterator[Any]:
-    """A calculator or module and all objects that it holds, at any depth."""
-    left, seen = [thing], {}
-    while left:
-        part = left.pop()
-        if id(part) in seen or isinstance(part, NO_PARTS):
-            continue
-        seen[id(part)] = part  # kept, so that no other object gets its id
-        if isinstance(part, dict):
-            left.extend(part.values())
-        elif isinstance(part, list | tuple | set | frozenset):
-            left.extend(held for held in part)  # e3nn has a tuple without a length
-        else:
-            yield part
-            left.extend(part.modules() if isinstance(part, torch.nn.Module) else ())
-            left += [getattr(part, name, None) for name in ("__dict__", "__self__")]
-
-
-def dispersion_in(calculator: Any) -> str | None:
-    """The class that adds dispersion inside a calculator, a sum or a model; None without one.
-
-    Told by the names of classes, also in TorchScript: a correction of another package counts too.
-    """
-    for part in _parts(calculator):
-        name = str(getattr(part, "original_name", type(part).__name__))
-        if DISPERSION.search(name):
-            return name
-    return None
-
-
-def dispersion_in_file(path: str) -> str | None:
-    """The class of d3torch in a file of ``torch.save``, which is not run; None without one.
-
-    Raises:
-        ValueError: for another file.
-    """
-    try:
-        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"expected a file of torch.save, got {path}: {error}") from None
-    return next((name for name in names if name.startswith("d3torch.")), None)
 
 
 def settings_in_file(model: str) -> Settings | None:
