@@ -14,13 +14,14 @@ USAGE = """usage: python -m d3torch.integrations.torch_dftd PROGRAM [ARGUMENT ..
 
 Runs a Python program with d3torch in place of torch-dftd.
 
-PROGRAM  a file, a command on the PATH that is written in Python, or -m MODULE
+PROGRAM  a file, a command that is written in Python, or -m MODULE
 """
 
 
 def program_of(name: str) -> str | None:
-    """Path of a file or of a command on the PATH; None if it is neither, or no Python."""
-    path = name if Path(name).is_file() else shutil.which(name)
+    """Path of a file, or of a command beside this Python or on the PATH; None if it is no Python."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    path = name if Path(name).is_file() else beside or shutil.which(name)
     if path is None:
         return None
     try:
