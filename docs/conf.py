@@ -64,7 +64,7 @@ def link_to(path: str, anchor: str, text: str) -> str:
         return f"[{text}]({path.removeprefix('docs/')}{anchor})"
     if REPOSITORY:
         return f"[{text}]({REPOSITORY}/blob/main/{path}{anchor})"
-    return f"[{text}](../{path})" if (ROOT / path).is_file() else text
+    return f"[{text}](<path:../{path}>)" if (ROOT / path).is_file() else text
 
 
 def with_links_of_the_site(text: str, folder: Path) -> str:
@@ -101,8 +101,12 @@ autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 nitpick_ignore_regex = [
-    # types of packages whose own documentation is elsewhere, and parameters of annotations
-    (r"py:.*", r"(torch|Tensor|nn|np|numpy|NDArray|ase|Atoms|Calculator|Properties|Path|pathlib)\b.*"),
+    # types whose own documentation is elsewhere, since no other site is asked
+    (r"py:.*", r"(torch|torch_sim|numpy|np|ase|pathlib|collections\.abc|typing)\..*"),
+    (r"py:.*", r"(Tensor|NDArray|Atoms|Calculator|Properties|Path|Floats|Which|Damping)"),
+    # what is behind the public names
+    (r"py:.*", r"d3torch\.(state|structure|checks|left_out)\..*"),
+    (r"py:.*", r"d3torch\.integrations\.(ready|lammps\.sums|lammps\.unified)\..*"),
 ]
 
 

@@ -29,7 +29,9 @@ def output(found: dict[str, Any], picture: Path) -> str:
     if "image/png" in data:
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(base64.b64decode(data["image/png"]))
-        return f"![{found['metadata'].get('alt', 'figure')}]({picture.parent.name}/{picture.name})\n"
+        return (
+            f"![{found['metadata'].get('alt', 'figure')}]({picture.parent.name}/{picture.name})\n"
+        )
     return fenced("text", "".join(data.get("text/plain", "")))
 
 
