@@ -64,7 +64,8 @@ def link_to(path: str, anchor: str, text: str) -> str:
         return f"[{text}]({path.removeprefix('docs/')}{anchor})"
     if REPOSITORY:
         return f"[{text}]({REPOSITORY}/blob/main/{path}{anchor})"
-    return f"[{text}](<path:../{path}>)" if (ROOT / path).is_file() else text
+    plain = text.replace("`", "")
+    return f"{{download}}`{plain} <../{path}>`" if (ROOT / path).is_file() else text
 
 
 def with_links_of_the_site(text: str, folder: Path) -> str:
