@@ -13,6 +13,7 @@ from ._library import library_path
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .integrations.any_calculator import with_dispersion
     from .integrations.ase import D3Calculator
     from .model import D3, D3BJ
     from .neighbors import neighbor_pairs
@@ -40,6 +41,7 @@ __all__ = [
     "functionals",
     "library_path",
     "neighbor_pairs",
+    "with_dispersion",
 ]
 
 _PLACES = {
@@ -55,7 +57,11 @@ _PLACES = {
     "PRESETS": "settings",
     "Settings": "settings",
 }
-_PLACES_OF_EXTRAS = {"D3Calculator": "integrations.ase", "neighbor_pairs": "neighbors"}
+_PLACES_OF_EXTRAS = {
+    "D3Calculator": "integrations.ase",
+    "neighbor_pairs": "neighbors",
+    "with_dispersion": "integrations.any_calculator",
+}
 """Where names come from; those that need an extra are imported only when they are asked for."""
 
 

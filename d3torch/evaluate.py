@@ -18,7 +18,7 @@ from .module_settings import kind_of
 from .ops import Range, Systems, Tables, pairwise_energies
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
-from .results import forces_of_pairs
+from .results import forces_of_pairs, symmetric
 from .structure import (
     Structure,
     about_origin,
@@ -85,7 +85,7 @@ class Evaluator:
         self._tables, self._reach = model.tables(), model.reach()
         damping, tables = of_pairs(model)
         self._pairwise = damping[None], tables
-        self._excluded: Tensor | None = None
+        self.left_out: Tensor | None = None
 
     def __call__(
         self, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any = None
@@ -179,15 +179,15 @@ class Evaluator:
     def _leave_out(self, atoms: NDArray[np.bool_] | None) -> None:
         """Leave out these atoms from now on."""
         if atoms is None or not atoms.any():
-            self._excluded = None
+            self.left_out = None
         else:
-            self._excluded = torch.from_numpy(atoms).to(self.species.device)
+            self.left_out = torch.from_numpy(atoms).to(self.species.device)
 
     def _some(self, tables: Tables) -> tuple[Tables, Tensor]:
         """Tables and species of the atoms, some of which may be left out."""
-        if self._excluded is None:
+        if self.left_out is None:
             return tables, self.species
-        return excluding(tables, self.species, self._excluded)
+        return excluding(tables, self.species, self.left_out)
 
     def systems(self, structure: Structure) -> Systems:
         """A batch of one, of the atoms that were looked up last."""
@@ -253,6 +253,66 @@ def evaluate(
         TypeError, ValueError: as there.
     """
     return Evaluator(model)(positions, cell, pbc, numbers, exclude)
+
+
+def hessian(
+    evaluator: Evaluator, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any = None
+) -> Tensor:
+    """d2E/dx dx of one structure, (3 n, 3 n), energy / length^2, float64 on the CPU.
+
+    Args:
+        evaluator: its module has the kernel backend; arguments as of its call.
+        positions: (n, 3), length.
+        cell: (3, 3), length; None for a molecule.
+        pbc: bool or three bools.
+        numbers: atomic numbers, (n,).
+        exclude: atoms that are left out, indices or mask.
+
+    Raises:
+        TypeError, ValueError: as of a call.
+    """
+    structure, _ = evaluator._take(positions, cell, pbc, numbers, exclude)
+    systems = evaluator.systems(structure)
+    rows = second_derivatives(evaluator.model, systems, evaluator.left_out)
+    return rows.reshape(len(rows), -1).double().cpu()
+
+
+def second_derivatives(model: D3, systems: Systems, exclude: Tensor | None = None) -> Tensor:
+    """dE/dx_a dx_b, a row by one sweep of double backward, (3 n, n, 3), energy / length^2."""
+    with torch.enable_grad():
+        x = systems.positions.detach().requires_grad_()
+        energy = model.lattice(systems._replace(positions=x), exclude=exclude).sum()
+        (slope,) = torch.autograd.grad(energy, x, create_graph=True)
+    rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
+    return torch.stack(rows).detach() if rows else x.new_zeros(0, 0, 3)
+
+
+def virials_of_atoms(
+    evaluator: Evaluator, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any = None
+) -> Tensor:
+    """Shares of atoms in the virial, (n, 3, 3), energy: half of each pair to either atom.
+
+    Their sum is the virial. Needs a pair list, and the extra ``[neighbors]``; arguments as of
+    :func:`hessian`.
+
+    Raises:
+        ValueError: for a tail or a three-body term, which are no sums over pairs.
+    """
+    from .neighbors import neighbor_pairs
+
+    structure, reach = evaluator._take(positions, cell, pbc, numbers, exclude)
+    model, like = evaluator.model, evaluator.model.rcov
+    near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
+    pairs = near.pairs.to(like.device)
+    with torch.enable_grad():
+        vectors = near.vectors.to(like).requires_grad_()
+        energy = model(vectors, pairs, evaluator.species, evaluator.left_out).sum()
+        (slope,) = torch.autograd.grad(energy, vectors, materialize_grads=True)
+    arms = 0.5 * vectors.detach().double()[:, :, None] * slope.double()[:, None, :]
+    found = arms.new_zeros(len(evaluator.species), 3, 3)
+    for end in pairs:
+        found.index_add_(0, end, arms)
+    return symmetric(found).cpu()
 
 
 def _by_pairs(

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import io
 import json
 import warnings
-from importlib import resources
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from ..extras import import_extra
 from ..files import check_output, written_aside
 from ..integrations.lammps import Unified
+from ..levels import double_counting, doubts, find_levels
 from ..module_settings import record_of
-from ..parameters import DispersionWarning, canonical_name, functionals
+from ..parameters import DispersionWarning
 from ..reference import SYMBOLS
 from ..settings import VERSION, Settings
 from .console import complain
@@ -29,62 +27,6 @@ from .options import add_settings
 from .records import chosen_settings, dispersion_of, read_object, read_text_record
 
 HOST = "d3torch.integrations.mace"
-
-
-class Training(NamedTuple):
-    """What a published model or head was trained on.
-
-    Attributes:
-        name: head, or part of the name of a file.
-        functional: that to ask D3 for; empty where there is none.
-        dispersion: the part of it that the data contain already, or ``"no"``.
-        source: DOI or arXiv number.
-    """
-
-    name: str
-    functional: str
-    dispersion: str
-    source: str
-
-
-def _key(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
-def known_training(file: str, heads: list[str]) -> list[Training]:
-    """Rows of ``heads.csv`` for the name of a file and for heads, however spelled."""
-    path = resources.files("d3torch") / "data" / "heads.csv"
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    keys = {_key(head) for head in heads}
-    return [
-        Training(*(row[field] for field in Training._fields))
-        for row in rows
-        if (row["kind"] == "file" and _key(row["name"]) in _key(file))
-        or (row["kind"] == "head" and _key(row["name"]) in keys)
-    ]
-
-
-def _is_of(settings: Settings, xc: str) -> bool:
-    """Whether the damping of settings is that of a functional, by name or by number."""
-    named = {f.name: f.parameters for f in functionals(variant=settings.variant)}
-    return named.get(canonical_name(xc)) == settings.damping
-
-
-def doubts(known: list[Training], settings: Settings) -> list[str]:
-    """Reasons against adding this D3 to a model trained so, a sentence each."""
-    found = []
-    for t in known:
-        if t.dispersion != "no":
-            found.append(
-                f"the training data of {t.name} contain dispersion already ({t.dispersion}, "
-                f"{t.source}): adding D3 counts it twice"
-            )
-        elif not _is_of(settings, t.functional):
-            got = settings.xc or "explicit damping"
-            found.append(
-                f"expected xc {t.functional}, on which {t.name} was trained ({t.source}), got {got}"
-            )
-    return found
 
 
 def _host() -> Any:
@@ -164,6 +106,11 @@ def add_dispersion(add: Any) -> None:
     add_settings(add)
     add.add_argument("--dtype", choices=("float64", "float32"), help="default: that of the model")
     add.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    add.add_argument(
+        "--allow-double-counting",
+        action="store_true",
+        help="add D3 to a model whose training data have dispersion (default: refuse)",
+    )
 
 
 def add_models(commands: Any) -> None:
@@ -184,16 +131,34 @@ def add_models(commands: Any) -> None:
 
 
 def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) -> Any:
-    """The model of a file with D3 in it, and warnings where its training speaks against that."""
+    """The model of a file with D3 in it, and warnings where its training speaks against that.
+
+    Raises:
+        ValueError: if its training data have dispersion, see :func:`check_training`.
+    """
     host = _host()
     model = host.check_model(read_model(file))
     if args.dtype:
         model = model.to(getattr(torch, args.dtype))
     fused = host.MACED3(model, chosen_settings(args), d3_heads=heads)
-    known = known_training(Path(file).name, heads or fused.heads)
-    for doubt in doubts(known, fused.settings):
-        complain(f"warning: {doubt}")
+    check_training(file, fused, args.allow_double_counting)
     return fused
+
+
+def check_training(file: str, fused: Any, allowed: bool) -> None:
+    """Refuse a double count, and warn of another functional: of a file, and of heads with D3.
+
+    Raises:
+        ValueError: if the training data have dispersion and that is not allowed.
+    """
+    heads = fused.d3_heads
+    known = [*find_levels(f"mace:{file}", heads), *find_levels("mace:", heads)]
+    known = list(dict.fromkeys(known))
+    problem = double_counting(known)
+    if problem is not None and not allowed:
+        raise ValueError(f"{problem}; --allow-double-counting adds it all the same")
+    for doubt in [*([] if problem is None else [problem]), *doubts(known, fused.settings)]:
+        complain(f"warning: {doubt}")
 
 
 def run_fuse(args: argparse.Namespace) -> int:

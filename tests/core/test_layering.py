@@ -29,8 +29,8 @@ LAYERS = [
         "examples",
     },
     {"_library", "ops", "products", "results", "left_out", "state"}
-    | {"settings", "module_settings", "excluded"},
-    {"eager", "model"},
+    | {"settings", "module_settings", "excluded", "recognise"},
+    {"eager", "model", "levels"},
     {"neighbors", "evaluate", "integrations"},
     {"cli", "info", "__main__"},
 ]

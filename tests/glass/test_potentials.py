@@ -19,8 +19,9 @@ from d3torch import D3Calculator
 from d3torch.cli import main
 from d3torch.integrations.lammps.mace import MACED3MLIAP
 from d3torch.integrations.mace import MACED3, torchscript
+from d3torch.recognise import dispersion_in
 from d3torch_glass.potential import PMMCS
-from d3torch_glass.potentials import base_calculator, calculator, dispersion_in
+from d3torch_glass.potentials import base_calculator, calculator
 
 
 class Mixture(EMT):

@@ -311,8 +311,8 @@ def _refusal(capsys: pytest.CaptureFixture[str], file: Any, output: Any, *more: 
 @pytest.mark.parametrize(
     ("file", "head", "xc", "warning"),
     [
-        ("a.model", "omol", "pbe", "counts it twice"),
-        ("MACE-OFF23_small.model", "Default", "pbe", "counts it twice"),
+        ("a.model", "omol", "pbe --allow-double-counting", "counts it twice"),
+        ("MACE-OFF23_small.model", "Default", "pbe --allow-double-counting", "counts it twice"),
         ("mace-mpa-0-medium.model", "Default", "pbe", ""),
         ("MACE-matpes-r2scan-omat-ft.model", "Default", "pbe", "expected xc r2scan"),
         ("MACE-matpes-r2scan-omat-ft.model", "Default", "r2scan", ""),
@@ -336,3 +336,15 @@ def test_fuse_warns_of_what_training_data_contain(
     assert code == 0
     assert warning in err
     assert err.count("\n") == (1 if warning else 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "head"), [("a.model", "omol"), ("MACE-OFF23_small.model", "Default")]
+)
+def test_fuse_refuses_a_double_count(
+    file: str, head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(models.build(heads=[head]), tmp_path / file)
+    words = _refusal(capsys, tmp_path / file, tmp_path / "out.model")
+    assert "--allow-double-counting" in words
+    assert not (tmp_path / "out.model").exists()

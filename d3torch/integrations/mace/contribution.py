@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from d3torch.evaluate import second_derivatives
 from d3torch.model import D3
 from d3torch.ops import Systems
 from d3torch.products import product
@@ -109,12 +110,7 @@ class DispersionTerm(nn.Module):
     @torch.jit.unused
     def hessian(self, systems: Systems) -> Tensor:
         """dE/dx_a dx_b, a row by one sweep of double backward, (3 n_nodes, n_nodes, 3), eV/A^2."""
-        with torch.enable_grad():
-            x = systems.positions.detach().requires_grad_()
-            energy = self.d3.lattice(systems._replace(positions=x)).sum()
-            (slope,) = torch.autograd.grad(energy, x, create_graph=True)
-        rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
-        return torch.stack(rows).detach()
+        return second_derivatives(self.d3, systems)
 
 
 def choose_heads(chosen: Sequence[str] | None, heads: list[str]) -> list[str]:

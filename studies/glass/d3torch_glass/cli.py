@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
+from d3torch.recognise import dispersion_in_file
 
 from . import lammps_route as route
 from .dispersion import add_dispersion, chosen_calculator, recorded, settle_dispersion
@@ -24,7 +25,7 @@ from .facts import ELEMENTS
 from .files import write_json, write_text
 from .jobs import initial, run_job, steps_done_all, write_manifest
 from .planning import add_protocol, planned_jobs
-from .potentials import MODELS, dispersion_in_file, refuse_second_dispersion
+from .potentials import MODELS, refuse_second_dispersion
 from .predicting import add_predict
 from .protocol import chains
 from .slurm import slurm_script, without_slurm

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from ase.calculators.mixing import SumCalculator
 
 from d3torch.cli.records import read_record
 from d3torch.extras import import_extra
 from d3torch.integrations.ase import D3Calculator
+from d3torch.recognise import dispersion_in, dispersion_in_file
 from d3torch.settings import Settings
 
 from .potential import PMMCS, d3_style
@@ -26,51 +24,6 @@ MODELS = "pmmcs, sevenn:NAME, chgnet:NAME, mace:FILE, deepmd:FILE, module:functi
 
 OURS = ("d3torch", "d3torch-abc")
 """Kinds of dispersion that d3torch computes, without and with the three-body term."""
-
-DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
-"""In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
-
-
-def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """A calculator or module and all that it holds: calculators of sums, models, submodules."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, torch.nn.Module):
-        yield from thing.modules()
-        return
-    yield thing
-    for value in vars(thing).values() if hasattr(thing, "__dict__") else ():
-        several = value.values() if isinstance(value, dict) else value
-        for held in several if isinstance(value, list | tuple | dict) else [value]:
-            kinds = (held, "calculate"), (held, "calcs")  # a calculator, the mixer of a sum
-            if isinstance(held, torch.nn.Module) or any(hasattr(*kind) for kind in kinds):
-                yield from _parts(held, seen)
-
-
-def dispersion_in(calculator: Any) -> str | None:
-    """The class that adds dispersion inside a calculator, a sum or a model; None without one.
-
-    Told by the names of classes, also in TorchScript: a correction of another package counts too.
-    """
-    for part in _parts(calculator, set()):
-        name = str(getattr(part, "original_name", type(part).__name__))
-        if DISPERSION.search(name):
-            return name
-    return None
-
-
-def dispersion_in_file(path: str) -> str | None:
-    """The class of d3torch in a file of ``torch.save``, which is not run; None without one.
-
-    Raises:
-        ValueError: for another file.
-    """
-    try:
-        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"expected a file of torch.save, got {path}: {error}") from None
-    return next((name for name in names if name.startswith("d3torch.")), None)
 
 
 def settings_in_file(model: str) -> Settings | None:

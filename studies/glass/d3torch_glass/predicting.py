@@ -14,10 +14,11 @@ from d3torch.cli.console import complain
 from d3torch.cli.reading import read_frames
 from d3torch.cli.records import IN_REPORTS
 from d3torch.integrations.ase import D3Calculator
+from d3torch.recognise import dispersion_in
 
 from .dispersion import add_dispersion, chosen_calculator, settle_dispersion
 from .files import write_json
-from .potentials import MODELS, dispersion_in, refuse_second_dispersion
+from .potentials import MODELS, refuse_second_dispersion
 from .prediction import predict
 from .relaxing import Tolerance
 

@@ -1,0 +1,365 @@
+"""D3 on top of any ASE calculator, with all the results that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d3torch.extras import not_installed
+
+try:
+    from ase import Atoms
+    from ase.calculators.calculator import (
+        Calculator,
+        Parameters,
+        PropertyNotImplementedError,
+        all_changes,
+        compare_atoms,
+    )
+    from ase.outputs import Properties, all_outputs
+    from ase.stress import full_3x3_to_voigt_6_stress
+except ModuleNotFoundError as error:
+    raise not_installed(error, "ase") from None
+
+from d3torch.evaluate import Evaluator, hessian, virials_of_atoms
+from d3torch.integrations.ase import D3Calculator
+from d3torch.levels import check_level
+
+Floats = NDArray[np.float64]
+
+OWN = ("dispersion_energy", "dispersion_forces", "dispersion_stress")
+"""Results of D3 alone."""
+
+GETTERS = {
+    "energy": "get_potential_energy",
+    "forces": "get_forces",
+    "stress": "get_stress",
+    "dipole": "get_dipole_moment",
+    "charges": "get_charges",
+    "magmom": "get_magnetic_moment",
+    "magmoms": "get_magnetic_moments",
+}
+"""Methods by which calculators without ``get_property`` give results."""
+
+
+def _implemented(calculator: Any) -> list[str]:
+    """Names of all that a calculator gives, of those that it holds as well."""
+    if not hasattr(calculator, "get_property"):
+        return [name for name, getter in GETTERS.items() if hasattr(calculator, getter)]
+    held = getattr(calculator, "results", None) or {}
+    return [*(getattr(calculator, "implemented_properties", None) or ()), *held]
+
+
+def _ask(calculator: Any, name: str, atoms: Atoms) -> Any:
+    """A result of a calculator, of an old one too.
+
+    Raises:
+        PropertyNotImplementedError: if it has none.
+    """
+    if hasattr(calculator, "get_property"):
+        value = calculator.get_property(name, atoms)
+    else:
+        value = getattr(calculator, GETTERS[name])(atoms)
+    if value is None:
+        raise PropertyNotImplementedError(f"{name} not present in this calculation")
+    return value
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _plus(value: Any, change: Any) -> Any:
+    """A result with something added in double precision: numbers stay numbers."""
+    found = np.asarray(value, dtype=np.float64) + change
+    return float(found) if found.ndim == 0 else found
+
+
+def _voigt(stress: Any) -> Floats:
+    """A stress in Voigt order, as ASE's are; some calculators give (3, 3)."""
+    like = np.asarray(stress, dtype=np.float64)
+    found: Floats = full_3x3_to_voigt_6_stress(like) if like.shape == (3, 3) else like
+    return found
+
+
+class DispersionCalculator(Calculator):
+    """A calculator with D3 added to what it gives: see :func:`with_dispersion`.
+
+    Attributes:
+        calculator: the one inside, with all its attributes and methods.
+        dispersion: the :class:`d3torch.D3Calculator`.
+
+    Args:
+        calculator: see :func:`with_dispersion`.
+        dispersion: the D3 to add.
+        **judged: ``task`` and ``allow_double_counting`` of every check of levels.
+    """
+
+    def __init__(
+        self,
+        calculator: Any,
+        dispersion: D3Calculator,
+        *,
+        task: str | None = None,
+        allow_double_counting: bool = False,
+    ) -> None:
+        self.calculator, self.dispersion = calculator, dispersion
+        self._judged: dict[str, Any] = {
+            "task": task,
+            "allow_double_counting": allow_double_counting,
+        }
+        self._source: Any = None  # results of the calculator that ours were made of
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.parameters = Parameters(self.todict())
+
+    @property
+    def implemented_properties(self) -> list[str]:  # type: ignore[override]
+        """Those of the calculator, and the part of D3."""
+        return list(dict.fromkeys([*_implemented(self.calculator), *OWN]))
+
+    def _get_name(self) -> str:
+        """The name that files carry."""
+        inner = getattr(self.calculator, "name", None) or type(self.calculator).__name__.lower()
+        return f"{inner}+d3torch"
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Parameters of the calculator and settings of D3, as databases and trajectories keep."""
+        inner = self.calculator.todict() if hasattr(self.calculator, "todict") else {}
+        return {"calculator": inner, "dispersion": self.dispersion.settings.record()}
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change arguments of D3, as :meth:`d3torch.D3Calculator.set`; those that changed.
+
+        Arguments of the calculator inside are changed by ``calculator.set``.
+
+        Raises:
+            TypeError, ValueError: as there.
+
+        Warns:
+            DispersionWarning: as :func:`with_dispersion`.
+        """
+        changed = self.dispersion.set(**kwargs) if kwargs else {}
+        if changed:
+            check_level(self.calculator, self.dispersion.settings, **self._judged, stacklevel=3)
+            self._forget()
+            self.parameters = Parameters(self.todict())
+        return changed
+
+    def set_atoms(self, atoms: Atoms) -> None:
+        """Tell the calculator that it was attached, if it wants to know."""
+        if hasattr(self.calculator, "set_atoms"):
+            self.calculator.set_atoms(atoms)
+
+    def _forget(self) -> None:
+        self.atoms, self.results, self._source = None, {}, None
+
+    def reset(self) -> None:
+        """Forget all results, those of the calculator inside as well."""
+        self._forget()
+        for part in (self.dispersion, self.calculator):
+            if hasattr(part, "reset"):
+                part.reset()
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What differs from the last calculation, to D3 or to the calculator inside.
+
+        A calculator that was reset, or that computed another structure since, is a change too.
+        """
+        inner = self.calculator
+        ignored = {*getattr(inner, "ignored_changes", ())}
+        changes: list[str] = list(compare_atoms(self.atoms, atoms, tol, ignored))
+        if self._source is None:
+            return changes
+        if hasattr(inner, "check_state"):
+            changes += [name for name in inner.check_state(atoms) if name not in changes]
+        if not changes and vars(inner).get("results", self._source) is not self._source:
+            changes.append("calculator")
+        return changes
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A result; None where it would have to be computed and must not be.
+
+        Raises:
+            PropertyNotImplementedError: for what the calculator does not give.
+        """
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(f"{name} property not implemented")
+        changes = [] if atoms is None else self.check_state(atoms)
+        if changes:
+            self._forget()
+        if name not in self.results:
+            if not allow_calculation:
+                return None
+            self.calculate(atoms, [name], changes)
+        if name not in self.results:
+            raise PropertyNotImplementedError(f"{name} not present in this calculation")
+        return _copied(self.results[name])
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Ask the calculator for some of its properties, and add D3 to all that it then has.
+
+        Where only D3's own part is asked for, the calculator does not run.
+        """
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        x = self.atoms if atoms is None else atoms
+        if system_changes:
+            self.results = {}
+        self.dispersion.get_property("energy", x)
+        own = {"energy": self.dispersion.results["energy"]}
+        own["forces"] = self.dispersion.results["forces"]
+        stress = self._stress_of_dispersion(x)
+        own |= {} if stress is None else {"stress": stress}
+        asked = [name for name in properties if name not in OWN]
+        kept = self._kept(asked, x) if asked else {}
+        added = {f"dispersion_{name}": _copied(value) for name, value in own.items()}
+        self.results = {**self.results, **self._added(kept, own, x), **added}
+
+    def _kept(self, asked: Sequence[str], atoms: Atoms) -> dict[str, Any]:
+        """All results of the calculator, once it has what is asked for."""
+        values = {name: _ask(self.calculator, name, atoms) for name in asked}
+        held = getattr(self.calculator, "results", None)
+        self._source = vars(self.calculator).get("results", values)
+        held = held if hasattr(held, "items") else {}
+        return {**{name: _copied(value) for name, value in held.items()}, **values}
+
+    def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
+        """Results of the calculator with those of D3 added where there are any."""
+        found = dict(kept)
+        for name in ("energy", "free_energy"):
+            if name in kept:
+                found[name] = _plus(kept[name], own["energy"])
+        if "forces" in kept:
+            found["forces"] = _plus(kept["forces"], own["forces"])
+        if _are_shares(kept, len(atoms)):
+            found["energies"] = _plus(kept["energies"], self.dispersion.results["energies"])
+        if "stress" in kept and "stress" in own:
+            found["stress"] = _voigt(kept["stress"]) + own["stress"]
+        if "stresses" in kept:
+            found["stresses"] = kept["stresses"] + self._stresses_of_dispersion(atoms)
+        if "hessian" in kept:
+            found["hessian"] = self._with_hessian(kept["hessian"], atoms)
+        return found
+
+    def _stress_of_dispersion(self, atoms: Atoms) -> Floats | None:
+        """Stress of D3 in Voigt order wherever the cell has a volume, without pbc as well."""
+        found: Floats | None = self.dispersion.results.get("stress")
+        if found is not None or atoms.cell.rank < 3:
+            return found
+        virial = -np.tensordot(atoms.positions, self.dispersion.results["forces"], (0, 0))
+        return _voigt(virial / atoms.cell.volume)
+
+    def _evaluator(self, atoms: Atoms, what: str) -> Evaluator:
+        """What evaluates D3 of these atoms.
+
+        Raises:
+            ValueError: for a cutoff that is chosen for each structure.
+        """
+        self.dispersion.settings.fixed(what)
+        return self.dispersion._evaluator_of(atoms)
+
+    def _where(self, atoms: Atoms) -> tuple[Any, ...]:
+        """Arguments of an evaluation of these atoms."""
+        left_out = self.dispersion.parameters["exclude_atoms"]
+        return atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, left_out
+
+    def _stresses_of_dispersion(self, atoms: Atoms) -> Floats:
+        """Shares of atoms in the stress, (n, 6), half of each pair to either atom."""
+        evaluator = self._evaluator(atoms, "stresses of atoms")
+        virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
+        return np.array([_voigt(each) for each in virials / atoms.cell.volume])
+
+    def _with_hessian(self, found: Any, atoms: Atoms) -> Floats:
+        """A Hessian of any shape, rows first, with D3 added."""
+        second = hessian(self._evaluator(atoms, "a Hessian"), *self._where(atoms)).numpy()
+        like = np.asarray(found, dtype=np.float64)
+        if like.size != second.size:
+            raise ValueError(f"expected a Hessian of {second.size} numbers, got {like.shape}")
+        return like + second.reshape(like.shape)
+
+    def get_hessian(self, atoms: Atoms | None = None) -> Any:
+        """d2E/dx dx of the sum, eV/A^2, in the form that the calculator gives it.
+
+        A list of a committee stays a list.
+
+        Raises:
+            PropertyNotImplementedError: if the calculator has no ``get_hessian``.
+            ValueError: for ``cutoff="auto"``.
+        """
+        if not hasattr(self.calculator, "get_hessian"):
+            raise PropertyNotImplementedError(
+                f"expected a calculator with get_hessian, got {type(self.calculator).__name__}; "
+                "ase.vibrations takes differences of the forces of any"
+            )
+        x = self.atoms if atoms is None else atoms
+        if x is None:
+            raise ValueError("expected atoms, got none and no calculation before")
+        found = self.calculator.get_hessian(x)
+        if isinstance(found, list):
+            return [self._with_hessian(each, x) for each in found]
+        return self._with_hessian(found, x)
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has a name for."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
+
+
+def _are_shares(kept: dict[str, Any], n_atoms: int) -> bool:
+    """Whether ``energies`` are those of atoms: a committee may give those of its members."""
+    energies = kept.get("energies")
+    if energies is None or np.shape(energies) != (n_atoms,):
+        return False
+    total = np.sum(energies, dtype=np.float64)
+    return "energy" not in kept or bool(np.isclose(total, kept["energy"], rtol=1e-3, atol=1e-3))
+
+
+def with_dispersion(
+    calculator: Any,
+    xc: str | None = None,
+    *,
+    task: str | None = None,
+    allow_double_counting: bool = False,
+    **settings: Any,
+) -> DispersionCalculator:
+    """An ASE calculator that adds D3 to another one, and keeps all its results.
+
+    D3 is added to ``energy``, ``free_energy``, ``energies`` of atoms, ``forces``, ``stress``,
+    ``stresses`` and ``hessian``, each where the calculator gives it; its own part is
+    ``dispersion_energy``, ``dispersion_forces`` and ``dispersion_stress``. Everything else is what
+    the calculator gives: magnetic moments, charges, dipoles, uncertainties, ``node_energy``.
+
+    Args:
+        calculator: anything that ASE takes: with ``get_property``, or, older, with
+            ``get_potential_energy(atoms)`` and ``get_forces(atoms)``.
+        xc: functional, default PBE: that which the calculator stands for.
+        task: head, modal or task of a model that does not tell it, see
+            :func:`d3torch.levels.check_level`.
+        allow_double_counting: add D3 to what has dispersion already.
+        **settings: all other arguments of :class:`d3torch.D3Calculator`: ``preset``, ``cutoff``,
+            ``device``, ``dtype``, ``backend``, ``exclude_atoms``, ``settings``...
+
+    Raises:
+        TypeError: for what is no calculator; as :class:`d3torch.D3Calculator`.
+        ValueError: for a calculator with dispersion in it or in the data that it was trained on;
+            as :class:`d3torch.D3Calculator`.
+
+    Warns:
+        DispersionWarning: if the model was trained with another functional than xc.
+    """
+    known = any(hasattr(calculator, name) for name in ("get_property", "get_potential_energy"))
+    if isinstance(calculator, type | Atoms) or not known:
+        kind = calculator if isinstance(calculator, type) else type(calculator)
+        raise TypeError(f"expected an ASE calculator, got {kind.__name__}")
+    dispersion = D3Calculator(xc, **settings)
+    judged: dict[str, Any] = {"task": task, "allow_double_counting": allow_double_counting}
+    check_level(calculator, dispersion.settings, **judged, stacklevel=3)
+    return DispersionCalculator(calculator, dispersion, **judged)

@@ -1,0 +1,158 @@
+"""What can be told of a potential by looking at it: which model it is, and dispersion in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+DISPERSION = re.compile(r"D[34](?![a-z])|[Dd]ispersion")
+"""In the name of a class: D3Calculator, D3BJ, TorchDFTD3Calculator, DFTD4, DispersionTerm."""
+
+
+class Model(NamedTuple):
+    """A model as ``levels.csv`` names it.
+
+    Attributes:
+        family: of models, such as ``"mace"``.
+        name: of the model in that family; empty where only its tasks tell.
+        tasks: heads, modals or tasks that are computed.
+    """
+
+    family: str
+    name: str
+    tasks: tuple[str, ...] = ()
+
+
+def _is_part(thing: object) -> bool:
+    """Whether something computes energies: a calculator, the mixer of a sum, a model."""
+    return (
+        isinstance(thing, nn.Module)
+        or any(hasattr(thing, name) for name in ("calculate", "calcs"))
+        or isinstance(getattr(thing, "model", None), nn.Module)
+    )
+
+
+def _held(thing: Any) -> Iterator[Any]:
+    """What a calculator or module holds and computes with."""
+    if isinstance(thing, nn.Module):
+        yield from thing.children()
+        return
+    for value in vars(thing).values() if hasattr(thing, "__dict__") else ():
+        several = value.values() if isinstance(value, dict) else value
+        for each in several if isinstance(value, list | tuple | dict) else [value]:
+            if _is_part(each):
+                yield each
+
+
+def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
+    """A calculator or module and all that it holds, each once."""
+    if id(thing) not in seen:
+        seen.add(id(thing))
+        yield thing
+        for held in _held(thing):
+            yield from _parts(held, seen)
+
+
+def dispersion_in(potential: Any) -> str | None:
+    """The class that adds dispersion inside a calculator, a sum or a model; None without one.
+
+    Told by the names of classes, also in TorchScript: a correction of another package counts too.
+    """
+    for part in _parts(potential, set()):
+        name = str(getattr(part, "original_name", type(part).__name__))
+        if DISPERSION.search(name):
+            return name
+    return None
+
+
+def dispersion_in_file(path: str) -> str | None:
+    """The class of d3torch in a file of ``torch.save``, which is not run; None without one.
+
+    Raises:
+        ValueError: for another file.
+    """
+    try:
+        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"expected a file of torch.save, got {path}: {error}") from None
+    return next((name for name in names if name.startswith("d3torch.")), None)
+
+
+def _of_mace(model: Any) -> Model:
+    """Heads; a calculator computes one of those of its models."""
+    heads = getattr(model, "head", None) or getattr(model, "heads", ())
+    return Model("mace", "", (heads,) if isinstance(heads, str) else tuple(heads))
+
+
+SEVENNET_DATA = {
+    "snu_warmup/total.sevenn_data": "7net-0",
+    "sevennet_0_train/train.sevenn_data": "7net-0",
+    "chgnet_total_dataset_uncorrected.sevenn_data": "7net-l3i5",
+}
+"""Published models of SevenNet by the end of the path of their training data, which they keep."""
+
+
+def _of_sevennet(calculator: Any) -> Model:
+    data = str((getattr(calculator, "sevennet_config", None) or {}).get("load_dataset_path"))
+    names = (name for end, name in SEVENNET_DATA.items() if data.rstrip("]'").endswith(end))
+    modal = getattr(calculator, "modal", None)
+    return Model("sevenn", next(names, ""), (modal,) if modal else ())
+
+
+def _of_chgnet(model: Any) -> Model:
+    """Its version, which a calculator takes from its model."""
+    return Model("chgnet", str(getattr(model, "version", None) or ""))
+
+
+def _of_fairchem(calculator: Any) -> Model:
+    return Model("fairchem", "", (str(calculator.task_name),))
+
+
+def _of_xtb(calculator: Any) -> Model:
+    return Model("xtb", str(calculator.parameters.get("method") or ""))
+
+
+RECOGNISED: dict[tuple[str, str], Callable[[Any], Model]] = {
+    ("mace", "MACECalculator"): _of_mace,
+    ("mace", "MACE"): _of_mace,
+    ("d3torch", "MACED3"): _of_mace,
+    ("sevenn", "SevenNetCalculator"): _of_sevennet,
+    ("chgnet", "CHGNetCalculator"): _of_chgnet,
+    ("chgnet", "CHGNet"): _of_chgnet,
+    ("fairchem", "FAIRChemCalculator"): _of_fairchem,
+    ("mattersim", "MatterSimCalculator"): lambda _: Model("mattersim", "mattersim"),
+    ("tblite", "TBLite"): _of_xtb,
+    ("xtb", "XTB"): _of_xtb,
+}
+"""Classes that tell which model they are, by the package that they come from."""
+
+
+def _recognised(thing: Any) -> Model | None:
+    for kind in type(thing).__mro__:
+        tell = RECOGNISED.get((kind.__module__.partition(".")[0], kind.__name__))
+        if tell is not None:
+            return tell(thing)
+    return None
+
+
+def models_in(potential: Any) -> list[Model]:
+    """Models that a calculator, a sum of them or a module consists of, as far as they are told.
+
+    A model that cannot be told by its classes and attributes is left out: most calculators do not
+    keep the name of the file that they have read.
+    """
+    return _models_in(potential, set())
+
+
+def _models_in(thing: Any, seen: set[int]) -> list[Model]:
+    if id(thing) in seen:
+        return []
+    seen.add(id(thing))
+    found = _recognised(thing)
+    if found is not None:
+        return [found]
+    return [model for held in _held(thing) for model in _models_in(held, seen)]
