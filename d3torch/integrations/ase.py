@@ -125,7 +125,7 @@ def resolve_device(device: object, backend: object) -> str:
     return str(found)
 
 
-def _stress(virial: Tensor, atoms: Atoms) -> Floats | None:
+def voigt_stress(virial: Tensor, atoms: Atoms) -> Floats | None:
     """Return the stress in Voigt order; None for a molecule and a cell without volume."""
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         return None
@@ -302,7 +302,7 @@ class D3Calculator(Calculator):
             "free_energy": found.energy.item(),
             "energies": found.energies.numpy(),
             "forces": found.forces.numpy(),
-            "stress": _stress(found.virial, atoms),
+            "stress": voigt_stress(found.virial, atoms),
             "coordination_numbers": found.cn.numpy(),
             "c6": found.c6.numpy(),
             "cutoff": found.cutoff,

@@ -1,0 +1,221 @@
+"""The calculator of torch-dftd: its keywords and defaults, our numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from d3torch.checks import require_bool, require_choice
+from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
+from d3torch.integrations.torch_dftd.batch import evaluate_all
+from d3torch.parameters import DispersionWarning
+from d3torch.settings import Settings
+from d3torch.variants import VARIANTS
+
+from ase import Atoms  # isort: skip  after ours: it names what is missing
+from ase.calculators.calculator import Calculator  # isort: skip
+from ase.stress import full_3x3_to_voigt_6_stress  # isort: skip
+from ase.units import Bohr  # isort: skip
+
+SMOOTHING = {"none": 0.0, "poly": Bohr}
+"""Widths of torch-dftd's switches of the two-body energy, A."""
+
+OF_ASE = ("label", "directory")
+"""Keywords of every calculator of ASE, which mean files, and nothing here."""
+
+SUMMED = ("energy", "free_energy", "energies", "forces", "stress")
+"""Results that dispersion adds to."""
+
+UNKNOWN = ("stresses",)
+"""Results that dispersion would add to, and that are not computed."""
+
+
+def settings_of(
+    damping: str,
+    xc: str,
+    cutoff: float,
+    cnthr: float,
+    abc: bool,
+    cutoff_smoothing: str,
+) -> Settings:
+    """Which D3 torch-dftd computes for these keywords of its calculator, lengths in A.
+
+    Raises:
+        TypeError, ValueError: for DFT-D2, another damping or smoothing, a string for a bool; as
+            :class:`d3torch.Settings`.
+    """
+    if damping == "dftd2":
+        raise ValueError("expected a damping of D3, got 'dftd2': DFT-D2 is not included")
+    require_choice("damping", damping, tuple(VARIANTS))
+    smooth = SMOOTHING[require_choice("cutoff_smoothing", cutoff_smoothing, tuple(SMOOTHING))]
+    if cnthr > cutoff:
+        warnings.warn(
+            f"expected cnthr of at most cutoff = {cutoff:g} A, got {cnthr:g}: "
+            "the cutoff is taken for both, as torch-dftd does",
+            DispersionWarning,
+            stacklevel=3,
+        )
+    near = min(cnthr, cutoff)
+    return Settings(
+        xc=xc,
+        variant=damping,
+        preset="torch-dftd",
+        cutoff=cutoff,
+        cn_cutoff=near,
+        width=smooth,
+        s9=float(require_bool("abc", abc)),
+        atm_cutoff=near,
+    )
+
+
+class TorchDFTD3Calculator(D3Calculator):
+    """D3 by the keywords of torch-dftd's calculator of this name, defaults included.
+
+    Results are those of :class:`d3torch.D3Calculator`, or their sums with those of `dft`, which has
+    the other results. docs/torch_dftd.md says what differs from torch-dftd, with numbers.
+
+    Args:
+        dft: a calculator to add D3 to; None for D3 alone.
+        atoms: whose calculator it becomes.
+        damping: ``"zero"``, ``"bj"``, ``"zerom"`` or ``"bjm"``.
+        xc: functional, by any name that d3torch knows.
+        old: False; DFT-D2 is not included.
+        device: of torch.
+        cutoff: of the two-body energy, A.
+        cnthr: of the coordination numbers, and of the three-body term, A; at most `cutoff`.
+        abc: whether to add the three-body term.
+        dtype: torch.float32 or torch.float64.
+        bidirectional: how torch-dftd keeps its pairs; here none are kept.
+        cutoff_smoothing: ``"none"``, or ``"poly"`` for a smooth switch over the last bohr of the
+            two-body energy.
+        **kwargs: any; they change nothing, as in torch-dftd, and are warned of.
+
+    Raises:
+        TypeError, ValueError: see :func:`settings_of`.
+    """
+
+    name = "TorchDFTD3Calculator"  # janus-core looks for it
+
+    def __init__(
+        self,
+        dft: Calculator | None = None,
+        atoms: Atoms | None = None,
+        damping: str = "zero",
+        xc: str = "pbe",
+        old: bool = False,
+        device: str | torch.device = "cpu",
+        cutoff: float = 95.0 * Bohr,
+        cnthr: float = 40.0 * Bohr,
+        abc: bool = False,
+        dtype: torch.dtype = torch.float32,
+        bidirectional: bool = True,
+        cutoff_smoothing: str = "none",
+        **kwargs: Any,
+    ) -> None:
+        if require_bool("old", old):
+            raise ValueError("expected old=False, got True: DFT-D2 is not included")
+        settings = settings_of(damping, xc, cutoff, cnthr, abc, cutoff_smoothing)
+        _warn_of(name for name in kwargs if name not in OF_ASE)
+        self.old = old
+        self.bidirectional = require_bool("bidirectional", bidirectional)
+        self.dft = dft
+        super().__init__(settings=settings, dtype=dtype, device=device)
+        if dft is not None:
+            theirs = [name for name in dft.implemented_properties if name not in UNKNOWN]
+            self.implemented_properties = [*dict.fromkeys([*PROPERTIES, *theirs])]
+            self.ignored_changes = set()
+        if atoms is not None:
+            atoms.calc = self
+
+    @property
+    def damping(self) -> str:
+        """The variant of D3."""
+        return self.settings.variant
+
+    @property
+    def cutoff(self) -> float | str:
+        """Cutoff of the two-body energy, A."""
+        return self.settings.cutoff
+
+    @property
+    def abc(self) -> bool:
+        """Whether there is a three-body term."""
+        return self.settings.s9 != 0.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return torch.device(self.parameters["device"])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of it."""
+        return DTYPES[self.parameters["dtype"]]
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, for `dft` too."""
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
+        if changes or self.dft is None:
+            return changes
+        return self.dft.check_state(atoms, tol)  # type: ignore[no-any-return, no-untyped-call]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = (),
+    ) -> None:
+        """Compute D3, and what is asked of `dft`; see :class:`d3torch.D3Calculator`."""
+        super().calculate(atoms, properties, system_changes)
+        if self.dft is not None:
+            self.results = self._with_dft(properties)
+
+    def _with_dft(self, properties: Iterable[str]) -> dict[str, Any]:
+        """Results of D3 and of `dft` in one, those that both have added."""
+        dft, own = self.dft, self.results
+        assert dft is not None
+        wanted = [name for name in properties if name in dft.implemented_properties]
+        for name in wanted:
+            dft.get_property(name, self.atoms)  # type: ignore[no-untyped-call]
+        found: dict[str, Any] = dft.results if wanted else {}  # else of other atoms, perhaps
+        theirs = {name: value for name, value in found.items() if name not in UNKNOWN}
+        if "stress" in theirs and np.shape(theirs["stress"]) == (3, 3):
+            theirs["stress"] = full_3x3_to_voigt_6_stress(theirs["stress"])  # type: ignore[no-untyped-call]
+        both = {name: own[name] + theirs[name] for name in SUMMED if name in own and name in theirs}
+        alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
+        return {**dict(alone), **both}
+
+    def batch_calculate(
+        self,
+        atoms_list: Sequence[Atoms] | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """D3 of several structures in one sweep, without `dft`.
+
+        Returns:
+            For each ``energy``, eV, and, if forces or stress are among `properties`, ``forces``
+            and, where :class:`d3torch.D3Calculator` has one, ``stress``.
+        """
+        if atoms_list is None:
+            raise TypeError("expected a list of structures, got None")
+        if not atoms_list:
+            return []
+        elements = np.unique(np.concatenate([atoms.numbers for atoms in atoms_list])).tolist()
+        model = self._build(elements or [1], self.parameters)
+        return evaluate_all(model, atoms_list, "forces" in properties or "stress" in properties)
+
+
+def _warn_of(keywords: Iterable[str]) -> None:
+    """Say that keywords change nothing."""
+    for name in keywords:
+        warnings.warn(
+            f"expected a keyword of TorchDFTD3Calculator, got {name}, which changes nothing here, "
+            "nor in torch-dftd",
+            DispersionWarning,
+            stacklevel=3,
+        )
