@@ -28,6 +28,7 @@ class D3Model(ModelInterface):  # type: ignore[misc]
     Returns ``energy`` (n_systems,), eV, and, where wanted, ``forces`` (n_atoms, 3), eV/A, and
     ``stress`` (n_systems, 3, 3), eV/A^3: dE/dstrain / volume, 0 for a cell without volume, as
     torch-sim's other models. Numbers, without a graph, of the dtype and on the device of the model.
+    Memory grows with atoms, ``memory_scales_with == "n_atoms"``: no pair is kept.
 
     Args:
         settings: which D3, or its functional, default PBE; or a ready D3, in eV and A and with
@@ -65,6 +66,17 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         self._device, self._dtype = d3.rcov.device, d3.rcov.dtype
         self._compute_forces = require_bool("compute_forces", compute_forces)
         self._compute_stress = require_bool("compute_stress", compute_stress)
+        self._memory_scales_with = "n_atoms"
+
+    @ModelInterface.compute_forces.setter  # type: ignore[untyped-decorator]
+    def compute_forces(self, wanted: bool) -> None:
+        """Whether to return forces; a SumModel sets it for its parts."""
+        self._compute_forces = require_bool("compute_forces", wanted)
+
+    @ModelInterface.compute_stress.setter  # type: ignore[untyped-decorator]
+    def compute_stress(self, wanted: bool) -> None:
+        """Whether to return the stress; a SumModel sets it for its parts."""
+        self._compute_stress = require_bool("compute_stress", wanted)
 
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
         """Energy, forces and stress of a SimState.

@@ -19,7 +19,7 @@ PROGRAM  a file, a command that is written in Python, or -m MODULE
 
 
 def program_of(name: str) -> str | None:
-    """Path of a file, or of a command beside this Python or on the PATH; None if it is no Python."""
+    """Path of a file, or of a command beside this Python or on the PATH; None if not Python."""
     beside = shutil.which(name, path=str(Path(sys.executable).parent))
     path = name if Path(name).is_file() else beside or shutil.which(name)
     if path is None:

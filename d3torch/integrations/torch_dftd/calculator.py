@@ -12,6 +12,7 @@ import torch
 from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
 from d3torch.integrations.torch_dftd.batch import evaluate_all
+from d3torch.levels import check_level
 from d3torch.parameters import DispersionWarning
 from d3torch.settings import Settings
 from d3torch.variants import VARIANTS
@@ -96,6 +97,10 @@ class TorchDFTD3Calculator(D3Calculator):
 
     Raises:
         TypeError, ValueError: see :func:`settings_of`.
+
+    Warns:
+        DispersionWarning: for a `dft` that is known to have dispersion, or another functional; for
+            keywords that change nothing.
     """
 
     name = "TorchDFTD3Calculator"  # janus-core looks for it
@@ -128,6 +133,7 @@ class TorchDFTD3Calculator(D3Calculator):
             theirs = [name for name in dft.implemented_properties if name not in UNKNOWN]
             self.implemented_properties = [*dict.fromkeys([*PROPERTIES, *theirs])]
             self.ignored_changes = set()
+            check_level(dft, settings, allow_double_counting=True, stacklevel=3)
         if atoms is not None:
             atoms.calc = self
 
