@@ -1,4 +1,4 @@
-"""The commands ``d3torch fuse`` and ``d3torch inspect``: dispersion in files of MACE models.
+"""The commands ``fuse``, ``unfuse`` and ``inspect``: dispersion in files of MACE models.
 
 Such a file is a pickle, which runs code when it is read: open only files that you trust.
 """
@@ -114,7 +114,7 @@ def add_dispersion(add: Any) -> None:
 
 
 def add_models(commands: Any) -> None:
-    """Arguments of both commands."""
+    """Arguments of the three commands."""
     add = commands.add_parser("fuse", help="put D3 into a MACE model", allow_abbrev=False)
     add.set_defaults(run=run_fuse)
     add.add_argument("file", metavar="FILE", help="trusted file of a MACE model")
@@ -122,6 +122,13 @@ def add_models(commands: Any) -> None:
     add_dispersion(add)
     add.add_argument("--heads", metavar="NAMES", help="heads that get D3, as a,b (default: all)")
     add.add_argument("--torchscript", action="store_true", help="write for torch.jit.load")
+    take = commands.add_parser(
+        "unfuse", help="write the MACE model that a fused one has inside", allow_abbrev=False
+    )
+    take.set_defaults(run=run_unfuse)
+    take.add_argument("file", metavar="FILE", help="trusted file of d3torch fuse")
+    take.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    take.add_argument("--overwrite", action="store_true", help="replace an existing file")
     show = commands.add_parser(
         "inspect", help="what a file of d3torch contains", allow_abbrev=False
     )
@@ -172,6 +179,21 @@ def run_fuse(args: argparse.Namespace) -> int:
             warnings.simplefilter("always", DispersionWarning)
             made = host.torchscript(fused) if args.torchscript else fused
             write_model(made, args.output, args.overwrite)
+    except (TypeError, ValueError, OSError) as error:
+        complain(error)
+        return 1
+    return 0
+
+
+def run_unfuse(args: argparse.Namespace) -> int:
+    """``d3torch unfuse``; the exit code."""
+    host = _host()
+    try:
+        check_output(args.output, args.overwrite)
+        fused = read_model(args.file)
+        if not isinstance(fused, host.MACED3):
+            raise TypeError(f"expected a file of d3torch fuse, got a {type(fused).__name__}")
+        write_model(fused.model, args.output, args.overwrite)
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 1

@@ -72,7 +72,10 @@ class DispersionTerm(nn.Module):
             ValueError: for data without pbc: a cell alone does not tell.
         """
         if "pbc" not in data:
-            raise ValueError("expected data with pbc, as mace-torch >= 0.3.15 makes, got none")
+            raise ValueError(
+                "expected data with pbc, as mace-torch >= 0.3.15 makes, got none: for LAMMPS write "
+                "the file with d3torch lammps"
+            )
         species = data["node_attrs"].argmax(dim=-1)
         offsets = data["ptr"].long()
         pbc = torch.as_tensor(data["pbc"], device=offsets.device)

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -90,11 +90,11 @@ class MACED3(CheckedState):
     num_interactions: Tensor
 
     def __new__(cls, *_: Any, **keywords: Any) -> "MACED3":
-        """Refuse what MACE's ``compile_mode`` asks for: a model of this class from its config."""
+        """Refuse what MACE's tools ask for: a model of this class from its config."""
         if "error" in keywords:
             raise TypeError(
-                "expected no compile_mode for a model with D3, which MACE cannot rebuild, got one: "
-                "compile MACE alone and add D3Calculator"
+                "expected a MACE model without D3 to compile or convert, got one with D3: d3torch "
+                "unfuse it, convert, and fuse again, or with compile_mode add D3Calculator"
             )
         return super().__new__(cls)
 
@@ -121,6 +121,26 @@ class MACED3(CheckedState):
         """Which D3 is inside."""
         found: Settings = self.dispersion.d3.settings
         return found
+
+    def around(self, convert: Callable[[nn.Module], nn.Module]) -> "MACED3":
+        """A copy of this D3 around what a tool of MACE makes of the model inside.
+
+        Args:
+            convert: gives a model of the same elements, on any device, such as MACE's converters
+                to cuEquivariance; heads that it keeps keep or lack D3 as they did.
+
+        Raises:
+            TypeError, ValueError: as of the class; if no head with D3 is kept.
+        """
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(next(self.model.parameters()).dtype)  # of what some tools make
+        try:
+            made = check_model(convert(self.model))
+        finally:
+            torch.set_default_dtype(before)  # others leave it changed
+        d3 = copy.deepcopy(self.dispersion.d3).to(next(made.parameters()))
+        kept = list(getattr(made, "heads", None) or ["Default"])
+        return MACED3(made, d3, d3_heads=[head for head in self.d3_heads if head in kept])
 
     def _adopt(self, model: nn.Module, d3_heads: Sequence[str] | None) -> None:
         """What hosts ask a model for, before `model` is there to answer, and the heads."""
@@ -170,7 +190,8 @@ class MACED3(CheckedState):
         """
         if compute_edge_forces or compute_atomic_stresses or lammps_mliap:
             raise ValueError(
-                "expected no edge forces, atomic stresses or ML-IAP of a model with D3, got one"
+                "expected no edge forces, atomic stresses or ML-IAP of a model with D3, got one: "
+                "for LAMMPS write the file with d3torch lammps"
             )
         systems = self.dispersion.systems(data)  # now: the model puts strained positions there
         out: dict[str, Tensor | None] = self.model(
