@@ -12,6 +12,7 @@ ASE = {"ase": "ase>=3.23"}
 EXTRAS = {
     "ase": ASE,
     "cli": {**ASE, "tqdm": "tqdm", "tabulate": "tabulate"},
+    "completion": {"shtab": "shtab"},
     "neighbors": {"vesin": "vesin>=0.6"},
     "mace": {**ASE, "mace": "mace-torch>=0.3.15"},
     "torchsim": {"torch_sim": "torch-sim-atomistic>=0.3"},

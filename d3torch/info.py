@@ -17,7 +17,7 @@ from typing import Any
 
 from . import __version__, _library
 
-FOR_DEVELOPERS = ("test", "lint", "benchmark")
+FOR_DEVELOPERS = ("test", "lint", "benchmark", "docs")
 """Extras that are not listed."""
 
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")

@@ -117,8 +117,8 @@ def _refuse_overlap(neighbors: Neighbors) -> None:
 def neighbor_pairs(positions: Any, cell: Any, pbc: Any, cutoff: float) -> Neighbors:
     """All pairs within a cutoff, ready for :class:`d3torch.D3`.
 
-    r_ij = x_j - x_i + S @ cell for all i, j and S with 0 < |r_ij| <= cutoff, any cell (skewed,
-    thin, shorter than the cutoff) and atoms anywhere, inside the cell or not.
+    ``r_ij = x_j - x_i + S @ cell`` for all i, j and S with ``0 < |r_ij| <= cutoff``, any cell
+    (skewed, thin, shorter than the cutoff) and atoms anywhere, inside the cell or not.
 
     Args:
         positions: (n, 3), length; arrays or tensors, any unit.

@@ -196,7 +196,7 @@ def find_functional(xc: str, variant: str = BJ) -> Functional:
 
 
 def damping_parameters(xc: str, variant: str = BJ) -> Damping:
-    """Damping parameters of a density functional, as :func:`find_functional` finds it.
+    """Damping parameters of a functional that :func:`d3torch.parameters.find_functional` finds.
 
     Raises:
         TypeError, ValueError: as there.
@@ -234,7 +234,7 @@ def canonical_name(xc: str, variant: str = BJ) -> str:
     """The one name of a functional that files carry: ``rev-PBE-D3(BJ)`` becomes ``revpbe``.
 
     Raises:
-        TypeError, ValueError: as :func:`find_functional`.
+        TypeError, ValueError: as :func:`d3torch.parameters.find_functional`.
     """
     return find_functional(xc, variant).name
 
@@ -243,7 +243,7 @@ def warn_of_three_body(xc: str, variant: str = BJ) -> None:
     """Say that the three-body term is left out, for a method that is defined with it.
 
     Raises:
-        TypeError, ValueError: as :func:`find_functional`.
+        TypeError, ValueError: as :func:`d3torch.parameters.find_functional`.
     """
     found = find_functional(xc, variant)
     if found.three_body:

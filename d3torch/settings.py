@@ -270,7 +270,7 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """What the literature writes behind the functional: ``D3(BJ)``, ``D3(0)-ATM``."""
+        """The literature's word behind a functional, such as ``D3(BJ)`` or ``D3(0)-ATM``."""
         return VARIANTS[self.variant].label + ("-ATM" if self.s9 else "")
 
     def replace(self, **changes: Any) -> Settings:

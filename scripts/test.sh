@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Sets up .venv, builds d3torch, then lint, types and tests. Idempotent. Arguments go to pytest.
+# Sets up .venv, builds d3torch, then lint, types, the site and tests. Idempotent. Arguments go to pytest.
 # Without them, files of tests run side by side, one a core and four at most; then those tests one
 # after the other that want the machine alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/setup.sh test,mace,torchsim,lint
+bash scripts/setup.sh test,mace,torchsim,lint,docs
 echo "== lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs .venv/bin/clang-format --dry-run -Werror
 echo "== types"
 .venv/bin/mypy
+echo "== documentation"
+bash scripts/docs.sh
 if command -v nvcc > /dev/null; then
   echo "== CUDA kernels compile (nothing runs on a GPU here)"
   bash scripts/checks/compile_cuda.sh

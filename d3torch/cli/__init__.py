@@ -22,6 +22,7 @@ from ..info import add_info
 from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
 from ..variants import BJ, VARIANTS
+from .completion import add_completion
 from .console import Parser, complain, one_line, progress, warnings_as_lines
 from .doctor import add_doctor
 from .frames import Output, frame_summary
@@ -94,8 +95,8 @@ def _add_functionals(commands: Any) -> None:
     add.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The command line; of the commands of other distributions only the one that is called."""
+def build_parser(argv: Sequence[str], every: bool = False) -> argparse.ArgumentParser:
+    """The command line; of other distributions the command that is called, or every one."""
     parser = Parser(prog="d3torch", description="D3 dispersion; lengths in A, energies in eV.")
     parser.add_argument("--version", action="version", version=f"d3torch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -106,7 +107,8 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     add_models(commands)
     add_doctor(commands)
     add_lammps(commands)
-    add_others(commands, argv)
+    add_completion(commands)
+    add_others(commands, argv, every)
     return parser
 
 

@@ -239,7 +239,7 @@ def add_labels(commands: Any) -> None:
         "labels", help="subtract D3 from the labels of a training set", allow_abbrev=False
     )
     add.set_defaults(run=run_labels)
-    add.add_argument("action", choices=SIGNS, help="add undoes subtract")
+    add.add_argument("action", choices=tuple(SIGNS), help="add undoes subtract")
     add.add_argument("input", metavar="IN.xyz", help="extxyz (or .gz of it), or what ASE reads")
     add.add_argument("output", metavar="OUT.xyz")
     add_reading(add)

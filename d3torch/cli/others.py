@@ -29,18 +29,18 @@ def _summary(entry: EntryPoint) -> str:
     return (entry.dist.metadata["Summary"] if entry.dist else None) or entry.value
 
 
-def add_others(commands: Any, argv: Sequence[str]) -> None:
-    """Add them all; the one that the arguments call with its own arguments.
+def add_others(commands: Any, argv: Sequence[str], every: bool = False) -> None:
+    """Add them all; the one that the arguments call, or every one, with its own arguments.
 
     Raises:
-        ImportError: if that one is known but not installed.
+        ImportError: if the one that is called is known but not installed.
     """
     called = next((word for word in argv if not word.startswith("-")), None)
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     for name in sorted({*found, *HOUSES}):
         if name == called and name not in found:
             raise ImportError(_missing(name))
-        if name == called:
+        if name == called or (every and name in found):
             found[name].load()(commands)
         else:
             help_text = _summary(found[name]) if name in found else f"needs {HOUSES[name][0]}"

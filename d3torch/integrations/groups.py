@@ -42,8 +42,8 @@ def groups_of(atoms: Atoms, by: str | Sequence[Any] | NDArray[Any]) -> Groups:
     Args:
         atoms: a structure.
         by: ``"atoms"``, each for itself; ``"species"``, by element; ``"fragments"``, what covalent
-            bonds hold together (see :func:`fragments`); the name of one of ``atoms.arrays``; or a
-            label of every atom, a string or an integer.
+            bonds hold together (see :func:`d3torch.integrations.groups.fragments`); the name of one
+            of ``atoms.arrays``; or a label of every atom, a string or an integer.
 
     Raises:
         ValueError: for an unknown name, or labels of another number of atoms.

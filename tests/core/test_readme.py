@@ -32,7 +32,7 @@ def test_python_blocks_run_one_after_the_other(capsys: pytest.CaptureFixture[str
     shown = re.search(r"# (-[0-9.]+ eV)", README)
     assert shown is not None
     assert shown.group(1) in printed
-    assert names["energy"].item() == pytest.approx(names["energies"].sum().item(), rel=1e-6)  # type: ignore[attr-defined]
+    assert names["forces"].shape == (3, 3)  # type: ignore[attr-defined]
 
 
 def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_newcomer_reads_it_in_five_minutes() -> None:
-    assert len(README.split()) < 900
+    assert len(README.split()) <= 600
 
 
 def anchors(page: Path) -> set[str]:

@@ -100,7 +100,7 @@ class LAMMPSMACED3(nn.Module):
     ``node_energy`` (n,), ``forces`` (n, 3) and ``virials`` (1, 3, 3) = -dE/dstrain of the energy of
     the atoms whose ``local_or_ghost`` is 1; eV and A. Forces on ghosts are theirs to send home.
     D3 takes atoms without ghosts as a system that ``data["cell"]`` repeats, in the directions of
-    ``data["pbc"]`` where a host gives that, else of ``pbc``; see :class:`MaskedDispersion`.
+    ``data["pbc"]`` where a host gives that, else of ``pbc``; see ``MaskedDispersion``.
 
     Args:
         fused: MACE with dispersion.

@@ -77,7 +77,7 @@ class MACED3(CheckedState):
         **keywords: those of :class:`d3torch.Settings`, instead of it; no ``"auto"``.
 
     Raises:
-        TypeError: for what is no MACE model, see :func:`check_model`, or no number.
+        TypeError: for what is no MACE model, or no number.
         ValueError: for a model that has D3 already, an element without data, an unknown xc or head.
 
     Source: :class:`d3torch.D3`; MACE: Batatia et al., NeurIPS 2022, arXiv:2206.07697.
