@@ -277,6 +277,7 @@ def test_no_protocol_goes_on_for_ever(given: dict[str, Any]) -> None:
 def test_pressures_rise() -> None:
     with pytest.raises(ValueError, match="expected rising pressures"):
         StaticProtocol(pressures=(0.0, 2.0, 1.0))
+    assert StaticProtocol(pressures=()).pressures == ()  # leaves out the compression
 
 
 def test_more_steps_may_be_allowed_later_and_other_classical_glasses_are_others() -> None:

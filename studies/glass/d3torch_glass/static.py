@@ -80,10 +80,8 @@ class StaticProtocol:
                 raise ValueError(f"expected a positive {field.name}, got {value}")
         if self.pressures and self.pressures[0] != 0.0:
             raise ValueError(f"expected pressures from 0, got {self.pressures}")
-        steps = [b - a for a, b in zip(self.pressures, self.pressures[1:], strict=False)]
-        if any(not step > 0 for step in steps) or len({*map(level_name, self.pressures)}) <= len(
-            steps
-        ):
+        rising = all(b > a for a, b in zip(self.pressures, self.pressures[1:], strict=False))
+        if not rising or len({*map(level_name, self.pressures)}) < len(self.pressures):
             raise ValueError(f"expected rising pressures, got {self.pressures}")
 
     @property
