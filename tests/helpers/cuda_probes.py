@@ -135,5 +135,6 @@ PARTS = {
 
 def probes_of(file: str) -> list[tuple[str, Callable[[], Any]]]:
     """The tests that go through the kernels of a file of csrc/engine/cuda; all where it is none."""
-    parts = next((p for name, p in PARTS.items() if name in file), (_pairs, _given, _lattice, _tail))
+    every = (_pairs, _given, _lattice, _tail)
+    parts = next((p for name, p in PARTS.items() if name in file), every)
     return [(_name(probe), probe) for part in parts for probe in part()]
