@@ -85,15 +85,23 @@ def _lattice() -> list[partial[Any]]:
     out += [p(lattice.test_clusters_of_many_atoms_in_a_skewed_cell, DOUBLE)]
     out += [p(lattice.test_a_batch_of_systems_of_every_kind, SINGLE)]
     out += [p(lattice.test_no_atoms_and_no_systems)]
-    out += [p(lattice.test_backward_scales_the_gradients_of_every_system, DOUBLE)]
     out += [p(lattice.test_results_repeat_to_the_last_bit, SINGLE)]
-    out += [p(lattice.test_tail_in_every_mode, False, True, DOUBLE)]
-    out += [p(lattice.test_tail_of_several_clusters_of_a_species)]
-    out += [p(lattice.test_tail_of_slabs_chains_and_molecules, 1.5, DOUBLE)]
     bad = lattice.test_a_system_that_the_cpu_refuses_is_nan
     out += [p(bad, what) for what in ("nan", "all nan", "far", "same spot", "singular")]
     wrong = lattice.test_indices_out_of_range_make_everything_nan
     return [*out, p(wrong, "species"), p(wrong, "offsets")]
+
+
+def _scale() -> list[partial[Any]]:
+    return [partial(lattice.test_backward_scales_the_gradients_of_every_system, DOUBLE)]
+
+
+def _tail() -> list[partial[Any]]:
+    return [
+        partial(lattice.test_tail_in_every_mode, False, True, DOUBLE),
+        partial(lattice.test_tail_of_several_clusters_of_a_species),
+        partial(lattice.test_tail_of_slabs_chains_and_molecules, 1.5, DOUBLE),
+    ]
 
 
 def _three_body() -> list[partial[Any]]:
@@ -118,11 +126,15 @@ PARTS = {
     "pairs/species_row": (_pairs, _given),
     "pairs/list_": (_given,),
     "lattice/lattice_three_body": (_three_body,),
-    "lattice/": (_lattice, _three_body),
+    "lattice/lattice_tail": (_tail,),
+    "lattice/lattice_scale": (_scale,),
+    "lattice/lattice_sweeps": (_lattice,),
+    "lattice/": (_lattice, _tail, _three_body),
 }
 
 
 def probes_of(file: str) -> list[tuple[str, Callable[[], Any]]]:
     """The tests that go through the kernels of a file of csrc/engine/cuda; all where it is none."""
-    parts = next((p for name, p in PARTS.items() if name in file), (_pairs, _given, _lattice))
+    every = (_pairs, _given, _lattice, _tail)
+    parts = next((p for name, p in PARTS.items() if name in file), every)
     return [(_name(probe), probe) for part in parts for probe in part()]
