@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
 def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
     """Add what a folder has: jobs, and tables that scripts and ``glass timing`` left.
 
-    A job that is in the data as far as it has come is not analysed again.
+    A job that is in the data as far as it has come, or farther, is not analysed again.
     """
     for path in sorted(folder.glob("*/manifest.json")):
         if route_of(path.parent) != "static":
@@ -92,7 +92,7 @@ def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) 
         job, ended = read_static_job(path.parent), [*ended_levels(path.parent)]
         name = f"{job.name}_{3 * job.units}"
         ended += ["stiffness"] if (path.parent / STIFFNESS).exists() else []
-        if REST in ended and data["jobs"].get(name, {}).get("ended") != ended:
+        if REST in ended and len(ended) > len(data["jobs"].get(name, {}).get("ended", ())):
             print(name, flush=True)
             data["jobs"][name], structures[name] = job_record(path.parent)
     for kind in ("crystals", "rearrangement", "memory"):

@@ -27,7 +27,8 @@ def told(values: Sequence[float], digits: int, sign: str = "") -> str:
     error = (
         f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
     )
-    return f"{np.mean(values):{sign}.{digits}f}{error}"
+    mean = round(float(np.mean(values)), digits) + 0.0  # no -0
+    return f"{mean:{sign}.{digits}f}{error}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -272,10 +273,11 @@ def summary(data: Any) -> str:
         every = [pair for each in mine.values() for pair in each]
         shift = [b["density"] - a["density"] for a, b in every]
         bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))
+        ends = f", {min(shift):.3f} to {max(shift):.3f}" if len(shift) > 1 else ""
+        glasses = f"{len(every)} glasses" if len(shift) > 1 else "1 glass"
         lines.append(
-            f"- **{called(model)}**, {len(every)} of the glasses below: D3 adds "
-            f"{min(shift):.3f} to {max(shift):.3f} g/cm^3 to the density, on average "
-            f"{np.mean(shift):.3f}; its mean error at rest goes from {bare:+.1f} to {added:+.1f} %."
+            f"- **{called(model)}**, {glasses}: D3 adds {np.mean(shift):.3f} g/cm^3 to the density"
+            f"{ends}; its mean error at rest goes from {bare:+.1f} to {added:+.1f} %."
         )
     return "\n".join(lines)
 
