@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from checkout import checkout
 
 from d3torch import D3
 from d3torch.cli import main
@@ -131,3 +133,22 @@ def test_a_file_with_d3_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     code, _, err = _run(capsys, file, "--xc", "b3lyp")
     assert code == 1
     assert "got one with D3(BJ) of b3lyp, by d3torch in it already" in err
+
+
+PAGE = checkout() / "docs" / "any_calculator.md"
+COMMANDS = re.findall(r"^\$ d3torch doctor (.*)\n((?:(?!\$ |```).*\n)*)", PAGE.read_text(), re.M)
+
+
+@pytest.mark.parametrize(("command", "shown"), COMMANDS)
+def test_the_page_shows_what_is_printed(
+    command: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, err = _run(capsys, *command.split())
+    assert out + err == shown
+
+
+def test_the_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
