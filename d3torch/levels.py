@@ -137,6 +137,23 @@ def find_levels(model: str, tasks: Sequence[str] = ()) -> list[Level]:
     ]
 
 
+def known_levels(family: str, file: str, name: str = "", tasks: Sequence[str] = ()) -> list[Level]:
+    """Rows of a file: by its name, by that of the model in it, and by the tasks of that model.
+
+    Args:
+        family: of the model; empty if it is not known.
+        file: path.
+        name: of the model, if it tells.
+        tasks: heads or modals that it computes.
+    """
+    before = f"{family}:" if family else ""
+    queries = [Path(file).name, name] if family else [Path(file).name]
+    found = [level for query in queries for level in find_levels(before + query, tasks)]
+    if family and tasks:
+        found += find_levels(before, tasks)
+    return list(dict.fromkeys(found))
+
+
 def near_names(model: str) -> list[str]:
     """Names of the table that look like a query, the nearest first."""
     name = str(model).rpartition(":")[2]

@@ -96,11 +96,16 @@ SEVENNET_DATA = {
 """Published models of SevenNet by the end of the path of their training data, which they keep."""
 
 
+def _name_in_sevennet(config: Any) -> str:
+    """The model whose settings of training these are, empty if it is none of ours."""
+    data = str((config or {}).get("load_dataset_path")).rstrip("]'")
+    return next((name for end, name in SEVENNET_DATA.items() if data.endswith(end)), "")
+
+
 def _of_sevennet(calculator: Any) -> Model:
-    data = str((getattr(calculator, "sevennet_config", None) or {}).get("load_dataset_path"))
-    names = (name for end, name in SEVENNET_DATA.items() if data.rstrip("]'").endswith(end))
+    name = _name_in_sevennet(getattr(calculator, "sevennet_config", None))
     modal = getattr(calculator, "modal", None)
-    return Model("sevenn", next(names, ""), (modal,) if modal else ())
+    return Model("sevenn", name, (modal,) if modal else ())
 
 
 def _of_chgnet(model: Any) -> Model:
@@ -156,3 +161,15 @@ def _models_in(thing: Any, seen: set[int]) -> list[Model]:
     if found is not None:
         return [found]
     return [model for held in _held(thing) for model in _models_in(held, seen)]
+
+
+def models_in_file(held: Any) -> list[Model]:
+    """Models that the contents of a file tell of: a module, a checkpoint of SevenNet or CHGNet."""
+    if not isinstance(held, dict):
+        return models_in(held)
+    config, model = held.get("config"), held.get("model")
+    if isinstance(config, dict) and "model_state_dict" in held:
+        return [Model("sevenn", _name_in_sevennet(config), tuple(config.get("_modal_map") or ()))]
+    if isinstance(model, dict) and "model_args" in model:
+        return [Model("chgnet", str(model["model_args"].get("version") or ""))]
+    return []

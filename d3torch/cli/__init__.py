@@ -24,6 +24,7 @@ from ..settings import VERSION
 from ..variants import BJ, VARIANTS
 from .completion import add_completion
 from .console import Parser, complain, one_line, progress, warnings_as_lines
+from .doctor import add_doctor
 from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
@@ -104,6 +105,7 @@ def build_parser(argv: Sequence[str], every: bool = False) -> argparse.ArgumentP
     add_info(commands)
     add_labels(commands)
     add_models(commands)
+    add_doctor(commands)
     add_lammps(commands)
     add_completion(commands)
     add_others(commands, argv, every)

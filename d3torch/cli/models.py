@@ -17,7 +17,7 @@ import torch
 from ..extras import import_extra
 from ..files import check_output, written_aside
 from ..integrations.lammps import Unified
-from ..levels import double_counting, doubts, find_levels
+from ..levels import double_counting, doubts, known_levels
 from ..module_settings import record_of
 from ..parameters import DispersionWarning
 from ..reference import SYMBOLS
@@ -158,9 +158,7 @@ def check_training(file: str, fused: Any, allowed: bool) -> None:
     Raises:
         ValueError: if the training data have dispersion and that is not allowed.
     """
-    heads = fused.d3_heads
-    known = [*find_levels(f"mace:{file}", heads), *find_levels("mace:", heads)]
-    known = list(dict.fromkeys(known))
+    known = known_levels("mace", file, "", fused.d3_heads)
     problem = double_counting(known)
     if problem is not None and not allowed:
         raise ValueError(f"{problem}; --allow-double-counting adds it all the same")
@@ -200,6 +198,12 @@ def run_unfuse(args: argparse.Namespace) -> int:
     return 0
 
 
+def mace_or_nothing() -> None:
+    """Import MACE for files of its models, if it is here: other files do not need it."""
+    with contextlib.suppress(ImportError):
+        _host()
+
+
 def inspected(path: str) -> dict[str, Any]:
     """What a file of d3torch contains, whatever its kind.
 
@@ -209,8 +213,7 @@ def inspected(path: str) -> dict[str, Any]:
     record = read_text_record(path)
     if record is not None:
         return {VERSION: "unknown", **record, **Settings.from_dict(record).as_dict()}
-    with contextlib.suppress(ImportError):  # a file of D3 alone does not need MACE
-        _host()
+    mace_or_nothing()
     return describe(read_object(path))
 
 

@@ -54,15 +54,20 @@ def _implemented(calculator: Any) -> list[str]:
 
 
 def _ask(calculator: Any, name: str, atoms: Atoms) -> Any:
-    """A result of a calculator, of an old one too.
+    """A result of a calculator, of an old one too, and of one that has more than it says.
 
     Raises:
         PropertyNotImplementedError: if it has none.
     """
-    if hasattr(calculator, "get_property"):
+    if not hasattr(calculator, "get_property"):
+        return getattr(calculator, GETTERS[name])(atoms)
+    try:
         value = calculator.get_property(name, atoms)
-    else:
-        value = getattr(calculator, GETTERS[name])(atoms)
+    except PropertyNotImplementedError:
+        calculator.get_property("energy", atoms)
+        value = (getattr(calculator, "results", None) or {}).get(name)
+        if value is None:
+            raise
     if value is None:
         raise PropertyNotImplementedError(f"{name} not present in this calculation")
     return value
@@ -112,6 +117,7 @@ class DispersionCalculator(Calculator):
             "allow_double_counting": allow_double_counting,
         }
         self._source: Any = None  # results of the calculator that ours were made of
+        self._dropped: dict[str, str] = {}  # and what D3 could not be added to, and why
         super().__init__()  # type: ignore[no-untyped-call]
         self.parameters = Parameters(self.todict())
 
@@ -154,7 +160,7 @@ class DispersionCalculator(Calculator):
             self.calculator.set_atoms(atoms)
 
     def _forget(self) -> None:
-        self.atoms, self.results, self._source = None, {}, None
+        self.atoms, self.results, self._source, self._dropped = None, {}, None, {}
 
     def reset(self) -> None:
         """Forget all results, those of the calculator inside as well."""
@@ -197,7 +203,8 @@ class DispersionCalculator(Calculator):
                 return None
             self.calculate(atoms, [name], changes)
         if name not in self.results:
-            raise PropertyNotImplementedError(f"{name} not present in this calculation")
+            why = self._dropped.get(name, "not present in this calculation")
+            raise PropertyNotImplementedError(f"{name}: {why}")
         return _copied(self.results[name])
 
     def calculate(
@@ -213,7 +220,7 @@ class DispersionCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         x = self.atoms if atoms is None else atoms
         if system_changes:
-            self.results = {}
+            self.results, self._dropped = {}, {}
         self.dispersion.get_property("energy", x)
         own = {"energy": self.dispersion.results["energy"]}
         own["forces"] = self.dispersion.results["forces"]
@@ -244,11 +251,18 @@ class DispersionCalculator(Calculator):
             found["energies"] = _plus(kept["energies"], self.dispersion.results["energies"])
         if "stress" in kept and "stress" in own:
             found["stress"] = _voigt(kept["stress"]) + own["stress"]
-        if "stresses" in kept:
-            found["stresses"] = kept["stresses"] + self._stresses_of_dispersion(atoms)
-        if "hessian" in kept:
-            found["hessian"] = self._with_hessian(kept["hessian"], atoms)
+        self._add_costly(found, atoms)
         return found
+
+    def _add_costly(self, found: dict[str, Any], atoms: Atoms) -> None:
+        """Add D3 to what few calculators give, or drop it: without D3 it would be another sum's."""
+        costly = {"stresses": self._with_stresses, "hessian": self._with_hessian}
+        for name in costly.keys() & found.keys():
+            try:
+                found[name] = costly[name](found[name], atoms)
+            except (ValueError, NotImplementedError, ImportError) as error:
+                del found[name]
+                self._dropped[name] = str(error)
 
     def _stress_of_dispersion(self, atoms: Atoms) -> Floats | None:
         """Stress of D3 in Voigt order wherever the cell has a volume, without pbc as well."""
@@ -272,11 +286,12 @@ class DispersionCalculator(Calculator):
         left_out = self.dispersion.parameters["exclude_atoms"]
         return atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, left_out
 
-    def _stresses_of_dispersion(self, atoms: Atoms) -> Floats:
-        """Shares of atoms in the stress, (n, 6), half of each pair to either atom."""
+    def _with_stresses(self, found: Any, atoms: Atoms) -> Floats:
+        """Shares of atoms in the stress, (n, 6), with half of each pair added to either atom."""
         evaluator = self._evaluator(atoms, "stresses of atoms")
         virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
-        return np.array([_voigt(each) for each in virials / atoms.cell.volume])
+        added = np.array([_voigt(each) for each in virials / atoms.cell.volume])
+        return np.asarray(found, dtype=np.float64) + added
 
     def _with_hessian(self, found: Any, atoms: Atoms) -> Floats:
         """A Hessian of any shape, rows first, with D3 added."""

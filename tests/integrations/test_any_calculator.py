@@ -123,6 +123,17 @@ def test_forces_and_stress_are_derivatives_of_the_sum(make: Any, structure: Any)
     assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy())
 
 
+def test_what_a_calculator_has_and_does_not_say_is_found_for_the_next_structure() -> None:
+    """CHGNet has a free energy, and refuses it."""
+    atoms = crystal()
+    calc = with_dispersion(Rich(), **NEAR)
+    first = calc.get_property("energy", atoms)
+    atoms.rattle(0.01, seed=5)
+    assert calc.get_property("free_energy", atoms) == calc.get_property("energy", atoms) != first
+    with pytest.raises(PropertyNotImplementedError):
+        with_dispersion(EMT(), **NEAR).get_property("charges", atoms)
+
+
 class NoStress(EMT):
     implemented_properties = ("energy", "forces")
 
@@ -395,6 +406,17 @@ def test_stresses_of_atoms_add_up_to_the_stress() -> None:
     own = stresses - inner.results["stresses"]
     assert (np.abs(own) > 1e-6).any(axis=1).all()
     np.testing.assert_allclose(own.sum(axis=0), calc.results["dispersion_stress"], atol=1e-12)
+
+
+def test_stresses_that_d3_cannot_share_are_not_there() -> None:
+    """Everything else is."""
+    atoms = slab()
+    three = {"s9": 1.0, "atm_cutoff": 5.0}
+    atoms.calc = calc = with_dispersion(LennardJones(sigma=2.2, rc=6.0), **NEAR, **three)
+    assert atoms.get_forces().any()
+    assert "stresses" not in calc.results
+    with pytest.raises(PropertyNotImplementedError, match=r"^stresses: expected .*three-body"):
+        atoms.get_stresses()
 
 
 # ---- what is refused ----

@@ -106,9 +106,7 @@ def test_a_published_potential_with_d3_is_the_sum_of_both(name: str, tmp_path: P
     }[name]
     atoms = ase.build.bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=1)
-    alone = runs.evaluate(
-        atoms, f"pair_style {name}\npair_coeff * * {files} Si\n", tmp_path
-    )
+    alone = runs.evaluate(atoms, f"pair_style {name}\npair_coeff * * {files} Si\n", tmp_path)
     both = runs.evaluate(
         atoms,
         f"pair_style hybrid/overlay {name} d3torch bj pbe 21.17 21.17 width 2.0\n"

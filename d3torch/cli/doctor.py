@@ -1,0 +1,154 @@
+"""The command ``d3torch doctor``: at which level a model was trained, and which D3 goes with it.
+
+A file of a model is a pickle, which runs code when it is read: open only files that you trust.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..levels import Level, double_counting, doubts, find_levels, known_levels, near_names
+from ..module_settings import record_of
+from ..recognise import Model, dispersion_in, dispersion_in_file, models_in_file
+from ..settings import Settings
+from .console import complain, one_line
+from .models import mace_or_nothing
+from .records import dispersion_of, read_object
+
+
+class Finding(NamedTuple):
+    """What is known of a model.
+
+    Attributes:
+        levels: of it or of its tasks.
+        inside: the dispersion that is computed in it already, None without one.
+        unread: why a file was not read, empty if it was or is none.
+        tasks: heads and modals in a file.
+    """
+
+    levels: list[Level]
+    inside: str | None = None
+    unread: str = ""
+    tasks: tuple[str, ...] = ()
+
+
+def add_doctor(commands: Any) -> None:
+    """Arguments of the command."""
+    add = commands.add_parser(
+        "doctor", help="level at which a model was trained, and the D3 for it", allow_abbrev=False
+    )
+    add.set_defaults(run=run_doctor)
+    add.add_argument(
+        "model", metavar="MODEL", help="trusted file, name, or family:name, such as chgnet:0.3.0"
+    )
+    add.add_argument("--task", metavar="NAME", help="head, modal or task of the model")
+    add.add_argument("--xc", metavar="NAME", help="functional of a D3 that shall fit")
+    add.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _inside(held: Any) -> str | None:
+    """The dispersion in what a file holds, ours with its settings."""
+    ours = dispersion_of(held)
+    if ours is not None:
+        settings = Settings.from_dict(record_of(ours))
+        return f"{settings.label} of {settings.xc or 'explicit parameters'}, by d3torch"
+    return dispersion_in(held)
+
+
+def examine_file(path: str, task: str | None) -> Finding:
+    """A file by its contents, if they can be read here, and by its name."""
+    try:
+        mace_or_nothing()
+        held = read_object(path)
+        models, inside, unread = models_in_file(held), _inside(held), ""
+    except (ValueError, ImportError, TypeError) as error:
+        models, inside, unread = [], None, one_line(error)
+        with contextlib.suppress(ValueError):
+            inside = dispersion_in_file(path)
+    tasks = tuple(dict.fromkeys(each for model in models for each in model.tasks))
+    wanted = (task,) if task else tasks
+    found = [
+        level
+        for model in models or [Model("", "")]
+        for level in known_levels(model.family, path, model.name, wanted)
+    ]
+    return Finding(list(dict.fromkeys(found)), inside, unread, tasks)
+
+
+def examine(model: str, task: str | None = None) -> Finding:
+    """All that is known of a file or a name.
+
+    Raises:
+        ValueError: for an unknown name, file or task.
+    """
+    if Path(model).is_file():
+        found = examine_file(model, task)
+        if not found.levels and found.inside is None:
+            tasks = f", with {', '.join(found.tasks)}" if found.tasks else ""
+            why = f" ({found.unread})" if found.unread else ""
+            raise ValueError(f"expected a model whose level is known, got {model}{tasks}{why}")
+        return found
+    levels = find_levels(model, (task,) if task else ())
+    if not levels and task and find_levels(model):
+        names = ", ".join(level.task for level in find_levels(model)) or "none"
+        raise ValueError(f"expected a task of {model}, one of {names}, got {task}")
+    if not levels:
+        near = near_names(model)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(f"expected a file or the name of a model, got {model}{hint}")
+    return Finding(levels)
+
+
+def _lines(level: Level) -> list[tuple[str, str]]:
+    """What is known of one model or task, for print."""
+    inside = {"no": "not in the labels"}.get(level.dispersion, level.dispersion)
+    return [
+        ("trained on", level.level),
+        ("dispersion", inside),
+        ("D3 to add", level.advice),
+        ("source", level.source),
+    ]
+
+
+def _show(found: Finding) -> None:
+    """Print the findings, a block for each model or task."""
+    blocks = [[level.label, *(f"  {a:12}{b}" for a, b in _lines(level))] for level in found.levels]
+    if found.inside is not None:
+        blocks.insert(0, [f"has dispersion in it: {found.inside}", "  D3 to add   none"])
+    if found.unread:
+        blocks.append([f"told by its name alone: {found.unread}"])
+    print("\n\n".join("\n".join(block) for block in blocks))
+
+
+def _as_json(found: Finding, problems: list[str]) -> str:
+    levels = [{**level._asdict(), "advice": level.advice} for level in found.levels]
+    return json.dumps({**found._asdict(), "levels": levels, "problems": problems}, indent=1)
+
+
+def problems_of(found: Finding, settings: Settings) -> list[str]:
+    """What speaks against adding a D3."""
+    twice = double_counting(found.levels)
+    if found.inside is not None:
+        twice = f"expected a model without dispersion, got one with {found.inside} in it already"
+    return [*([] if twice is None else [twice]), *doubts(found.levels, settings)]
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """``d3torch doctor``; the exit code: 1 for an unknown model, or a D3 that does not fit."""
+    try:
+        found = examine(args.model, args.task)
+        problems = problems_of(found, Settings(xc=args.xc)) if args.xc else []
+    except (TypeError, ValueError, OSError) as error:
+        complain(error)
+        return 1
+    if args.json:
+        print(_as_json(found, problems))
+    else:
+        _show(found)
+    for problem in problems:
+        complain(problem)
+    return 1 if problems else 0
