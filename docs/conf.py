@@ -16,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "site")]
 
+from pygments.lexers.special import TextLexer  # noqa: E402
+
 import d3torch  # noqa: E402
 
 # ---- what is built ----
@@ -104,13 +106,13 @@ def read_source(app: Any, name: str, source: list[str]) -> None:
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 nitpick_ignore_regex = [
     # types whose own documentation is elsewhere, since no other site is asked
-    (r"py:.*", r"(torch|torch_sim|numpy|np|ase|pathlib|collections\.abc|typing)\..*"),
+    (r"py:.*", r"(torch|torch_sim|numpy|np|ase|mace|warnings|pathlib|collections\.abc|typing)\..*"),
     # what is behind the public names: names of the same module, and these modules
     (r"py:.*", r"\w+"),
     (r"py:.*", r"d3torch\.(state|structure|checks|left_out)\..*"),
@@ -139,5 +141,6 @@ if REPOSITORY:
 
 
 def setup(app: Any) -> None:
-    """Connect what is above."""
+    """Connect what is above; inputs of LAMMPS have no colours."""
+    app.add_lexer("lammps", TextLexer)
     app.connect("source-read", read_source)

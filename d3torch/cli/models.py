@@ -183,12 +183,6 @@ def run_fuse(args: argparse.Namespace) -> int:
     return 0
 
 
-def mace_or_nothing() -> None:
-    """Import MACE for files of its models, if it is here: other files do not need it."""
-    with contextlib.suppress(ImportError):
-        _host()
-
-
 def run_unfuse(args: argparse.Namespace) -> int:
     """``d3torch unfuse``; the exit code."""
     host = _host()
@@ -202,6 +196,12 @@ def run_unfuse(args: argparse.Namespace) -> int:
         complain(error)
         return 1
     return 0
+
+
+def mace_or_nothing() -> None:
+    """Import MACE for files of its models, if it is here: other files do not need it."""
+    with contextlib.suppress(ImportError):
+        _host()
 
 
 def inspected(path: str) -> dict[str, Any]:

@@ -58,8 +58,9 @@ def _command(line: str) -> str:
 
 def _console(text: str) -> str:
     """The block again, with what its commands print now."""
-    lines = [line for line in text.splitlines() if line.startswith("$ ")]
-    return "".join(f"{line}\n{_command(line[2:]).rstrip()}\n".rstrip("\n") + "\n" for line in lines)
+    commands = re.findall(r"^\$ (?:.*\\\n)*.*\n", text, flags=re.MULTILINE)
+    shown = [line + _command(line[2:].rstrip("\n")).rstrip() for line in commands]
+    return "".join(f"{each.rstrip()}\n" for each in shown)
 
 
 def _python(code: str, names: dict[str, Any], page: str) -> str:
