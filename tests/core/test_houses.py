@@ -60,7 +60,7 @@ def test_the_core_brings_nothing_of_the_study_and_of_the_plugin() -> None:
     assert _written(ROOT, "d3torch") <= files
 
 
-HOST_OF_GIT = (".ci/", ".github/", ".git-blame-ignore-revs")
+HOST_OF_GIT = (".ci/", ".github/", ".git-blame-ignore-revs", ".readthedocs.yaml")
 """What an sdist leaves out: it is of use where the repository is."""
 
 
