@@ -64,6 +64,7 @@ def test_numbers_are_those_of_the_oracle(damping: str, abc: bool) -> None:
         np.testing.assert_allclose(forces, expected.forces, rtol=0, atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list:UserWarning")  # torch-dftd's
 @pytest.mark.parametrize("damping", ["zero", "bj", "zerom", "bjm"])
 def test_numbers_are_those_of_torch_dftd(damping: str) -> None:
     theirs = pytest.importorskip("torch_dftd.torch_dftd3_calculator").TorchDFTD3Calculator
