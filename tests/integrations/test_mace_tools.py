@@ -139,7 +139,7 @@ def test_eval_configs_writes_the_sum(fused: MACED3, tmp_path: Path) -> None:
     structures = [models.crystal(), models.molecule()]
     ase.io.write(tmp_path / "in.xyz", structures)
     torch.save(fused, tmp_path / "fused.model")
-    given = {name: False for name in ("enable_cueq", "compute_bec", "return_contributions")}
+    given = dict.fromkeys(("enable_cueq", "compute_bec", "return_contributions"), False)
     eval_configs.run(
         Namespace(
             **given,
@@ -172,9 +172,9 @@ def test_eval_configs_writes_the_sum(fused: MACED3, tmp_path: Path) -> None:
 def test_mace_own_exporter_for_lammps_points_to_ours(fused: MACED3) -> None:
     data = models.batch(fused, [models.crystal()])
     del data["pbc"]  # which those hosts do not give
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="d3torch lammps") as caught:
         LAMMPS_MACE(fused)(data, torch.ones(8, dtype=torch.float64))
-    assert "d3torch lammps" in one_sentence(caught)
-    with pytest.raises(ValueError) as caught:
+    one_sentence(caught)
+    with pytest.raises(ValueError, match="d3torch lammps") as caught:
         fused(models.batch(fused, [models.crystal()]), lammps_mliap=True)
-    assert "d3torch lammps" in one_sentence(caught)
+    one_sentence(caught)
