@@ -89,9 +89,9 @@ def test_the_page_of_an_index_has_no_links_into_the_repository(sdist: dict[str, 
     assert "Description-Content-Type: text/markdown" in head
     assert "Author: d3torch developers" in head
     links = re.findall(r"\]\(([^)]*)\)", page)
-    assert len(links) >= 3
+    assert links
     assert all(link.startswith("https://") for link in links)
-    assert "Using d3torch: settings, files, ops" in page
+    assert "Start in two minutes, with which way in for whom" in page
 
 
 def test_the_plugin_brings_all_of_itself() -> None:
