@@ -260,16 +260,7 @@ def hessian(
 ) -> Tensor:
     """d2E/dx dx of one structure, (3 n, 3 n), energy / length^2, float64 on the CPU.
 
-    Args:
-        evaluator: its module has the kernel backend; arguments as of its call.
-        positions: (n, 3), length.
-        cell: (3, 3), length; None for a molecule.
-        pbc: bool or three bools.
-        numbers: atomic numbers, (n,).
-        exclude: atoms that are left out, indices or mask.
-
-    Raises:
-        TypeError, ValueError: as of a call.
+    Arguments and errors are those of a call of the evaluator, whose module has the kernel backend.
     """
     structure, _ = evaluator._take(positions, cell, pbc, numbers, exclude)
     systems = evaluator.systems(structure)
@@ -292,8 +283,8 @@ def virials_of_atoms(
 ) -> Tensor:
     """Shares of atoms in the virial, (n, 3, 3), energy: half of each pair to either atom.
 
-    Their sum is the virial. Needs a pair list, and the extra ``[neighbors]``; arguments as of
-    :func:`hessian`.
+    Their sum is the virial. Needs a pair list, and the extra ``[neighbors]``. Arguments are those
+    of a call of the evaluator.
 
     Raises:
         ValueError: for a tail or a three-body term, which are no sums over pairs.

@@ -79,8 +79,8 @@ class Level(NamedTuple):
 def levels() -> tuple[Level, ...]:
     """All rows of the table."""
     path = resources.files("d3torch") / "data" / "levels.csv"
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-    return tuple(Level(**{**row, "names": tuple(row["names"].split())}) for row in rows)
+    rows = [*csv.reader(path.read_text(encoding="utf-8").splitlines())][1:]
+    return tuple(Level(family, tuple(names.split()), *rest) for family, names, *rest in rows)
 
 
 def _key(name: str) -> str:
@@ -228,6 +228,18 @@ OVERRIDE = "allow_double_counting=True adds it all the same"
 """The end of a refusal that can be overruled."""
 
 
+def judge(problem: str | None, others: Iterable[str], allowed: bool, stacklevel: int = 2) -> None:
+    """Refuse for a problem, unless it is allowed, and warn of all else.
+
+    Raises:
+        ValueError: the problem.
+    """
+    if problem is not None and not allowed:
+        raise ValueError(f"{problem}; {OVERRIDE}")
+    for words in [*([] if problem is None else [problem]), *others]:
+        warnings.warn(words, DispersionWarning, stacklevel=stacklevel + 1)
+
+
 def check_level(
     model: Any,
     xc: Any = "pbe",
@@ -262,8 +274,5 @@ def check_level(
     problem = double_counting(known)
     if inside is not None:
         problem = f"expected a model without dispersion, got one with {inside} in it already"
-    if problem is not None and not allow_double_counting:
-        raise ValueError(f"{problem}; {OVERRIDE}")
-    for words in [*([] if problem is None else [problem]), *doubts(known, settings)]:
-        warnings.warn(words, DispersionWarning, stacklevel=stacklevel)
+    judge(problem, doubts(known, settings), allow_double_counting, stacklevel)
     return known

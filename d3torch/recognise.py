@@ -84,7 +84,7 @@ def dispersion_in_file(path: str) -> str | None:
 
 def _of_mace(model: Any) -> Model:
     """Heads; a calculator computes one of those of its models."""
-    heads = getattr(model, "head", None) or getattr(model, "heads", ())
+    heads: Any = getattr(model, "head", None) or getattr(model, "heads", ())
     return Model("mace", "", (heads,) if isinstance(heads, str) else tuple(heads))
 
 

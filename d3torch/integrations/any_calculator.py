@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,9 @@ def _plus(value: Any, change: Any) -> Any:
 def _voigt(stress: Any) -> Floats:
     """A stress in Voigt order, as ASE's are; some calculators give (3, 3)."""
     like = np.asarray(stress, dtype=np.float64)
-    found: Floats = full_3x3_to_voigt_6_stress(like) if like.shape == (3, 3) else like
+    if like.shape != (3, 3):
+        return like
+    found: Floats = full_3x3_to_voigt_6_stress(like)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -176,12 +178,13 @@ class DispersionCalculator(Calculator):
         """
         inner = self.calculator
         ignored = {*getattr(inner, "ignored_changes", ())}
-        changes: list[str] = list(compare_atoms(self.atoms, atoms, tol, ignored))
+        found = compare_atoms(self.atoms, atoms, tol, ignored)  # type: ignore[no-untyped-call]
+        changes: list[str] = list(found)
         if self._source is None:
             return changes
         if hasattr(inner, "check_state"):
             changes += [name for name in inner.check_state(atoms) if name not in changes]
-        if not changes and vars(inner).get("results", self._source) is not self._source:
+        if not changes and self._held(self._source) is not self._source:
             changes.append("calculator")
         return changes
 
@@ -218,10 +221,10 @@ class DispersionCalculator(Calculator):
         Where only D3's own part is asked for, the calculator does not run.
         """
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        x = self.atoms if atoms is None else atoms
+        x = cast(Atoms, self.atoms if atoms is None else atoms)
         if system_changes:
             self.results, self._dropped = {}, {}
-        self.dispersion.get_property("energy", x)
+        self.dispersion.get_property("energy", x)  # type: ignore[no-untyped-call]
         own = {"energy": self.dispersion.results["energy"]}
         own["forces"] = self.dispersion.results["forces"]
         stress = self._stress_of_dispersion(x)
@@ -231,13 +234,17 @@ class DispersionCalculator(Calculator):
         added = {f"dispersion_{name}": _copied(value) for name, value in own.items()}
         self.results = {**self.results, **self._added(kept, own, x), **added}
 
+    def _held(self, instead: Any) -> Any:
+        """The dict of results of the calculator, which it replaces when it computes anew."""
+        return getattr(self.calculator, "__dict__", {}).get("results", instead)
+
     def _kept(self, asked: Sequence[str], atoms: Atoms) -> dict[str, Any]:
         """All results of the calculator, once it has what is asked for."""
         values = {name: _ask(self.calculator, name, atoms) for name in asked}
         held = getattr(self.calculator, "results", None)
-        self._source = vars(self.calculator).get("results", values)
-        held = held if hasattr(held, "items") else {}
-        return {**{name: _copied(value) for name, value in held.items()}, **values}
+        self._source = self._held(values)
+        kept = held if isinstance(held, Mapping) else {}
+        return {**{name: _copied(value) for name, value in kept.items()}, **values}
 
     def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
         """Results of the calculator with those of D3 added where there are any."""
@@ -291,7 +298,8 @@ class DispersionCalculator(Calculator):
         evaluator = self._evaluator(atoms, "stresses of atoms")
         virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
         added = np.array([_voigt(each) for each in virials / atoms.cell.volume])
-        return np.asarray(found, dtype=np.float64) + added
+        total: Floats = np.asarray(found, dtype=np.float64) + added
+        return total
 
     def _with_hessian(self, found: Any, atoms: Atoms) -> Floats:
         """A Hessian of any shape, rows first, with D3 added."""
@@ -299,7 +307,8 @@ class DispersionCalculator(Calculator):
         like = np.asarray(found, dtype=np.float64)
         if like.size != second.size:
             raise ValueError(f"expected a Hessian of {second.size} numbers, got {like.shape}")
-        return like + second.reshape(like.shape)
+        total: Floats = like + second.reshape(like.shape)
+        return total
 
     def get_hessian(self, atoms: Atoms | None = None) -> Any:
         """d2E/dx dx of the sum, eV/A^2, in the form that the calculator gives it.

@@ -171,6 +171,8 @@ def test_energies_of_a_committee_are_not_those_of_atoms() -> None:
 class Old:
     """A calculator as they were before ``get_property``."""
 
+    __slots__ = ("calls", "emt")
+
     def __init__(self) -> None:
         self.emt, self.calls = EMT(), 0
 

@@ -42,7 +42,7 @@ def check_sum(calc: Any, bare: Any, atoms: Atoms, xc: str = "pbe") -> None:
         expected = np.asarray(bare.results[name], dtype=float) + d3.results[name]
         np.testing.assert_allclose(calc.results[name], expected, rtol=0, atol=1e-12)
     if "stress" in bare.results and atoms.pbc.any():
-        stress = np.asarray(bare.results["stress"])
+        stress = np.asarray(bare.results["stress"], dtype=float)
         stress = full_3x3_to_voigt_6_stress(stress) if stress.ndim == 2 else stress
         expected = stress + d3.results["stress"]
         np.testing.assert_allclose(calc.results["stress"], expected, rtol=0, atol=1e-12)

@@ -20,6 +20,7 @@ import oracle
 from mace.calculators import MACECalculator, mace_mp
 from mace_models import EVERYTHING, RANGE, deviations, dispersion, one_sentence, some
 
+from d3torch import DispersionWarning
 from d3torch.cli import main
 from d3torch.integrations.mace import MACED3, has_dispersion, mace_mp_d3, torchscript
 from d3torch.units import BOHR
@@ -203,6 +204,17 @@ def test_damping_of_the_drop_in_is_that_of_the_oracle(
         assert added == pytest.approx(expected.energy, abs=1e-10)
         forces = calc.get_property("forces", atoms) - bare.get_property("forces", atoms)
         np.testing.assert_allclose(forces, expected.forces, rtol=0, atol=1e-10)
+
+
+def test_drop_in_warns_of_another_functional_than_the_models(tmp_path: Path) -> None:
+    file = str(tmp_path / "MACE-matpes-r2scan-omat-ft.model")
+    torch.save(models.build(), file)
+    with pytest.warns(DispersionWarning, match="expected xc r2scan, on which MACE-matpes-r2scan"):
+        mace_mp_d3(file, "cpu", "float64", return_raw_model=True)
+    twice = str(tmp_path / "MACE-OFF23_small.model")
+    torch.save(models.build(), twice)
+    with pytest.raises(ValueError, match=r"^expected a model without dispersion, got MACE-OFF"):
+        mace_mp_d3(twice, "cpu", "float64", return_raw_model=True)
 
 
 def test_drop_in_takes_the_arguments_of_mace_mp(files: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from d3torch.checks import require_bool, require_choice
 from d3torch.integrations.mace.model import MACED3, check_model
+from d3torch.levels import double_counting, doubts, judge, known_levels
 from d3torch.settings import Settings
 from d3torch.variants import VARIANTS
 
@@ -44,13 +45,18 @@ def mace_mp_d3(
         dispersion_cutoff: two-body cutoff, A.
         return_raw_model: give the model instead of a calculator.
         **kwargs: ``cnthr``, CN cutoff, A, default 40 bohr; ``abc=True``, the three-body term,
-            within ``cnthr`` as in torch-dftd; the rest goes to MACECalculator.
+            within ``cnthr`` as in torch-dftd; ``allow_double_counting=True``; the rest goes to
+            MACECalculator.
 
     Returns:
         MACECalculator, or MACED3.
 
     Raises:
-        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool.
+        TypeError, ValueError: see :class:`MACED3`; another damping; a string for a bool; for a
+            model, or its head, whose training data have dispersion.
+
+    Warns:
+        DispersionWarning: for a functional that the model, or its head, was not trained with.
     """
     require_bool("dispersion", dispersion)
     raw_only = require_bool("return_raw_model", return_raw_model)
@@ -62,6 +68,11 @@ def mace_mp_d3(
     settings = _settings(damping, dispersion_xc, dispersion_cutoff, kwargs)
     raw = calculators.mace_mp(model, device, default_dtype, return_raw_model=True)
     fused = MACED3(check_model(raw).to(getattr(torch, default_dtype)), settings)
+    allowed = kwargs.pop("allow_double_counting", False)
+    heads = [kwargs["head"]] if kwargs.get("head") else fused.heads
+    if len(heads) == 1:  # else MACE chooses one
+        known = known_levels("mace", str(model or ""), "", heads)
+        judge(double_counting(known), doubts(known, settings), allowed)
     if raw_only:
         return fused
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
