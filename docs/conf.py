@@ -92,6 +92,8 @@ def read_source(app: Any, name: str, source: list[str]) -> None:
         return with_links_of_the_site(file.read_text(encoding="utf-8"), file.parent)
 
     source[0] = INCLUDED.sub(shown, with_links_of_the_site(source[0], HERE))
+    if REPOSITORY:
+        source[0] = source[0].replace("git clone REPOSITORY ", f"git clone {REPOSITORY} ")
     if name == "index":  # patterns of pages that are not there are no warning
         there = [page.name for page in HERE.iterdir()]
         source[0] = re.sub(
