@@ -13,7 +13,6 @@ from d3torch.extras import EXTRAS, import_extra
 PROJECT = checkout() / "pyproject.toml"
 HOSTS = {
     "d3torch.integrations.ase": ("ase", "ase", "'ase>=3.23'"),
-    "d3torch.integrations.torch_dftd": ("ase", "ase", "'ase>=3.23'"),
     "d3torch.integrations.torchsim": ("torchsim", "torch_sim", "'torch-sim-atomistic>=0.3'"),
     "d3torch.integrations.mace.model": ("mace", "mace", "'mace-torch>=0.3.15'"),
 }

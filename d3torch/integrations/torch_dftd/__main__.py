@@ -40,7 +40,6 @@ def main(arguments: Sequence[str]) -> int:
     if name == "-m" and rest:
         install()
         sys.argv = rest
-        sys.path.insert(0, "")
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         return 0
     path = program_of(name)
