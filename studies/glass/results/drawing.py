@@ -68,6 +68,6 @@ def draw(data: Any, path: Path) -> None:
         for name, face in (("", "white"), (" + D3", COLOURS[model])):
             style = {"mfc": face, "color": COLOURS[model], "label": called(model) + name}
             left.plot([], [], "o", ms=5, **style)
-    left.legend(fontsize=7, frameon=False, loc="upper left")
+    left.legend(fontsize=7, frameon=False, loc="lower right")
     FigureCanvasAgg(figure)
     figure.savefig(path)
