@@ -8,6 +8,7 @@ Set at build time:
   where torch has CUDA and nvcc is there.
 * ``TORCH_CUDA_ARCH_LIST``: architectures, such as ``9.0`` or ``8.0;9.0+PTX``. By default all that
   nvcc and we know; they do not depend on the GPU of the machine that builds.
+* ``D3TORCH_BUILD``: a folder to build in that is kept, so that only what changed is compiled again.
 * ``CMAKE_ARGS``, ``CXX``, ``CUDACXX``, ``MAX_JOBS``: as everywhere.
 """
 
@@ -210,7 +211,11 @@ class Build(build_ext):
         if not found:
             raise SystemExit("d3torch: expected torch to build against, found none.")
         package = HERE / "d3torch" if self.inplace else Path(self.build_lib).resolve() / "d3torch"
-        work = Path(self.build_temp).resolve() / "cmake"
+        work = Path(os.environ.get("D3TORCH_BUILD") or self.build_temp).resolve() / "cmake"
+        cache = work / "CMakeCache.txt"
+        home = f"CMAKE_HOME_DIRECTORY:INTERNAL={HERE}\n"
+        if cache.is_file() and home not in cache.read_text(encoding="utf-8"):  # of another checkout
+            shutil.rmtree(work)
         nvcc = find_nvcc()
         cuda = with_cuda(os.environ.get("D3TORCH_CUDA", ""), found, nvcc)
         if not cuda:

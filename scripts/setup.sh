@@ -26,4 +26,5 @@ if asks_for test lammps benchmark glass; then
 fi
 if asks_for test glass; then houses+=(-e studies/glass); fi
 echo "== building d3torch${extras:+ with $extras}"
+export D3TORCH_BUILD=${D3TORCH_BUILD:-$PWD/build} # kept: a second run compiles what changed
 pip install --no-build-isolation "${houses[@]}"
