@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checks import require_bool
 from .parameters import DispersionWarning, canonical_name, functionals
 from .recognise import dispersion_in, dispersion_in_file, models_in
 from .settings import Settings
@@ -232,9 +233,10 @@ def judge(problem: str | None, others: Iterable[str], allowed: bool, stacklevel:
     """Refuse for a problem, unless it is allowed, and warn of all else.
 
     Raises:
+        TypeError: unless `allowed` is a bool.
         ValueError: the problem.
     """
-    if problem is not None and not allowed:
+    if not require_bool("allow_double_counting", allowed) and problem is not None:
         raise ValueError(f"{problem}; {OVERRIDE}")
     for words in [*([] if problem is None else [problem]), *others]:
         warnings.warn(words, DispersionWarning, stacklevel=stacklevel + 1)
@@ -262,12 +264,15 @@ def check_level(
         The levels that were found.
 
     Raises:
+        TypeError: for a task that is no string; unless `allow_double_counting` is a bool.
         ValueError: if the model has dispersion in it or in its labels.
 
     Warns:
         DispersionWarning: for another functional; where it is not established whether the labels
             contain dispersion; for a double count that is allowed.
     """
+    if task is not None and not isinstance(task, str):
+        raise TypeError(f"expected the name of a task as a string, got {task!r}")
     settings = Settings.of(xc) if isinstance(xc, str) else getattr(xc, "settings", xc)
     inside = _inside(model)
     known = levels_of(model, task)

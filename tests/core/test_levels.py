@@ -105,6 +105,14 @@ def test_a_double_count_is_refused_unless_allowed(model: str, task: str | None) 
         check_level(model, "pbe", task=task, allow_double_counting=True)
 
 
+@pytest.mark.parametrize("model", ["7net-0", "MACE-OFF", "no-such-model"])
+def test_a_string_is_no_leave_to_count_twice(model: str) -> None:
+    with pytest.raises(TypeError, match="expected allow_double_counting to be True or False"):
+        check_level(model, allow_double_counting="False")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected the name of a task as a string, got 3"):
+        check_level(model, task=3)  # type: ignore[arg-type]
+
+
 def test_what_fits_and_what_is_unknown_pass_in_silence() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
