@@ -58,7 +58,15 @@ def test_models_are_found_by_name(query: str, label: str, xc: str, dispersion: s
 
 
 @pytest.mark.parametrize(
-    "query", ["mine.model", "large_small", "chgnet_finetuned.pth.tar", "", "."]
+    "query",
+    [
+        "mine.model",
+        "large_small",
+        "chgnet_finetuned.pth.tar",
+        "",
+        ".",
+        "MACE-OFF/7net-0/mine.model",
+    ],
 )
 def test_others_are_not(query: str) -> None:
     assert find_levels(query) == []
@@ -103,6 +111,15 @@ def test_a_double_count_is_refused_unless_allowed(model: str, task: str | None) 
         check_level(model, "pbe", task=task)
     with pytest.warns(DispersionWarning, match=words):
         check_level(model, "pbe", task=task, allow_double_counting=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [("7net-mf-ompa@omol", None), ("uma-s-1", "omoll"), ("mace:mace-mh-1@mine", None)],
+)
+def test_a_task_that_the_model_lacks_is_refused(model: str, task: str | None) -> None:
+    with pytest.raises(ValueError, match=r"expected a task of .*, one of .*, got (omoll?|mine)$"):
+        check_level(model, task=task)
 
 
 @pytest.mark.parametrize("model", ["7net-0", "MACE-OFF", "no-such-model"])
