@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checks import require_bool
 from .parameters import DispersionWarning, canonical_name, functionals
 from .recognise import dispersion_in, dispersion_in_file, models_in
 from .settings import Settings
@@ -103,8 +104,9 @@ def _fit(name: str, queries: Sequence[str]) -> int:
 
 
 def _queries(name: str) -> list[str]:
-    """A name, and that of a file without its folder and its ending."""
-    return [_key(name), _key(ENDING.sub("", Path(name).name))]
+    """A name, or that of a file without its folder, and the same without its ending."""
+    file = Path(name).name
+    return [_key(file), _key(ENDING.sub("", file))]
 
 
 def find_levels(model: str, tasks: Sequence[str] = ()) -> list[Level]:
@@ -120,7 +122,7 @@ def find_levels(model: str, tasks: Sequence[str] = ()) -> list[Level]:
     if not colon or family.casefold() not in families:
         family, name = "", str(model)
     rows = [level for level in levels() if not family or level.family == family.casefold()]
-    before, at, task = name.rpartition("@")
+    before, at, task = Path(name).name.rpartition("@")
     if at and _key(task) in {_key(level.task) for level in rows if level.task}:
         name, tasks = before, (task,)
     wanted = {_key(task) for task in tasks}
@@ -135,6 +137,20 @@ def find_levels(model: str, tasks: Sequence[str] = ()) -> list[Level]:
         for row in rows
         if (_key(row.task) in wanted if row.task and wanted else bool(name) or not wanted)
     ]
+
+
+def check_task(model: str, task: str | None) -> None:
+    """Refuse a task, behind ``@`` or by itself, that a model which is known does not have.
+
+    Raises:
+        ValueError: naming those that it has.
+    """
+    before, at, behind = model.rpartition("@")
+    name, wanted = (before, behind) if at and find_levels(before) else (model, task)
+    rows = find_levels(name)
+    if wanted and rows and not find_levels(name, (wanted,)):
+        names = ", ".join(row.task for row in rows)
+        raise ValueError(f"expected a task of {name}, one of {names}, got {wanted}")
 
 
 def known_levels(family: str, file: str, name: str = "", tasks: Sequence[str] = ()) -> list[Level]:
@@ -166,13 +182,15 @@ def levels_of(model: Any, task: str | None = None) -> list[Level]:
     """Levels of a model as far as they are known: of a name or file, a calculator or a module.
 
     Raises:
-        ValueError: for the name of a model whose tasks differ in level, without a task.
+        ValueError: for the name of a model whose tasks differ in level, without a task; for
+            another task.
     """
     tasks = () if task is None else (task,)
     if not isinstance(model, str | Path):
         seen = models_in(model)
         found = [find_levels(f"{m.family}:{m.name}", tasks or m.tasks) for m in seen]
         return list(dict.fromkeys(level for each in found for level in each))
+    check_task(str(model), task)
     rows = find_levels(str(model), tasks)
     if len({(row.xc, row.dispersion) for row in rows}) > 1:
         names = ", ".join(row.task for row in rows)
@@ -232,9 +250,10 @@ def judge(problem: str | None, others: Iterable[str], allowed: bool, stacklevel:
     """Refuse for a problem, unless it is allowed, and warn of all else.
 
     Raises:
+        TypeError: unless `allowed` is a bool.
         ValueError: the problem.
     """
-    if problem is not None and not allowed:
+    if not require_bool("allow_double_counting", allowed) and problem is not None:
         raise ValueError(f"{problem}; {OVERRIDE}")
     for words in [*([] if problem is None else [problem]), *others]:
         warnings.warn(words, DispersionWarning, stacklevel=stacklevel + 1)
@@ -262,12 +281,15 @@ def check_level(
         The levels that were found.
 
     Raises:
+        TypeError: for a task that is no string; unless `allow_double_counting` is a bool.
         ValueError: if the model has dispersion in it or in its labels.
 
     Warns:
         DispersionWarning: for another functional; where it is not established whether the labels
             contain dispersion; for a double count that is allowed.
     """
+    if task is not None and not isinstance(task, str):
+        raise TypeError(f"expected the name of a task as a string, got {task!r}")
     settings = Settings.of(xc) if isinstance(xc, str) else getattr(xc, "settings", xc)
     inside = _inside(model)
     known = levels_of(model, task)

@@ -183,7 +183,10 @@ def models_in_file(held: Any) -> list[Model]:
         return models_in(held)
     config, model = held.get("config"), held.get("model")
     if isinstance(config, dict) and "model_state_dict" in held:
-        return [Model("sevenn", _name_in_sevennet(config), tuple(config.get("_modal_map") or ()))]
-    if isinstance(model, dict) and "model_args" in model:
-        return [Model("chgnet", str(model["model_args"].get("version") or ""))]
+        modals = config.get("_modal_map")
+        named = tuple(map(str, modals)) if isinstance(modals, dict | list | tuple) else ()
+        return [Model("sevenn", _name_in_sevennet(config), named)]
+    made = model.get("model_args") if isinstance(model, dict) else None
+    if isinstance(made, dict):
+        return [Model("chgnet", str(made.get("version") or ""))]
     return []

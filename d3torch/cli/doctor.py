@@ -11,7 +11,15 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..levels import Level, double_counting, doubts, find_levels, known_levels, near_names
+from ..levels import (
+    Level,
+    check_task,
+    double_counting,
+    doubts,
+    find_levels,
+    known_levels,
+    near_names,
+)
 from ..module_settings import record_of
 from ..recognise import Model, dispersion_in, dispersion_in_file, models_in_file
 from ..settings import Settings
@@ -92,10 +100,8 @@ def examine(model: str, task: str | None = None) -> Finding:
             why = f" ({found.unread})" if found.unread else ""
             raise ValueError(f"expected a model whose level is known, got {model}{tasks}{why}")
         return found
+    check_task(model, task)
     levels = find_levels(model, (task,) if task else ())
-    if not levels and task and find_levels(model):
-        names = ", ".join(level.task for level in find_levels(model)) or "none"
-        raise ValueError(f"expected a task of {model}, one of {names}, got {task}")
     if not levels:
         near = near_names(model)
         hint = f"; did you mean {', '.join(near)}?" if near else ""

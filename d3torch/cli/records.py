@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import io
 import json
-import pickle
 import re
 import warnings
 import zipfile
@@ -25,8 +24,6 @@ from ..module_settings import is_dispersion, record_of
 from ..settings import VERSION, Settings
 from .extxyz import TextFrame, fields_of, read_text_frames
 from .options import settings_asked
-
-BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError)
 
 PREFIX = "d3_"
 """Before the keys of settings in the comment of a frame."""
@@ -61,7 +58,9 @@ def read_object(path: str) -> Any:
             if _is_torchscript(path):
                 return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
             return torch.load(path, map_location="cpu", weights_only=False)
-    except BROKEN as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a pickle is code, which may raise anything
         if isinstance(error, ImportError | AttributeError) and "d3torch." in str(error):
             raise ValueError(
                 f"expected a file of d3torch {__version__}, got {path} of another version "

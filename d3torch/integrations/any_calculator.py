@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
     raise not_installed(error, "ase") from None
 
 from d3torch.evaluate import Evaluator, hessian, virials_of_atoms
-from d3torch.integrations.ase import D3Calculator
+from d3torch.integrations.ase import IGNORED, D3Calculator
 from d3torch.levels import check_level
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ GETTERS = {
 """Methods by which calculators without ``get_property`` give results."""
 
 
-def _implemented(calculator: Any) -> list[str]:
+def implemented(calculator: Any) -> list[str]:
     """Names of all that a calculator gives, of those that it holds as well."""
     if not hasattr(calculator, "get_property"):
         return [name for name, getter in GETTERS.items() if hasattr(calculator, getter)]
@@ -53,7 +53,7 @@ def _implemented(calculator: Any) -> list[str]:
     return [*(getattr(calculator, "implemented_properties", None) or ()), *held]
 
 
-def _ask(calculator: Any, name: str, atoms: Atoms) -> Any:
+def ask(calculator: Any, name: str, atoms: Atoms) -> Any:
     """A result of a calculator, of an old one too, and of one that has more than it says.
 
     Raises:
@@ -119,6 +119,7 @@ class DispersionCalculator(Calculator):
             "allow_double_counting": allow_double_counting,
         }
         self._source: Any = None  # results of the calculator that ours were made of
+        self._of_dispersion: Any = None  # and those of D3
         self._dropped: dict[str, str] = {}  # and what D3 could not be added to, and why
         super().__init__()  # type: ignore[no-untyped-call]
         self.parameters = Parameters(self.todict())
@@ -126,7 +127,7 @@ class DispersionCalculator(Calculator):
     @property
     def implemented_properties(self) -> list[str]:  # type: ignore[override]
         """Those of the calculator, and the part of D3."""
-        return list(dict.fromkeys([*_implemented(self.calculator), *OWN]))
+        return list(dict.fromkeys([*implemented(self.calculator), *OWN]))
 
     def _get_name(self) -> str:
         """The name that files carry."""
@@ -163,6 +164,7 @@ class DispersionCalculator(Calculator):
 
     def _forget(self) -> None:
         self.atoms, self.results, self._source, self._dropped = None, {}, None, {}
+        self._of_dispersion = None
 
     def reset(self) -> None:
         """Forget all results, those of the calculator inside as well."""
@@ -174,12 +176,14 @@ class DispersionCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What differs from the last calculation, to D3 or to the calculator inside.
 
-        A calculator that was reset, or that computed another structure since, is a change too.
+        A part that was reset, or that computed another structure since, is a change too.
         """
         inner = self.calculator
-        ignored = {*getattr(inner, "ignored_changes", ())}
+        ignored = {*getattr(inner, "ignored_changes", ())} & IGNORED
         found = compare_atoms(self.atoms, atoms, tol, ignored)  # type: ignore[no-untyped-call]
         changes: list[str] = list(found)
+        if not changes and self._of_dispersion is not self.dispersion.results:
+            changes.append("dispersion")
         if self._source is None:
             return changes
         if hasattr(inner, "check_state"):
@@ -225,6 +229,7 @@ class DispersionCalculator(Calculator):
         if system_changes:
             self.results, self._dropped = {}, {}
         self.dispersion.get_property("energy", x)  # type: ignore[no-untyped-call]
+        self._of_dispersion = self.dispersion.results
         own = {"energy": self.dispersion.results["energy"]}
         own["forces"] = self.dispersion.results["forces"]
         stress = self._stress_of_dispersion(x)
@@ -240,7 +245,7 @@ class DispersionCalculator(Calculator):
 
     def _kept(self, asked: Sequence[str], atoms: Atoms) -> dict[str, Any]:
         """All results of the calculator, once it has what is asked for."""
-        values = {name: _ask(self.calculator, name, atoms) for name in asked}
+        values = {name: ask(self.calculator, name, atoms) for name in asked}
         held = getattr(self.calculator, "results", None)
         self._source = self._held(values)
         kept = held if isinstance(held, Mapping) else {}
@@ -254,7 +259,7 @@ class DispersionCalculator(Calculator):
                 found[name] = _plus(kept[name], own["energy"])
         if "forces" in kept:
             found["forces"] = _plus(kept["forces"], own["forces"])
-        if _are_shares(kept, len(atoms)):
+        if are_shares(kept, len(atoms)):
             found["energies"] = _plus(kept["energies"], self.dispersion.results["energies"])
         if "stress" in kept and "stress" in own:
             found["stress"] = _voigt(kept["stress"]) + own["stress"]
@@ -337,7 +342,7 @@ class DispersionCalculator(Calculator):
         return Properties({k: v for k, v in self.results.items() if k in all_outputs})
 
 
-def _are_shares(kept: dict[str, Any], n_atoms: int) -> bool:
+def are_shares(kept: dict[str, Any], n_atoms: int) -> bool:
     """Whether ``energies`` are those of atoms: a committee may give those of its members."""
     energies = kept.get("energies")
     if energies is None or np.shape(energies) != (n_atoms,):

@@ -114,6 +114,33 @@ def test_files_that_tell_nothing_are_a_sentence(
         assert err.count("\n") == 1
 
 
+class Breaks:
+    """What another version of a library may do to a file: any error when it is read."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("{}['of another version']",)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Breaks(),
+        {"model": {"model_args": None}},
+        {"config": {"_modal_map": 3}, "model_state_dict": {}},
+        {"config": {"_modal_map": {1: 2}}, "model_state_dict": {}},
+    ],
+    ids=["any error", "chgnet", "sevenn", "modals"],
+)
+def test_whatever_is_in_a_file_the_answer_is_a_sentence(
+    held: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(held, tmp_path / "mine.pth")
+    code, out, err = _run(capsys, str(tmp_path / "mine.pth"))
+    assert (code, out) == (1, "")
+    assert err.startswith("d3torch: expected a model whose level is known, got ")
+    assert err.count("\n") == 1
+
+
 def test_a_file_that_cannot_be_read_is_told_by_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,7 +58,15 @@ def test_models_are_found_by_name(query: str, label: str, xc: str, dispersion: s
 
 
 @pytest.mark.parametrize(
-    "query", ["mine.model", "large_small", "chgnet_finetuned.pth.tar", "", "."]
+    "query",
+    [
+        "mine.model",
+        "large_small",
+        "chgnet_finetuned.pth.tar",
+        "",
+        ".",
+        "MACE-OFF/7net-0/mine.model",
+    ],
 )
 def test_others_are_not(query: str) -> None:
     assert find_levels(query) == []
@@ -103,6 +111,23 @@ def test_a_double_count_is_refused_unless_allowed(model: str, task: str | None) 
         check_level(model, "pbe", task=task)
     with pytest.warns(DispersionWarning, match=words):
         check_level(model, "pbe", task=task, allow_double_counting=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [("7net-mf-ompa@omol", None), ("uma-s-1", "omoll"), ("mace:mace-mh-1@mine", None)],
+)
+def test_a_task_that_the_model_lacks_is_refused(model: str, task: str | None) -> None:
+    with pytest.raises(ValueError, match=r"expected a task of .*, one of .*, got (omoll?|mine)$"):
+        check_level(model, task=task)
+
+
+@pytest.mark.parametrize("model", ["7net-0", "MACE-OFF", "no-such-model"])
+def test_a_string_is_no_leave_to_count_twice(model: str) -> None:
+    with pytest.raises(TypeError, match="expected allow_double_counting to be True or False"):
+        check_level(model, allow_double_counting="False")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected the name of a task as a string, got 3"):
+        check_level(model, task=3)  # type: ignore[arg-type]
 
 
 def test_what_fits_and_what_is_unknown_pass_in_silence() -> None:

@@ -279,6 +279,32 @@ def test_a_calculator_that_was_used_or_reset_elsewhere_is_asked_again() -> None:
     assert calc.get_property("energy", atoms) == first
 
 
+@pytest.mark.parametrize("ignored", ["cell", "pbc"])
+def test_what_the_calculator_does_not_mind_changes_d3(ignored: str) -> None:
+    class Blind(EMT):
+        ignored_changes = frozenset({ignored})
+
+    atoms, moved = crystal(), crystal()
+    atoms.calc = with_dispersion(Blind(), **NEAR)
+    before = atoms.get_potential_energy()
+    for x in (atoms, moved):
+        x.pbc = (True, ignored != "pbc", True)
+        x.cell *= 1.0 + 0.1 * (ignored == "cell")
+    moved.calc = D3Calculator("pbe", **NEAR)
+    assert atoms.get_potential_energy() != before
+    assert atoms.calc.results["dispersion_energy"] == moved.get_potential_energy()
+
+
+def test_d3_that_was_changed_or_reset_is_computed_again() -> None:
+    atoms, other = crystal(), crystal()
+    atoms.calc = with_dispersion(EMT(), **NEAR)
+    atoms.get_potential_energy()
+    atoms.calc.dispersion.set(xc="r2scan")
+    other.calc = with_dispersion(EMT(), "r2scan", **NEAR)
+    assert atoms.get_potential_energy() == other.get_potential_energy()
+    assert atoms.calc.results["dispersion_energy"] == other.calc.results["dispersion_energy"]
+
+
 def test_results_are_copies() -> None:
     atoms = crystal()
     calc = with_dispersion(Rich(), **NEAR)

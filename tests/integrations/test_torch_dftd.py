@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr
 
 from d3torch import D3Calculator
@@ -167,6 +168,52 @@ def test_with_dft_other_results_stay_and_incomplete_ones_are_refused() -> None:
     assert calc.get_property("energy", atoms, allow_calculation=False) is None
 
 
+class Committee(EMT):
+    """EMT with energies of its members."""
+
+    members = 3
+
+    def calculate(self, atoms: Any = None, *args: Any) -> None:
+        super().calculate(atoms, *args)
+        self.results["energies"] = np.full(self.members, self.results["energy"])
+
+
+@pytest.mark.parametrize("members", [1, 3, 4])
+def test_energies_of_a_committee_are_not_those_of_atoms(members: int) -> None:
+    class Of(Committee):
+        pass
+
+    Of.members = members
+    atoms = _crystal()
+    atoms.calc = TorchDFTD3Calculator(dft=Of(), damping="bj", **SHORT)
+    parts = [EMT(), TorchDFTD3Calculator(damping="bj", **SHORT)]
+    total = sum(one.get_property("energy", atoms) for one in parts)
+    assert atoms.get_potential_energy() == pytest.approx(total)
+    alone = EMT().get_property("energy", atoms)
+    np.testing.assert_array_equal(atoms.calc.results["energies"], np.full(members, alone))
+
+
+class Old:
+    """A calculator of the oldest kind."""
+
+    def get_potential_energy(self, atoms: Any) -> float:
+        return 1.0
+
+    def get_forces(self, atoms: Any) -> Any:
+        return np.zeros((len(atoms), 3))
+
+
+def test_dft_may_be_old_or_results_of_a_file() -> None:
+    atoms = _crystal()
+    d3 = TorchDFTD3Calculator(damping="bj", **SHORT).get_property("energy", atoms)
+    held = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((4, 3)), magmom=2.0)
+    for dft in (Old(), held):
+        atoms.calc = TorchDFTD3Calculator(dft=dft, damping="bj", **SHORT)
+        assert atoms.get_potential_energy() == pytest.approx(1.0 + d3)
+        assert atoms.get_forces().any()
+    assert atoms.get_magnetic_moment() == 2.0
+
+
 def test_in_a_sum_of_ase_nothing_is_lost() -> None:
     atoms = _crystal()
     atoms.calc = SumCalculator([EMT(), TorchDFTD3Calculator(damping="bj", **SHORT)])
@@ -187,6 +234,8 @@ def test_in_a_sum_of_ase_nothing_is_lost() -> None:
         ({"abc": "False"}, TypeError, "expected abc to be True or False"),
         ({"cutoff_smoothing": "cosine"}, ValueError, "cutoff_smoothing to be one of none, poly"),
         ({"dtype": torch.float16}, ValueError, "expected dtype to be one of float64, float32"),
+        ({"cutoff": "10"}, TypeError, "expected cutoff to be a number, got '10'"),
+        ({"cnthr": None}, TypeError, "expected cnthr to be a number, got None"),
         ({"xc": "unheard of"}, ValueError, "expected a known functional"),
     ],
     ids=str,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from d3torch.checks import require_bool, require_choice
+from d3torch.checks import require_bool, require_choice, require_number
+from d3torch.integrations.any_calculator import are_shares, ask, implemented
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
@@ -52,6 +53,7 @@ def settings_of(
     if damping == "dftd2":
         raise ValueError("expected a damping of D3, got 'dftd2': DFT-D2 is not included")
     require_choice("damping", damping, tuple(VARIANTS))
+    cutoff, cnthr = require_number("cutoff", cutoff), require_number("cnthr", cnthr)
     smooth = SMOOTHING[require_choice("cutoff_smoothing", cutoff_smoothing, tuple(SMOOTHING))]
     if cnthr > cutoff:
         warnings.warn(
@@ -130,7 +132,7 @@ class TorchDFTD3Calculator(D3Calculator):
         self.dft = dft
         super().__init__(settings=settings, dtype=dtype, device=device)
         if dft is not None:
-            theirs = [name for name in dft.implemented_properties if name not in UNKNOWN]
+            theirs = [name for name in implemented(dft) if name not in UNKNOWN]
             self.implemented_properties = [*dict.fromkeys([*PROPERTIES, *theirs])]
             self.ignored_changes = set()
             check_level(dft, settings, allow_double_counting=True, stacklevel=3)
@@ -165,9 +167,8 @@ class TorchDFTD3Calculator(D3Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, for `dft` too."""
         changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
-        if changes or self.dft is None:
-            return changes
-        return self.dft.check_state(atoms, tol)  # type: ignore[no-any-return, no-untyped-call]
+        dft: Any = self.dft
+        return changes or list(dft.check_state(atoms, tol) if hasattr(dft, "check_state") else ())
 
     def calculate(
         self,
@@ -182,18 +183,22 @@ class TorchDFTD3Calculator(D3Calculator):
 
     def _with_dft(self, properties: Iterable[str]) -> dict[str, Any]:
         """Results of D3 and of `dft` in one, those that both have added."""
-        dft, own = self.dft, self.results
+        dft, own, atoms = self.dft, self.results, self.atoms
         assert dft is not None
-        wanted = [name for name in properties if name in dft.implemented_properties]
-        for name in wanted:
-            dft.get_property(name, self.atoms)  # type: ignore[no-untyped-call]
-        found: dict[str, Any] = dft.results if wanted else {}  # else of other atoms, perhaps
+        assert atoms is not None
+        wanted = [name for name in properties if name in implemented(dft)]
+        found = {name: ask(dft, name, atoms) for name in wanted}
+        if wanted:  # else results of other atoms, perhaps
+            found = {**(getattr(dft, "results", None) or {}), **found}
         theirs = {name: value for name, value in found.items() if name not in UNKNOWN}
+        members = {}  # energies of a committee, to which D3 is not added
+        if not are_shares(theirs, len(atoms)) and "energies" in theirs:
+            members["energies"] = theirs.pop("energies")
         if "stress" in theirs and np.shape(theirs["stress"]) == (3, 3):
             theirs["stress"] = full_3x3_to_voigt_6_stress(theirs["stress"])  # type: ignore[no-untyped-call]
         both = {name: own[name] + theirs[name] for name in SUMMED if name in own and name in theirs}
         alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
-        return {**dict(alone), **both}
+        return {**dict(alone), **both, **members}
 
     def batch_calculate(
         self,
