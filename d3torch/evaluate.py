@@ -18,7 +18,7 @@ from .module_settings import kind_of
 from .ops import Range, Systems, Tables, pairwise_energies
 from .ops import evaluate as evaluate_systems
 from .products import outer_sum
-from .results import forces_of_pairs, symmetric
+from .results import forces_of_pairs, virials_of_pairs
 from .structure import (
     Structure,
     about_origin,
@@ -299,11 +299,8 @@ def virials_of_atoms(
         vectors = near.vectors.to(like).requires_grad_()
         energy = model(vectors, pairs, evaluator.species, evaluator.left_out).sum()
         (slope,) = torch.autograd.grad(energy, vectors, materialize_grads=True)
-    arms = 0.5 * vectors.detach().double()[:, :, None] * slope.double()[:, None, :]
-    found = arms.new_zeros(len(evaluator.species), 3, 3)
-    for end in pairs:
-        found.index_add_(0, end, arms)
-    return symmetric(found).cpu()
+    arms = vectors.detach().double()
+    return virials_of_pairs(slope.double(), arms, pairs, len(evaluator.species)).cpu()
 
 
 def _by_pairs(

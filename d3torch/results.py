@@ -21,6 +21,20 @@ def forces_of_pairs(slopes: Tensor, pairs: Tensor, n_atoms: int) -> Tensor:
     return add_forces_of_pairs(slopes, pairs, slopes.new_zeros([n_atoms, 3]))
 
 
+def virials_of_pairs(slopes: Tensor, vectors: Tensor, pairs: Tensor, n_atoms: int) -> Tensor:
+    """Return shares of atoms in the virial, (n_atoms, 3, 3): half of each pair to either atom.
+
+    Args:
+        slopes: dE/dr_ij, (n_pairs, 3).
+        vectors: r_ij, (n_pairs, 3).
+        pairs: i and j, (2, n_pairs), int64.
+        n_atoms: number of atoms.
+    """
+    halves = 0.5 * vectors[:, :, None] * slopes[:, None, :]
+    found = halves.new_zeros([n_atoms, 3, 3])
+    return symmetric(found.index_add_(0, pairs[0], halves).index_add_(0, pairs[1], halves))
+
+
 def symmetric(virial: Tensor) -> Tensor:
     """Return the symmetric part, (..., 3, 3); the rest is rounding: rotations change no energy."""
     return 0.5 * (virial + virial.transpose(-2, -1))
