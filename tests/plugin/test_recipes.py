@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io.lammpsdata import write_lammps_data
+from checkout import checkout
 
 from d3torch import D3Calculator
 
 pytestmark = pytest.mark.skipif(bool(runs.missing()), reason=runs.missing())
 
-PAGE = Path(__file__).parents[2] / "docs" / "lammps_recipes.md"
+PAGE = checkout() / "docs" / "lammps_recipes.md"
 ELEMENTS = ["O", "Na", "Si"]
 HERE = ("d3torch", "dispersion/d3")
 """Styles that are read with the words of the page; the test has no files for others."""
