@@ -23,6 +23,6 @@ workers=$(($(nproc) < 4 ? $(nproc) : 4))
 failed=0
 # Threads that wait do not take the cores of another worker.
 OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -m "not alone" -n "$workers" --dist loadfile \
-  --no-loadscope-reorder || failed=1
-.venv/bin/python -m pytest -m alone || failed=1
+  --no-loadscope-reorder --durations 25 || failed=1
+.venv/bin/python -m pytest -m alone --durations 12 || failed=1
 exit "$failed"

@@ -18,7 +18,14 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import setuptools
 from setuptools import Distribution, setup
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # it would fail with a page
+    raise SystemExit(
+        f"d3torch: expected setuptools 77 or later to build, got {setuptools.__version__}: "
+        "run `pip install 'setuptools>=77'`"
+    )
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist

@@ -45,10 +45,13 @@ def two(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return found
 
 
-def test_an_old_setuptools_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("house", [ROOT, ROOT / "plugins" / "lammps"], ids=["core", "plugin"])
+def test_an_old_setuptools_is_refused_in_one_sentence(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(setuptools, "__version__", "65.5.0")
     with pytest.raises(SystemExit, match=r"expected setuptools 77 or later to build, got 65\.5\.0"):
-        module_at(ROOT / "setup.py")
+        module_at(house / "setup.py")
 
 
 def test_torches_are_read_without_importing_them(two: list[object]) -> None:

@@ -283,7 +283,7 @@ def test_commands_print_nothing_else(files: dict[str, str], tmp_path: Path) -> N
     """In a process of their own, where importing MACE says a lot."""
     command = [sys.executable, "-m", "d3torch"]
     output = str(tmp_path / "out.pt")
-    fuse = [*command, "fuse", files["plain"], "-o", output, "--torchscript"]
+    fuse = [*command, "fuse", files["plain"], "-o", output, "--torchscript", "--xc", "pbe"]
     show = [*command, "inspect", output, "--json"]
     runs = [subprocess.run(c, capture_output=True, text=True, check=True) for c in (fuse, show)]
     assert [run.stderr for run in runs] == ["", ""]
