@@ -118,6 +118,7 @@ def find_levels(model: str, tasks: Sequence[str] = ()) -> list[Level]:
         tasks: heads, modals or tasks.
     """
     family, colon, name = str(model).partition(":")
+    family = "mace" if _key(family) == "macemp" else family  # by the function of MACE
     families = {level.family for level in levels()}
     if not colon or family.casefold() not in families:
         family, name = "", str(model)

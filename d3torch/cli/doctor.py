@@ -155,6 +155,8 @@ def run_doctor(args: argparse.Namespace) -> int:
         print(_as_json(found, problems))
     else:
         _show(found)
+    if args.model in ("small", "medium", "large"):
+        complain(f"{args.model} of mace_mp; mace_off has another: mace_off:{args.model}")
     for problem in problems:
         complain(problem)
     return 1 if problems else 0

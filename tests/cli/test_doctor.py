@@ -179,3 +179,15 @@ def test_the_page_runs() -> None:
     assert len(blocks) == 2
     for block in blocks:
         exec(block, {})
+
+
+def test_a_size_that_two_functions_of_mace_have_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "medium"]) == 0
+    assert "mace_off:medium" in capsys.readouterr().err
+    assert main(["doctor", "mace_off:medium"]) == 0
+    assert "D3(BJ) in wB97M-D3(BJ)" in capsys.readouterr().out
+    for name in ("mace_mp:medium", "mace_mp"):
+        assert main(["doctor", name]) == 0
+        assert 'xc="pbe"' in capsys.readouterr().out
