@@ -206,8 +206,12 @@ def test_the_whole_way_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["glass", "report", study, "--output", str(output)]) == 0
     page = output.read_text()
     assert page.count("src='data:image/png;base64,") == 7
-    shift = number(added["density"]["value"] - plain["density"]["value"])
-    assert shift in page
+    effect = json.loads(output.with_suffix(".json").read_text())["effects"][0]
+    shift = added["density"]["value"] - plain["density"]["value"]
+    assert effect["added"] - effect["without"] == pytest.approx(shift)
+    assert number(shift, effect["error"]) in page
+    assert "name=viewport" in page
+    assert f"d3torch {__version__}" in page
     assert "pass" not in re.sub(r"base64,[^']*", "", page).lower()
     rows = output.with_suffix(".csv").read_text().splitlines()
     assert rows[0] == "job,quantity,value,error,reference,source,difference"
@@ -223,6 +227,19 @@ def test_the_whole_way_at_toy_size(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"<td>version</td><td>{__version__}</td>" in page
     expected = abs(plain["density"]["value"] / 2.494 - 1) * 100
     assert errors[0]["ours"]["pmmcs"][0] == pytest.approx(expected)
+
+
+def test_digits_follow_the_error() -> None:
+    given = [
+        (33.68, 4.5),
+        (0.33052, 0.0012),
+        (-2.132, 11.0),
+        (48.99, 0.75),
+        (1.0, 0.0),
+        (2.0, None),
+    ]
+    told = ["33.7 ± 4.5", "0.3305 ± 0.0012", "-2 ± 11", "48.99 ± 0.75", "1 ± 0", "2"]
+    assert [number(*each) for each in given] == told
 
 
 def test_any_calculator_of_a_module_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

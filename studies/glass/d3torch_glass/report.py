@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import math
+import shlex
+import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.6rem 0 1.4rem}th,td{padding:.25rem .7rem;text-align:right;
 border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}img{max-width:100%}
+@media(max-width:60rem){table{display:block;overflow-x:auto}}
 th{font-weight:600;background:#f5f5f5}p.note{color:#555;max-width:60rem}h2{margin-top:2rem}
 """
 
@@ -31,7 +36,12 @@ def number(value: float | None, error: float | None = None) -> str:
     """A value with its error, both to the digits that matter."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
+    if error is None:
+        return f"{value:.4g}"
+    if not (math.isfinite(error) and error > 0.0):
+        return f"{value:.4g} ± {error:.2g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -204,7 +214,7 @@ def _dispersion_part(results: Sequence[Result]) -> str:
     )
 
 
-LENGTHS = "Lengths in A, a2 in bohr, as d3torch inspect reads them from this page."
+LENGTHS = "Lengths in Å, a2 in bohr, as d3torch inspect reads them from this page."
 
 
 def _timing_part(timing: dict[str, Any] | None) -> str:
@@ -236,7 +246,9 @@ def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any
         for k, (name, data) in enumerate(images(results), 1)
     )
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(note)}</p>"
         f"<h2>Does dispersion help, by how much, at what cost?</h2>{_summary(results)}"
         f"{_shift_part(results)}{_effect_part(results)}"
@@ -249,8 +261,17 @@ def page(results: Sequence[Result], title: str, note: str, timing: dict[str, Any
         f"<h2>Stiffness, GPa</h2>{_stiffness_part(results)}"
         "<p class=note>E and nu with free sides, K by compression, C11 and C12 with held sides, "
         "C44 = (C11 - C12)/2: three independent runs. E - 3K(1-2nu) is zero for one isotropic "
-        "body.</p></html>\n"
+        f"body.</p>{_made_by(results)}</html>\n"
     )
+
+
+def _made_by(results: Sequence[Result]) -> str:
+    """When and by which command this page was made, and with which versions its jobs ran."""
+    told = dict.fromkeys(json.dumps(r.get("versions", {})) for r in results)
+    ran = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(each).items()) for each in told)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    made = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by {command}. Jobs ran with {ran}."
+    return f"<p class=note>Made {html.escape(made)}</p>"
 
 
 def as_plain(shift: Shift) -> dict[str, Any]:
