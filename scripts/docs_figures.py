@@ -42,7 +42,7 @@ def main() -> None:
     axes.bar_label(bars, [f" {value:,.0f} ms" for value in values], fontsize=9)
     axes.set_xscale("log")
     axes.set_xlim(20, 200_000)
-    axes.set_xlabel("time for energy, forces and virial, 1500 atoms, cutoff 40 bohr, one thread")
+    axes.set_xlabel("ms, logarithmic; energy, forces, virial of 1500 atoms, 40 bohr, one thread")
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(ROOT / "docs" / "figure_speed.png", dpi=130)
