@@ -102,7 +102,8 @@ class DispersionCalculator(Calculator):
     Args:
         calculator: see :func:`with_dispersion`.
         dispersion: the D3 to add.
-        **judged: ``task`` and ``allow_double_counting`` of every check of levels.
+        task: see :func:`with_dispersion`; for later checks as well.
+        allow_double_counting: the same.
     """
 
     def __init__(
