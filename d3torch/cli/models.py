@@ -148,9 +148,9 @@ def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) ->
     if args.dtype:
         model = model.to(getattr(torch, args.dtype))
     fused = host.MACED3(model, chosen_settings(args), d3_heads=heads)
+    check_training(file, fused, args.allow_double_counting)
     if args.xc is None and args.settings_of is None:
         complain(f"D3 of {fused.settings.xc}, since no --xc was given")
-    check_training(file, fused, args.allow_double_counting)
     return fused
 
 
