@@ -83,7 +83,7 @@ def _plus(value: Any, change: Any) -> Any:
     return float(found) if found.ndim == 0 else found
 
 
-def _voigt(stress: Any) -> Floats:
+def voigt(stress: Any) -> Floats:
     """A stress in Voigt order, as ASE's are; some calculators give (3, 3)."""
     like = np.asarray(stress, dtype=np.float64)
     if like.shape != (3, 3):
@@ -263,7 +263,7 @@ class DispersionCalculator(Calculator):
         if are_shares(kept, len(atoms)):
             found["energies"] = _plus(kept["energies"], self.dispersion.results["energies"])
         if "stress" in kept and "stress" in own:
-            found["stress"] = _voigt(kept["stress"]) + own["stress"]
+            found["stress"] = voigt(kept["stress"]) + own["stress"]
         self._add_costly(found, atoms)
         return found
 
@@ -283,7 +283,7 @@ class DispersionCalculator(Calculator):
         if found is not None or atoms.cell.rank < 3:
             return found
         virial = -np.tensordot(atoms.positions, self.dispersion.results["forces"], (0, 0))
-        return _voigt(virial / atoms.cell.volume)
+        return voigt(virial / atoms.cell.volume)
 
     def _evaluator(self, atoms: Atoms, what: str) -> Evaluator:
         """What evaluates D3 of these atoms.
@@ -303,7 +303,7 @@ class DispersionCalculator(Calculator):
         """Shares of atoms in the stress, (n, 6), with half of each pair added to either atom."""
         evaluator = self._evaluator(atoms, "stresses of atoms")
         virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
-        added = np.array([_voigt(each) for each in virials / atoms.cell.volume])
+        added = np.array([voigt(each) for each in virials / atoms.cell.volume])
         total: Floats = np.asarray(found, dtype=np.float64) + added
         return total
 

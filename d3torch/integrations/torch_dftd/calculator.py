@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from d3torch.checks import require_bool, require_choice, require_number
-from d3torch.integrations.any_calculator import are_shares, ask, implemented
+from d3torch.integrations.any_calculator import are_shares, ask, implemented, voigt
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
@@ -20,7 +20,6 @@ from d3torch.variants import VARIANTS
 
 from ase import Atoms  # isort: skip  after ours: it names what is missing
 from ase.calculators.calculator import Calculator  # isort: skip
-from ase.stress import full_3x3_to_voigt_6_stress  # isort: skip
 from ase.units import Bohr  # isort: skip
 
 SMOOTHING = {"none": 0.0, "poly": Bohr}
@@ -194,8 +193,8 @@ class TorchDFTD3Calculator(D3Calculator):
         members = {}  # energies of a committee, to which D3 is not added
         if not are_shares(theirs, len(atoms)) and "energies" in theirs:
             members["energies"] = theirs.pop("energies")
-        if "stress" in theirs and np.shape(theirs["stress"]) == (3, 3):
-            theirs["stress"] = full_3x3_to_voigt_6_stress(theirs["stress"])  # type: ignore[no-untyped-call]
+        if "stress" in theirs:
+            theirs["stress"] = voigt(theirs["stress"])
         both = {name: own[name] + theirs[name] for name in SUMMED if name in own and name in theirs}
         alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
         return {**dict(alone), **both, **members}
