@@ -6,6 +6,7 @@ dated file. Rivals that are not installed are left out and named.
 
     python -m benchmarks.suites.gpu --out benchmarks/results/FILE
     python -m benchmarks.suites.gpu --headline        # three cases, d3torch alone
+    python -m benchmarks.suites.gpu --kernels         # and what each kernel takes in them
     python -m benchmarks.suites.gpu --rehearse        # tiny sizes on the CPU: does the script run?
 """
 
@@ -122,6 +123,30 @@ def module(given: Input, dtype: torch.dtype) -> tuple[D3BJ, Any, Any]:
     return model, species, model.systems(x, species, cell, None, offsets)
 
 
+def kernel_lines(call: Callable[[], Any], calls: int = 20) -> list[str]:
+    """Microseconds of each kernel in a call, by CUPTI, and between them: a mean of many calls."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        for _ in range(calls):
+            call()
+        torch.cuda.synchronize()
+    events = [e for e in found.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    names: dict[str, list[float]] = {}
+    for e in events:
+        names.setdefault(e.name, []).append(e.time_range.elapsed_us())
+    first = min(e.time_range.start for e in events)
+    whole = max(e.time_range.end for e in events) - first
+    lines = [
+        f"{sum(t) / calls:10.1f} us  {len(t) / calls:4.1f} x  {name[:120]}"
+        for name, t in sorted(names.items(), key=lambda item: -sum(item[1]))
+    ]
+    busy = sum(sum(t) for t in names.values())
+    return [f"{busy / calls:10.1f} us  in kernels, {whole / calls:.1f} from first to last", *lines]
+
+
 def deviation(e: Evaluation, truth: Evaluation | None) -> float | None:
     """Of the total energy, relative."""
     if truth is None:
@@ -129,17 +154,19 @@ def deviation(e: Evaluation, truth: Evaluation | None) -> float | None:
     return abs(e.energy.double().sum().item() / truth.energy.double().sum().item() - 1)
 
 
+def lattice_call(given: Input, dtype: torch.dtype) -> Callable[[], Any]:
+    """Energy, forces and virial by the lattice engine."""
+    model, _, systems = module(given, dtype)
+    damping = model.damping().detach().expand(len(given.sizes), 4).contiguous()
+    arguments = (systems, damping, model.tables(), model.reach())
+    return lambda: ops.evaluate(*arguments)
+
+
 def lattice_rows(case: str, given: Input, clock: Clock) -> list[Row]:
     """The lattice engine in both precisions, and replayed as a graph."""
     rows, truth = [], None
     for dtype in (torch.float64, torch.float32):
-        model, _, systems = module(given, dtype)
-        damping = model.damping().detach().expand(len(given.sizes), 4).contiguous()
-        arguments = (systems, damping, model.tables(), model.reach())
-
-        def call(arguments: Any = arguments) -> Any:
-            return ops.evaluate(*arguments)
-
+        call = lattice_call(given, dtype)
         seconds, memory = clock.measure(call)
         e = call()
         name = f"d3torch lattice {str(dtype).removeprefix('torch.')}"
@@ -297,11 +324,20 @@ def all_rows(case: str, given: Input, clock: Clock, parts: Any) -> list[Row]:
     return rows
 
 
+def by_kernel(chosen: list[tuple[str, Input]]) -> int:
+    """Print what each kernel of the lattice engine takes, in both precisions."""
+    for name, given in chosen:
+        for dtype in (torch.float32, torch.float64):
+            print(f"{name}, {dtype}:", *kernel_lines(lattice_call(given, dtype)), sep="\n")
+    return 0
+
+
 def main() -> int:
     """Measure and print; write the file anew after every case. 75 if time was up before the end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there")
     parser.add_argument("--headline", action="store_true", help="three cases, d3torch alone")
+    parser.add_argument("--kernels", action="store_true", help="what each kernel takes, in three")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on the CPU")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="then no more cases")
     parser.add_argument("--budget", type=float, default=0.6, help="seconds a measurement")
@@ -314,6 +350,8 @@ def main() -> int:
     found, rows, late, text = ceilings(device), [], [], ""
     start, parts = time.monotonic(), OURS if args.headline else (*OURS, rival_rows)
     chosen = cases(args.rehearse, device, room)
+    if args.kernels:
+        return by_kernel(chosen[:3])
     for name, given in chosen[: 3 if args.headline else None]:
         if time.monotonic() - start > args.seconds:
             late.append(name)
