@@ -154,7 +154,7 @@ record() {
   publish
 }
 
-tests=("$python" -m pytest -p no:cacheprovider)
+tests=("$python" -m pytest -p no:cacheprovider -r fE)
 kernels=(tests/engine/test_cuda_{pairs,list,list_refusals,lattice}.py)
 short="(results_are_those_of_the_cpu and half and float64) or modes or tail_in or batch_of_systems or far_smaller"
 # a module of benchmarks on the card; in a rehearsal on the emulated one, in tiny sizes; MACE, whose D3 reaches too far for

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase.io import read
-from cuda_device import assert_close, moved, on_gpu, run
+from cuda_device import assert_close, moved, on_gpu, run, waiting_refused
 from systems import Case, small_case
 from test_cuda_lattice import BULK, STRUCTURES, compare, lattice_arguments, structure_of
 from test_cuda_list import SHAPES, arguments, last, reshaped
@@ -81,12 +81,9 @@ def test_a_cuda_graph_replays_the_pair_ops() -> None:
 def test_the_pair_ops_wait_for_nothing() -> None:
     case = _on_gpu(in_order(small_case(torch.float32, n_atoms=50)))
     vectors = case.vectors.clone().requires_grad_()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_refused():
         energy = _pair_energy(case, vectors, torch.zeros_like(case.cn), case.damping).sum()
         grad(energy, vectors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 # ---- lattice engine ----
@@ -148,11 +145,8 @@ def test_the_lattice_engine_waits_for_nothing(tail: bool) -> None:
     batch = BULK[:8] if tail else STRUCTURES[:8]
     arguments = moved(lattice_arguments(batch, torch.float32, tail=tail), "cuda")
     leaves = [arguments[k].clone().requires_grad_() for k in (0, 1, 5)]
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_refused():
         grad(_system(leaves, arguments).sum(), leaves)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("tail", [False, True])
@@ -208,11 +202,8 @@ def test_opcheck_of_the_op_on_a_list(shape: str, dtype: torch.dtype) -> None:
 def test_the_op_on_a_list_waits_for_nothing(shape: str) -> None:
     case = _list_case(shape, torch.float32)
     leaves = lists.inputs_of(case)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_refused():
         grad(lists.energy_of(case)(*leaves).sum(), leaves)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @dtypes

@@ -9,7 +9,9 @@ and under the rules of a graph that is captured: an op that waits for the device
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,6 +28,18 @@ if EMULATED:
 
 on_either = pytest.mark.skipif(not (GPU or EMULATED), reason="no GPU here")
 on_gpu = pytest.mark.skipif(not GPU, reason="no GPU here")
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """On a GPU, whatever waits for it is an error."""
+    try:
+        with warnings.catch_warnings():  # torch says that it does not notice every kind of waiting
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def mapped(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
