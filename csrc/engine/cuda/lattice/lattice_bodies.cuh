@@ -158,33 +158,4 @@ template <class T, class S> struct CountGradientBody : Sums<S, 9> {
   __device__ void end_tile(const Vector3<S>& offset) { tile.end(offset, this->now, this->now + 3); }
 };
 
-// Sums over the lanes and warps that worked for an atom: n columns of block_atoms numbers in shared
-// memory.
-template <class A, int n, class S>
-__device__ A* gather(const BlockCentre<S>& m, const A (&totals)[n]) {
-  A* shared = shared_memory<A>() + search_bytes / sizeof(A);
-  for (int k = 0; k < n; ++k) {
-    A sum = totals[k];
-    for (int step = warp_lanes / 2; step >= m.width; step /= 2) sum += shuffle_xor(sum, step);
-    if (lane_index() < m.width)
-      shared[(warp_index() * n + k) * block_atoms + lane_index()] = m.active() ? sum : A(0.0);
-  }
-  __syncthreads();
-  for (int t = threadIdx.x; t < n * block_atoms; t += blockDim.x) {
-    A sum(0.0);
-    for (int warp = 0; warp < warp_count() && t % block_atoms < m.count; ++warp)
-      sum += shared[warp * n * block_atoms + t];
-    shared[t] = sum;
-  }
-  __syncthreads();
-  return shared;
-}
-
-// The sum of a column over the atoms of the block.
-template <class A> __device__ inline A column_sum(const A* columns, int k) {
-  A sum(0.0);
-  for (int i = 0; i < block_atoms; ++i) sum += columns[k * block_atoms + i];
-  return sum;
-}
-
 }  // namespace d3

@@ -87,6 +87,7 @@ template <class T, class S> struct LatticeCall : SystemsCall<T, S> {
   using Base::n_atoms;
   SortedAtoms atoms;
   int64_t max_clusters;  // bound on their number, which the host does not know
+  int splits;            // blocks that share the neighbours of eight atoms
 
   LatticeState* state;
   SystemFrame* frames;  // (n_systems)
@@ -102,6 +103,7 @@ template <class T, class S> struct LatticeCall : SystemsCall<T, S> {
   A* c6;                     // (n_atoms)
   A* gradient;               // (n_atoms, 3)
 
+  A* sums;              // (blocks, splits, columns, block_atoms) of the sweep at hand
   A* parts;             // (blocks, n_parts), see Part
   A* three_body_parts;  // (n_atoms, n_three_body_parts) with a three-body term
   A* tail_weights;      // (max_clusters, n_refs) with a tail: sums of the weights of its atoms
@@ -133,6 +135,23 @@ template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_at
 
 constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
 
+// Blocks of a sweep from which the neighbours of eight atoms need not be shared: four times what an
+// H100 holds at a time (132 multiprocessors of two), so that the last to end are few beside all.
+constexpr int64_t enough_blocks = 1056;
+constexpr int most_splits = 16;
+// A power of two.
+inline int splits_for(int64_t blocks) {
+  int splits = 1;
+  while (splits < most_splits && blocks * splits < enough_blocks) splits *= 2;
+  return splits;
+}
+
+// Sums that a sweep keeps for each atom, at most.
+template <class T> int columns_of(const LatticeInput<T>& in, bool dual) {
+  if (dual || in.learn) return of_damping + in.n_damping();
+  return in.gradients ? of_damping : 2;
+}
+
 // Cuts the scratch memory into the arrays of a call. Returns the bytes used; with a null start it
 // only counts them.
 template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
@@ -150,6 +169,8 @@ template <class T, class S> size_t lay_out(LatticeCall<T, S>& c, void* start) {
   c.energy = arena.take<A>(n);
   c.c6 = arena.take<A>(n);
   c.gradient = arena.take<A>(3 * n);
+  c.splits = splits_for(blocks_of_cluster * m);
+  c.sums = arena.take<A>(blocks_of_cluster * m * c.splits * columns_of(c.in, c.dual) * block_atoms);
   c.parts = arena.take<A>(n_parts * blocks_of_cluster * m);
   c.three_body_parts = arena.take<A>(c.in.three_body.cutoff > 0 ? n_three_body_parts * n : 0);
   const int64_t tail = c.in.range.tail ? max_refs * m : 0;

@@ -29,6 +29,7 @@ template <class S> struct BlockCentre {
   int cluster;
   int system;
   int species;
+  int split;      // which of the blocks with these atoms this is
   int64_t first;  // place of the block's first atom
   int64_t place;  // place of this lane's atom
   int count;      // atoms, at most block_atoms
@@ -92,11 +93,13 @@ __device__ void set_search(const ClusterBox& box, const ClusterInfo& info, const
 // energy. False if there is nothing to do for it.
 template <class T, class S>
 __device__ bool make_centre(const LatticeCall<T, S>& c, bool counts, BlockCentre<S>& m) {
-  m.cluster = int(blockIdx.x / blocks_of_cluster);
+  const int block = int(blockIdx.x / unsigned(c.splits));
+  m.split = int(blockIdx.x % unsigned(c.splits));
+  m.cluster = block / blocks_of_cluster;
   if (c.state->bad || m.cluster >= c.atoms.clusters[c.n_atoms - 1]) return false;
   const ClusterBox box = c.boxes[m.cluster];
   const ClusterInfo& info = c.infos[m.cluster];
-  const int part = int(blockIdx.x % blocks_of_cluster) * block_atoms;
+  const int part = block % blocks_of_cluster * block_atoms;
   m.count = box.count - part < block_atoms ? box.count - part : block_atoms;
   m.system = info.system;
   m.species = info.species;
@@ -235,8 +238,9 @@ __device__ inline void meet_images(const LatticeCall<T, S>& c, const BlockCentre
                                    T cutoff2, T same2, Body& body) {
   const int first = c.boxes[cluster].first, count = c.boxes[cluster].count, rows = m.rows;
   const int64_t n = int64_t(count_images(search_of_block())) * count;
+  const int64_t stride = int64_t(c.splits) * warp_count() * rows;
   int steps = 0;
-  for (int64_t t = int64_t(warp_index()) * rows; t < n; t += int64_t(warp_count()) * rows) {
+  for (int64_t t = (int64_t(m.split) * warp_count() + warp_index()) * rows; t < n; t += stride) {
     const bool valid = t + m.row < n;
     const int64_t q = valid ? t + m.row : 0;
     const Vector3<S> offset =
@@ -275,11 +279,11 @@ __device__ inline unsigned clusters_in_reach(const LatticeCall<T, S>& c, int sup
 }
 
 // Calls found(cluster, image) for those of clusters [begin, end) that come within the cutoff at
-// some image and that `mine` leaves of a set of bits, by all lanes of a warp: first super boxes, of
-// which each lane tests one at one image, then boxes of clusters.
-template <class T, class S, class Mine, class F>
+// some image, by all lanes of a warp, which searches for itself: first super boxes, of which each
+// lane tests one at one image, then boxes of clusters.
+template <class T, class S, class F>
 __device__ inline void for_clusters(const LatticeCall<T, S>& c, const SystemFrame& f, int begin,
-                                    int end, T cutoff, Mine&& mine, F&& found) {
+                                    int end, T cutoff, F&& found) {
   const BlockSearch& search = search_of_block();
   const int images = count_images(search), first = begin / super_clusters;
   const int supers = (end - 1) / super_clusters - first + 1;
@@ -291,12 +295,34 @@ __device__ inline void for_clusters(const LatticeCall<T, S>& c, const SystemFram
     for (unsigned hits = __ballot_sync(all_lanes, hit); hits; hits &= hits - 1) {
       const int ahead = super + __ffs(int(hits)) - 1, base = first + ahead % supers;
       const Image image = image_at(search, f, number + ahead / supers);
-      unsigned tiles = mine(clusters_in_reach(c, base, begin, end, image, cutoff));
+      unsigned tiles = clusters_in_reach(c, base, begin, end, image, cutoff);
       for (; tiles; tiles &= tiles - 1) found(super_clusters * base + __ffs(int(tiles)) - 1, image);
     }
     number += (super + warp_lanes) / supers;
     super = (super + warp_lanes) % supers;
   }
+}
+
+// A super box that is in reach at an image, and those of its clusters that are: a bit for each.
+struct Hit {
+  Image image;
+  int super;
+  unsigned tiles;
+};
+
+// What the warps of a block find together, in shared memory behind the search: of every warp the
+// lanes whose test was hit, in this round and in the one before, and the hits of a round.
+struct Found {
+  unsigned* lanes;
+  Hit* hits;
+};
+D3_HD inline size_t found_bytes(int threads) {
+  return threads * sizeof(Hit) + (2 * threads / warp_lanes * sizeof(unsigned) + 15) / 16 * 16;
+}
+__device__ inline Found found_of_block() {
+  char* start = shared_memory<char>() + search_bytes;
+  return {reinterpret_cast<unsigned*>(start + blockDim.x * sizeof(Hit)),
+          reinterpret_cast<Hit*>(start)};
 }
 
 // The warps of a block take tiles in turns: warp w the tiles w, w + n, ... of n warps, which are a
@@ -311,6 +337,71 @@ struct Turns {
   }
 };
 
+// Super boxes of clusters [begin, end) at the images that a block has to look at.
+__device__ inline int count_supers(int begin, int end) {
+  return (end - 1) / super_clusters - begin / super_clusters + 1;
+}
+__device__ inline int64_t count_tests(int begin, int end) {
+  return int64_t(count_images(search_of_block())) * count_supers(begin, end);
+}
+
+// One round of tests by all threads of a block, each of one super box at one image. Blocks with the
+// same atoms take hits in turns; `turn` is that of the next hit. The number of hits that are this
+// block's, which are in shared memory then.
+template <class T, class S>
+__device__ inline int test_round(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
+                                 int end, T cutoff, int64_t first_test, int& turn,
+                                 unsigned* lanes) {
+  const int64_t test = first_test + threadIdx.x;
+  const bool any = test < count_tests(begin, end);
+  const int supers = count_supers(begin, end);
+  const int super = begin / super_clusters + (any ? int(test % supers) : 0);
+  const Image image = image_at(search_of_block(), c.frames[m.system], any ? int(test / supers) : 0);
+  const bool hit = any && super_in_reach(c, super, image, cutoff);
+  const unsigned mine = __ballot_sync(all_lanes, hit);
+  if (lane_index() == 0) lanes[warp_index()] = mine;
+  __syncthreads();
+  int number = turn + __popc(mine & ((1u << lane_index()) - 1)), all = turn;
+  for (int warp = 0; warp < warp_count(); ++warp) {
+    const int hits = __popc(lanes[warp]);
+    if (warp < warp_index()) number += hits;
+    all += hits;
+  }
+  const int skipped = turn > m.split;
+  if (hit && number % c.splits == m.split)
+    found_of_block().hits[number / c.splits - skipped] = {image, super, 0};
+  turn = all % c.splits;
+  return (all + c.splits - 1 - m.split) / c.splits - skipped;
+}
+
+// Calls found(cluster, image) for this warp's share of clusters [begin, end) that come within the
+// cutoff at some image, by all its lanes. All warps of the block search together: first super
+// boxes, then, a warp for each that is hit, boxes of clusters.
+template <class T, class S, class F>
+__device__ inline void share_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
+                                      int begin, int end, T cutoff, Turns& turns, F&& found) {
+  const auto [lanes, hits] = found_of_block();
+  int turn = 0;
+  for (int64_t test = 0; test < count_tests(begin, end); test += blockDim.x) {
+    // the lanes of the last round are still read by other warps
+    const int odd = int(test / blockDim.x % 2);
+    const int n = test_round(c, m, begin, end, cutoff, test, turn, lanes + odd * warp_count());
+    if (n == 0) continue;
+    __syncthreads();
+    for (int h = warp_index(); h < n; h += warp_count()) {
+      const unsigned tiles = clusters_in_reach(c, hits[h].super, begin, end, hits[h].image, cutoff);
+      if (lane_index() == 0) hits[h].tiles = tiles;
+    }
+    __syncthreads();
+    for (int h = 0; h < n; ++h) {
+      unsigned tiles = turns.mine(hits[h].tiles);
+      for (; tiles; tiles &= tiles - 1)
+        found(super_clusters * hits[h].super + __ffs(int(tiles)) - 1, hits[h].image);
+    }
+  }
+  __syncthreads();  // before the next species writes where these lanes and hits are
+}
+
 // Meets all neighbours, one species after the other. A species whose only cluster is small, in a
 // cell with images, would leave most rows of a warp idle at one image: it is met at several at
 // once.
@@ -323,17 +414,14 @@ __device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T 
   int met = 0;
   for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
     body.species(c.infos[begin].species);
-    if (c.boxes[begin].count <= block_atoms && images > 1) {
+    if (c.boxes[begin].count <= block_atoms && images > 1)
       meet_images(c, m, begin, cutoff * cutoff, same2, body);
-      continue;
-    }
-    for_clusters(
-        c, c.frames[m.system], begin, c.infos[begin].next, cutoff,
-        [&](unsigned found) { return turns.mine(found); },
-        [&](int cluster, const Image& image) {
-          meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
-          if (++met % Body::most_tiles == 0) body.empty();
-        });
+    else
+      share_clusters(c, m, begin, c.infos[begin].next, cutoff, turns,
+                     [&](int cluster, const Image& image) {
+                       meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
+                       if (++met % Body::most_tiles == 0) body.empty();
+                     });
   }
   body.empty();
 }

@@ -1,6 +1,7 @@
 // The three sweeps of the lattice engine on the GPU, and what lies between and after them.
 #include "engine/cuda/lattice/lattice_bodies.cuh"
 #include "engine/cuda/lattice/lattice_search.cuh"
+#include "engine/cuda/lattice/lattice_sums.cuh"
 #include "engine/cuda/lattice/lattice_tail.cuh"
 #include "engine/cuda/lattice/lattice_three_body.cuh"
 
@@ -16,7 +17,9 @@ constexpr int64_t enough_warps = 16384;
 template <class S, bool learn = false>
 constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
 
-// The three sweeps: a block for each eight atoms of a cluster. First the coordination numbers.
+// The three sweeps: a block for each eight atoms of a cluster, or some that share their neighbours.
+// First the coordination numbers; the second column counts atoms on the same spot.
+constexpr int count_columns = 2;
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
@@ -24,91 +27,43 @@ __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(La
   if (!make_centre(c, true, m)) return;
   CountBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
-  const A totals[2] = {body.before[0], A(double(body.same))};
-  const A* sums = gather(m, totals);
-  if (threadIdx.x >= unsigned(m.count)) return;
-  c.cn[m.place] = sums[threadIdx.x];
-  if (value(sums[block_atoms + threadIdx.x]) > 1.5)
-    atomicOr(&c.frames[m.system].coincident, 1u);  // it met more than itself
+  const A totals[count_columns] = {body.before[0], A(double(body.same))};
+  write_sums(c, m, totals);
 }
 
-// Weights of each atom and C6 with its like, by one thread.
+// Coordination number, weights and C6 with its like of each atom, by one thread.
 template <int R, class T, class S> __global__ void fill_site_weights(LatticeCall<T, S> c) {
   const int64_t p = thread_index();
   if (p >= c.n_atoms || c.state->bad) return;
   const int64_t species = (c.atoms.keys[p] >> group_shift) & ((1 << species_bits) - 1);
-  const bool counted = !c.frames[c.atoms.keys[p] >> system_shift].bad;
-  const Wide<S> cn = counted ? c.cn[p] : Wide<S>(0.0);
-  const Wide<S> c6 = weigh<R>(c.in.tables, species, cn, c.neighbours[p].w, c.dw[p]);
-  c.c6[p] = c6;
+  const SummedAtom a = atom_at(c, p);
+  const Wide<S> cn = a.here ? summed(c, a, count_columns, 0) : Wide<S>(0.0);
+  if (a.here && value(summed(c, a, count_columns, 1)) > 1.5)
+    atomicOr(&c.frames[a.system].coincident, 1u);  // it met more than itself
+  c.cn[p] = cn;
+  c.c6[p] = weigh<R>(c.in.tables, species, cn, c.neighbours[p].w, c.dw[p]);
 }
 
-// Energies and their direct derivatives, at fixed CN. E = -1/2 sum C6 g; dE/dCN and dE/dx take both
-// directions of each pair.
+// Energies and their direct derivatives, at fixed CN.
 template <int R, DampingForm form, bool smooth, EnergyMode mode, class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S, mode == EnergyMode::learn>)
     energy_sweep(LatticeCall<T, S> c) {
-  using A = Wide<S>;
   BlockCentre<S> m;
   if (!make_centre(c, false, m)) return;
   EnergyBody<T, S, form, mode, R, smooth> body(c, m);
   meet_all(c, m, c.range_of(m.system).cutoff, body);
-  const A* sums = gather(m, body.before);
-  const A half(-0.5);
-  A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
-  const int t = threadIdx.x;
-  if (t < m.count) {
-    c.energy[m.place] = half * sums[t];
-    if constexpr (mode != EnergyMode::energy) {
-      c.neighbours[m.place].site.dcn = narrow<S>(-sums[of_dcn * block_atoms + t]);
-      for (int k = 0; k < 3; ++k)
-        c.gradient[3 * m.place + k] = sums[(of_gradient + k) * block_atoms + t];
-    }
-  }
-  if (t == 0) parts[part_energy] = half * column_sum(sums, of_energy);
-  if constexpr (mode != EnergyMode::energy)
-    for (int k = t; k < 6; k += blockDim.x)
-      parts[part_virial + k] = half * column_sum(sums, of_virial + k);
-  if constexpr (mode == EnergyMode::learn)
-    for (int k = t; k < n_parameters(form); k += blockDim.x)
-      parts[part_damping + k] = half * column_sum(sums, of_damping + k);
+  write_sums(c, m, body.before);
 }
 
-// Adds the gradient through the coordination numbers, and completes virial and moment, x (x) dE/dx.
+// The gradient through the coordination numbers.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>)
     count_gradient_sweep(LatticeCall<T, S> c) {
-  using A = Wide<S>;
   BlockCentre<S> m;
   if (!make_centre(c, true, m)) return;
   CountGradientBody<T, S> body(c, m);
   meet_all(c, m, c.in.range.cn_cutoff, body);
-  A* sums = gather(m, body.before);
-  A* parts = c.parts + int64_t(blockIdx.x) * n_parts;
-  const int t = threadIdx.x;
-  if (t < m.count)
-    for (int d = 0; d < 3; ++d) {
-      sums[d * block_atoms + t] = c.gradient[3 * m.place + d] - sums[d * block_atoms + t];
-      c.gradient[3 * m.place + d] = sums[d * block_atoms + t];
-    }
-  __syncthreads();
-  for (int k = t; k < 6; k += blockDim.x) {  // the rest of the virial: see add_gradient
-    const int row = k < 3 ? 0 : k < 5 ? 1 : 2, column = k < 3 ? k : k < 5 ? k - 2 : 2;
-    A sum = A(0.5) * column_sum(sums, 3 + k);
-    for (int i = 0; i < m.count; ++i) {
-      const Site<S>& site = c.neighbours[m.first + i].site;
-      sum += sums[row * block_atoms + i] * widen(column == 0   ? site.x
-                                                 : column == 1 ? site.y
-                                                               : site.z);
-    }
-    parts[part_virial + k] += sum;
-  }
-  for (int k = t; k < 9; k += blockDim.x) {
-    A sum(0.0);
-    for (int i = 0; i < m.count; ++i)
-      sum += c.position(c.atoms.order[m.first + i], k / 3) * sums[k % 3 * block_atoms + i];
-    parts[part_moment + k] = sum;
-  }
+  write_sums(c, m, body.before);
 }
 
 // Writes the results of every atom, in the caller's order.
@@ -155,18 +110,23 @@ inline int warps_of_block(int64_t blocks) {
   return warps;
 }
 
-// Shared memory of a block that sweeps.
-template <class S> size_t sweep_bytes(int columns, int threads) {
-  return search_bytes + sizeof(Wide<S>) * columns * block_atoms * (threads / warp_lanes);
-}
+// How the sweeps are launched: a block for each eight atoms and each split, and a thread for each
+// atom of these blocks to finish.
+struct SweepShape {
+  int64_t blocks;
+  int threads;
+  int64_t finishing;
+};
 
 // Launches the sweep of the energies in the mode that is asked for. Duals want everything.
 template <int R, DampingForm form, class T, class S>
-void sweep_energies(const LatticeCall<T, S>& c, int64_t blocks, int threads, cudaStream_t stream) {
+void sweep_energies(const LatticeCall<T, S>& c, SweepShape shape, cudaStream_t stream) {
   const auto run = [&](auto smooth, auto mode) {
     constexpr EnergyMode wanted = decltype(mode)::value;
-    launch(energy_sweep<R, form, decltype(smooth)::value, wanted, T, S>, blocks, threads,
-           sweep_bytes<S>(energy_columns<wanted, form>, threads), stream, c);
+    constexpr int columns = energy_columns<wanted, form>;
+    launch(energy_sweep<R, form, decltype(smooth)::value, wanted, T, S>, shape.blocks,
+           shape.threads, sweep_bytes<S>(columns, shape.threads), stream, c);
+    launch(finish_energies<T, S>, shape.finishing, lattice_threads, 0, stream, c, columns);
   };
   using Learn = std::integral_constant<EnergyMode, EnergyMode::learn>;
   using Gradient = std::integral_constant<EnergyMode, EnergyMode::gradient>;
@@ -181,17 +141,23 @@ void sweep_energies(const LatticeCall<T, S>& c, int64_t blocks, int threads, cud
 
 // Launches everything between the clusters and the results of the systems.
 template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaStream_t stream) {
-  const int64_t blocks = c.max_clusters * blocks_of_cluster,
+  const int64_t eights = c.max_clusters * blocks_of_cluster,
                 atom_blocks = blocks_for(c.n_atoms, lattice_threads);
-  const int warps = warps_of_block(blocks), threads = warps * warp_lanes;
-  const auto shared = [&](int columns) { return sweep_bytes<S>(columns, threads); };
-  launch(count_sweep<T, S>, blocks, threads, shared(2), stream, c);
+  const SweepShape shape{eights * c.splits, warps_of_block(eights) * warp_lanes,
+                         blocks_for(eights * block_atoms, lattice_threads)};
+  const auto sweep_counts = [&](auto kernel, int columns) {
+    launch(kernel, shape.blocks, shape.threads, sweep_bytes<S>(columns, shape.threads), stream, c);
+  };
+  sweep_counts(count_sweep<T, S>, count_columns);
   launch(fill_site_weights<R, T, S>, atom_blocks, lattice_threads, 0, stream, c);
   with_form(c.in.form,
-            [&](auto tag) { sweep_energies<R, decltype(tag)::value>(c, blocks, threads, stream); });
+            [&](auto tag) { sweep_energies<R, decltype(tag)::value>(c, shape, stream); });
   if (c.in.three_body.cutoff > 0) add_three_body<R>(c, stream);
   if (c.in.range.tail) add_tail<R>(c, stream);
-  if (c.in.gradients) launch(count_gradient_sweep<T, S>, blocks, threads, shared(9), stream, c);
+  if (c.in.gradients) {
+    sweep_counts(count_gradient_sweep<T, S>, 9);
+    launch(finish_gradients<T, S>, shape.finishing, lattice_threads, 0, stream, c);
+  }
   launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
 }
 

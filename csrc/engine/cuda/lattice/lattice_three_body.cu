@@ -24,7 +24,7 @@ __device__ bool make_corner(const LatticeCall<T, S>& c, T cutoff, BlockCentre<S>
   if (f.bad) return false;
   m.count = m.width = 1;
   m.rows = warp_lanes;
-  m.column = 0;
+  m.split = m.column = 0;
   m.row = lane_index();
   m.site = c.neighbours[m.place].site;
   set_search(c.boxes[m.cluster], c.infos[m.cluster], f, cutoff, m.site);
@@ -37,8 +37,7 @@ template <class T, class S, class F>
 __device__ inline void for_tiles(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
                                  F&& found) {
   const int begin = c.first_cluster(m.system), end = c.first_cluster(m.system + 1);
-  const auto all = [](unsigned tiles) { return tiles; };
-  for_clusters(c, c.frames[m.system], begin, end, cutoff, all, std::forward<F>(found));
+  for_clusters(c, c.frames[m.system], begin, end, cutoff, std::forward<F>(found));
 }
 
 // Vector from the centre of one tile to that of another, taken in double precision.
