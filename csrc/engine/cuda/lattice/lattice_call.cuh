@@ -32,6 +32,7 @@ struct LatticeState {
 // The geometry of a system, with unit vectors along axes that are not periodic.
 struct SystemFrame : Geometry {
   Vec3 origin;   // the first atom, wrapped; boxes are relative to it
+  int cells[3];  // of the curve along each cell vector; 0 where it is not periodic
   unsigned bad;  // NaN, a singular cell: its atoms are left out
   // Two atoms on one spot: found while other blocks still count, so that no sweep may skip the
   // system for it.
@@ -135,9 +136,9 @@ template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_at
 
 constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
 
-// Blocks of a sweep from which the neighbours of eight atoms need not be shared: four times what an
-// H100 holds at a time (132 multiprocessors of two), so that the last to end are few beside all.
-constexpr int64_t enough_blocks = 1056;
+// Blocks of a sweep from which the neighbours of eight atoms need not be shared: twice what an H100
+// holds at a time, 132 multiprocessors of two.
+constexpr int64_t enough_blocks = 528;
 constexpr int most_splits = 16;
 // A power of two.
 inline int splits_for(int64_t blocks) {

@@ -310,19 +310,20 @@ struct Hit {
   unsigned tiles;
 };
 
-// What the warps of a block find together, in shared memory behind the search: of every warp the
-// lanes whose test was hit, in this round and in the one before, and the hits of a round.
+// What the warps of a block find together, in shared memory behind the search: the hits at hand,
+// and of every warp the lanes whose test was one, in this round and in the one before.
 struct Found {
-  unsigned* lanes;
   Hit* hits;
+  unsigned* lanes;
 };
+D3_HD inline int most_hits(int threads) { return threads + 64; }
 D3_HD inline size_t found_bytes(int threads) {
-  return threads * sizeof(Hit) + (2 * threads / warp_lanes * sizeof(unsigned) + 15) / 16 * 16;
+  return most_hits(threads) * sizeof(Hit) +
+         (2 * threads / warp_lanes * sizeof(unsigned) + 15) / 16 * 16;
 }
 __device__ inline Found found_of_block() {
-  char* start = shared_memory<char>() + search_bytes;
-  return {reinterpret_cast<unsigned*>(start + blockDim.x * sizeof(Hit)),
-          reinterpret_cast<Hit*>(start)};
+  Hit* hits = reinterpret_cast<Hit*>(shared_memory<char>() + search_bytes);
+  return {hits, reinterpret_cast<unsigned*>(hits + most_hits(blockDim.x))};
 }
 
 // The warps of a block take tiles in turns: warp w the tiles w, w + n, ... of n warps, which are a
@@ -337,7 +338,14 @@ struct Turns {
   }
 };
 
-// Super boxes of clusters [begin, end) at the images that a block has to look at.
+// A search of a block: where it is. Blocks with the same atoms take hits in turns.
+struct Progress {
+  int round;  // of tests, the next
+  int turn;   // which of these blocks takes the next hit
+  __device__ int64_t test() const { return int64_t(round) * blockDim.x; }
+};
+
+// Super boxes of clusters [begin, end), and tests of them: at the images that a block looks at.
 __device__ inline int count_supers(int begin, int end) {
   return (end - 1) / super_clusters - begin / super_clusters + 1;
 }
@@ -345,14 +353,14 @@ __device__ inline int64_t count_tests(int begin, int end) {
   return int64_t(count_images(search_of_block())) * count_supers(begin, end);
 }
 
-// One round of tests by all threads of a block, each of one super box at one image. Blocks with the
-// same atoms take hits in turns; `turn` is that of the next hit. The number of hits that are this
-// block's, which are in shared memory then.
+// One round of tests, by each thread of a block. Puts the hits that are this block's into shared
+// memory behind n others, and returns how many there are then.
 template <class T, class S>
 __device__ inline int test_round(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
-                                 int end, T cutoff, int64_t first_test, int& turn,
-                                 unsigned* lanes) {
-  const int64_t test = first_test + threadIdx.x;
+                                 int end, T cutoff, Progress& at, int n) {
+  const auto [hits, all_warps] = found_of_block();
+  unsigned* lanes = all_warps + at.round % 2 * warp_count();
+  const int64_t test = at.test() + threadIdx.x;
   const bool any = test < count_tests(begin, end);
   const int supers = count_supers(begin, end);
   const int super = begin / super_clusters + (any ? int(test % supers) : 0);
@@ -361,67 +369,83 @@ __device__ inline int test_round(const LatticeCall<T, S>& c, const BlockCentre<S
   const unsigned mine = __ballot_sync(all_lanes, hit);
   if (lane_index() == 0) lanes[warp_index()] = mine;
   __syncthreads();
-  int number = turn + __popc(mine & ((1u << lane_index()) - 1)), all = turn;
+  int number = at.turn + __popc(mine & ((1u << lane_index()) - 1)), all = at.turn;
   for (int warp = 0; warp < warp_count(); ++warp) {
-    const int hits = __popc(lanes[warp]);
-    if (warp < warp_index()) number += hits;
-    all += hits;
+    const int found = __popc(lanes[warp]);
+    if (warp < warp_index()) number += found;
+    all += found;
   }
-  const int skipped = turn > m.split;
-  if (hit && number % c.splits == m.split)
-    found_of_block().hits[number / c.splits - skipped] = {image, super, 0};
-  turn = all % c.splits;
-  return (all + c.splits - 1 - m.split) / c.splits - skipped;
+  const int first = n - (at.turn > m.split);
+  if (hit && number % c.splits == m.split) hits[first + number / c.splits] = {image, super, 0};
+  at = {at.round + 1, all % c.splits};
+  return first + (all + c.splits - 1 - m.split) / c.splits;
 }
 
-// Calls found(cluster, image) for this warp's share of clusters [begin, end) that come within the
-// cutoff at some image, by all its lanes. All warps of the block search together: first super
-// boxes, then, a warp for each that is hit, boxes of clusters.
-template <class T, class S, class F>
-__device__ inline void share_clusters(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
-                                      int begin, int end, T cutoff, Turns& turns, F&& found) {
-  const auto [lanes, hits] = found_of_block();
-  int turn = 0;
-  for (int64_t test = 0; test < count_tests(begin, end); test += blockDim.x) {
-    // the lanes of the last round are still read by other warps
-    const int odd = int(test / blockDim.x % 2);
-    const int n = test_round(c, m, begin, end, cutoff, test, turn, lanes + odd * warp_count());
-    if (n == 0) continue;
-    __syncthreads();
-    for (int h = warp_index(); h < n; h += warp_count()) {
-      const unsigned tiles = clusters_in_reach(c, hits[h].super, begin, end, hits[h].image, cutoff);
-      if (lane_index() == 0) hits[h].tiles = tiles;
-    }
-    __syncthreads();
-    for (int h = 0; h < n; ++h) {
-      unsigned tiles = turns.mine(hits[h].tiles);
-      for (; tiles; tiles &= tiles - 1)
-        found(super_clusters * hits[h].super + __ffs(int(tiles)) - 1, hits[h].image);
-    }
+// Finds the next hits of clusters [begin, end), until room for those of another round is short, and
+// their clusters within the cutoff, a warp for each. The number of these hits.
+template <class T, class S>
+__device__ inline int find_hits(const LatticeCall<T, S>& c, const BlockCentre<S>& m, int begin,
+                                int end, T cutoff, Progress& at) {
+  const int room = most_hits(blockDim.x) - (int(blockDim.x) + c.splits - 1) / c.splits;
+  int n = 0;
+  while (at.test() < count_tests(begin, end) && n <= room)
+    n = test_round(c, m, begin, end, cutoff, at, n);
+  __syncthreads();
+  Hit* hits = found_of_block().hits;
+  for (int h = warp_index(); h < n; h += warp_count()) {
+    const unsigned tiles = clusters_in_reach(c, hits[h].super, begin, end, hits[h].image, cutoff);
+    if (lane_index() == 0) hits[h].tiles = tiles;
   }
-  __syncthreads();  // before the next species writes where these lanes and hits are
+  __syncthreads();
+  return n;
 }
 
-// Meets all neighbours, one species after the other. A species whose only cluster is small, in a
-// cell with images, would leave most rows of a warp idle at one image: it is met at several at
-// once.
+// The bits of a super box's clusters that are in [begin, end).
+__device__ inline unsigned bits_between(int super, int begin, int end) {
+  const int base = super_clusters * super, low = begin > base ? begin - base : 0,
+            high = end < base + super_clusters ? end - base : super_clusters;
+  return low < high ? ~0u >> (super_clusters - high + low) << low : 0u;
+}
+
+// Whether a species, by its first cluster, is met at several images at once: if its only cluster is
+// small, it would leave most rows of a warp idle at one image.
+template <class T, class S>
+__device__ inline bool met_by_images(const LatticeCall<T, S>& c, int begin) {
+  return c.boxes[begin].count <= block_atoms && count_images(search_of_block()) > 1;
+}
+
+// Meets all neighbours. All warps of a block search together, then each takes its share of the
+// tiles, one species after the other.
 template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
                          Body& body) {
   const T same = T(same_spot_distance) * cutoff, same2 = same * same;
-  const int images = count_images(search_of_block()), end = c.first_cluster(m.system + 1);
+  const int first = c.first_cluster(m.system), end = c.first_cluster(m.system + 1);
+  bool others = false;
+  for (int begin = first; begin < end; begin = c.infos[begin].next) {
+    others = others || !met_by_images(c, begin);
+    if (!met_by_images(c, begin)) continue;
+    body.species(c.infos[begin].species);
+    meet_images(c, m, begin, cutoff * cutoff, same2, body);
+  }
   Turns turns;
   int met = 0;
-  for (int begin = c.first_cluster(m.system); begin < end; begin = c.infos[begin].next) {
-    body.species(c.infos[begin].species);
-    if (c.boxes[begin].count <= block_atoms && images > 1)
-      meet_images(c, m, begin, cutoff * cutoff, same2, body);
-    else
-      share_clusters(c, m, begin, c.infos[begin].next, cutoff, turns,
-                     [&](int cluster, const Image& image) {
-                       meet_tile(c, m, cluster, image, cutoff * cutoff, same2, body);
-                       if (++met % Body::most_tiles == 0) body.empty();
-                     });
+  for (Progress at{0, 0}; others && at.test() < count_tests(first, end);) {
+    const int n = find_hits(c, m, first, end, cutoff, at);
+    const Hit* hits = found_of_block().hits;
+    for (int begin = first; begin < end && n > 0; begin = c.infos[begin].next) {
+      if (met_by_images(c, begin)) continue;
+      body.species(c.infos[begin].species);
+      for (int h = 0; h < n; ++h) {
+        unsigned tiles =
+            turns.mine(hits[h].tiles & bits_between(hits[h].super, begin, c.infos[begin].next));
+        for (; tiles; tiles &= tiles - 1) {
+          meet_tile(c, m, super_clusters * hits[h].super + __ffs(int(tiles)) - 1, hits[h].image,
+                    cutoff * cutoff, same2, body);
+          if (++met % Body::most_tiles == 0) body.empty();
+        }
+      }
+    }
   }
   body.empty();
 }

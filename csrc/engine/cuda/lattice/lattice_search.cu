@@ -5,8 +5,16 @@
 namespace d3 {
 
 // Cells of the curve within a cutoff: fine enough that atoms of a cluster lie together, while
-// 2^curve_bits cells an axis reach 64 cutoffs.
+// 2^curve_bits cells an axis reach 64 cutoffs. A periodic axis has a power of two of about this
+// size, so that the curve does not leave the cell of the crystal: atoms that follow each other
+// where it comes back are far apart.
 constexpr int curve_cells_of_cutoff = 32;
+__device__ inline int curve_cells(double height, double cutoff) {
+  int cells = 1;
+  while (cells < 1 << curve_bits && 1.414 * cells * cutoff < curve_cells_of_cutoff * height)
+    cells *= 2;
+  return cells;
+}
 // Boxes grow by this factor, so that rounding to single precision leaves no atom outside.
 constexpr float box_growth = 1.000001f;
 
@@ -23,6 +31,8 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
   f.bad = !read_cell(in.systems, b, f);
   f.periodic_directions = f.periodic[0] + f.periodic[1] + f.periodic[2];
   f.coincident = 0;
+  for (int k = 0; k < 3; ++k)
+    f.cells[k] = f.periodic[k] ? curve_cells(f.height[k], double(in.range.cutoff)) : 0;
   const int64_t first = in.systems.offsets[b], last = in.systems.offsets[b + 1];
   const bool rising = offsets_rise(in.systems, b, n_atoms);
   if (!rising) atomicOr(&state->bad, 1u);
@@ -82,11 +92,13 @@ __global__ void make_keys(LatticeInput<T> in, int64_t n_atoms, LatticeState* sta
     species = 0;
   }
   unsigned cell[3];
-  constexpr int cells = 1 << curve_bits;
-  for (int d = 0; d < 3; ++d) {
-    const double c =
-        floor((x[d] - f.origin[d]) * (curve_cells_of_cutoff / double(in.range.cutoff))) + cells / 2;
-    cell[d] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
+  const Vec3 at = fractional(f, x), origin = fractional(f, f.origin);
+  for (int k = 0; k < 3; ++k) {
+    const int cells = f.cells[k] ? f.cells[k] : 1 << curve_bits;
+    const double from_origin =
+        (at[k] - origin[k]) * (curve_cells_of_cutoff / double(in.range.cutoff));
+    const double c = f.cells[k] ? floor(at[k] * cells) : floor(from_origin) + cells / 2;
+    cell[k] = c > 0 ? c < cells - 1 ? unsigned(c) : cells - 1 : 0;  // 0 for NaN
   }
   keys[i] = (((system << species_bits) + species) << group_shift) + curve_index(cell);
 }
