@@ -156,6 +156,7 @@ record() {
 
 tests=("$python" -m pytest -p no:cacheprovider -r fE)
 kernels=(tests/engine/test_cuda_{pairs,list,list_refusals,lattice}.py)
+slow=tests/integrations/test_on_gpu.py::test_a_packaged_module_of_aotinductor # compiles for a minute
 short="(results_are_those_of_the_cpu and half and float64) or modes or tail_in or batch_of_systems or far_smaller"
 # a module of benchmarks on the card; in a rehearsal on the emulated one, in tiny sizes; MACE, whose D3 reaches too far for
 # that, on the CPU's own kernels
@@ -234,7 +235,10 @@ for step in $steps; do
       record "Speed beside rivals" 120 200 "${benchmark[@]}" benchmarks.suites.gpu --seconds $seconds_of_cases "${tiny[@]}"
       lacks warp || mace "MACE beside nvalchemi" --dtype float32
       ;;
-    kernels) record "Tests of the CUDA kernels" 150 8 "${tests[@]}" "${kernels[@]}" tests/engine/test_gpu.py ;;
+    kernels)
+      record "Tests of the CUDA kernels" 150 8 "${tests[@]}" "${kernels[@]}" tests/engine/test_gpu.py \
+        tests/engine/test_cuda_three_body.py tests/integrations/test_on_gpu.py --deselect $slow
+      ;;
     racecheck) sanitize racecheck ;;
     suite)
       # the rest knows no GPU: it shows that a build with CUDA serves the CPU too; nothing is emulated where there is a GPU
