@@ -48,8 +48,8 @@ for ((n = 2; ; n++)); do # those of earlier runs of today stay
   report=$folder/${name}_$n.md
 done
 logs=$(mktemp -d)
-commit=$(git rev-parse --short HEAD 2> /dev/null || cat "$pack/commit" 2> /dev/null || echo unknown)
-git diff --quiet HEAD 2> /dev/null || ! git rev-parse HEAD > /dev/null 2>&1 || commit+=", changed"
+commit=$(cat "$pack/commit" 2> /dev/null || git rev-parse --short HEAD 2> /dev/null || echo unknown)
+[ -f "$pack/commit" ] || git diff --quiet HEAD 2> /dev/null || commit+=", changed" # a copy may keep an older .git
 hardware="no GPU"
 [ -n "$emulated" ] || hardware=$(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1)
 failed=() left_out=() doing="" pid="" finished="" outcome=""
@@ -156,7 +156,6 @@ record() {
 
 tests=("$python" -m pytest -p no:cacheprovider -r fE)
 kernels=(tests/engine/test_cuda_{pairs,list,list_refusals,lattice}.py)
-slow=tests/integrations/test_on_gpu.py::test_a_packaged_module_of_aotinductor # compiles for a minute
 short="(results_are_those_of_the_cpu and half and float64) or modes or tail_in or batch_of_systems or far_smaller"
 # a module of benchmarks on the card; in a rehearsal on the emulated one, in tiny sizes; MACE, whose D3 reaches too far for
 # that, on the CPU's own kernels
@@ -237,7 +236,7 @@ for step in $steps; do
       ;;
     kernels)
       record "Tests of the CUDA kernels" 150 8 "${tests[@]}" "${kernels[@]}" tests/engine/test_gpu.py \
-        tests/engine/test_cuda_three_body.py tests/integrations/test_on_gpu.py --deselect $slow
+        tests/engine/test_cuda_three_body.py tests/integrations/test_on_gpu.py
       ;;
     racecheck) sanitize racecheck ;;
     suite)

@@ -27,7 +27,7 @@ pytestmark = on_gpu
 
 
 def _on_gpu(case: Case) -> Case:
-    return Case(*moved(case[:-1], "cuda"), tables=moved(case.tables, "cuda"))
+    return Case(*moved(tuple(case), "cuda"))
 
 
 def _pair_energy(case: Case, *x: Tensor) -> Tensor:

@@ -8,14 +8,14 @@
 namespace d3 {
 
 // Warps and threads of a block that sweeps, at most.
-constexpr int most_warps = 8;
+constexpr int most_warps = 4;
 constexpr int sweep_threads = most_warps * warp_lanes;
 // Warps of a launch from which blocks need not be wider: about twice as many as an H100 holds at a
 // time (132 multiprocessors of 64 warps).
 constexpr int64_t enough_warps = 16384;
 // Blocks that a multiprocessor shall hold, by which the compiler limits their registers.
 template <class S, bool learn = false>
-constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 2 : 1;
+constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 4 : 2;
 
 // The three sweeps: a block for each eight atoms of a cluster, or some that share their neighbours.
 // First the coordination numbers; the second column counts atoms on the same spot.
