@@ -4,7 +4,7 @@
 // atoms of a cluster and meets all clusters and images within the cutoff; each atom sums over them
 // and writes only its own slot: no atomics, so that results repeat to the last bit. The caller
 // sorts and counts in between: `keys`, a stable sort, `starts`, a running sum, `evaluate`. With
-// gradients these are eleven kernels (three more with the tail) and two fills of memory, beside
+// gradients these are thirteen kernels (three more with the tail) and two fills of memory, beside
 // what the sort and the running sum launch. Values cannot be refused without waiting for the GPU: a
 // system with NaN positions, atoms on one spot, a singular cell or a tail without three periodic
 // directions comes out as NaN, and everything does where a species or an offset is out of range.
