@@ -29,7 +29,7 @@ from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
 from .models import add_models
-from .options import add_settings, atom_indices
+from .options import add_settings, atom_indices, tell_default
 from .others import add_others
 from .reading import add_reading, check_reading, read_frames
 from .records import chosen_settings
@@ -168,6 +168,7 @@ def run_energy(args: argparse.Namespace) -> int:
         document |= {} if args.exclude_atoms is None else {"exclude_atoms": args.exclude_atoms}
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
     elif rows:
+        tell_default(args, settings)
         print(_energy_table(rows))
         if args.by is not None:
             print("\n" + _pairwise_table(rows))
