@@ -23,7 +23,7 @@ from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
 from ..variants import BJ, VARIANTS
 from .completion import add_completion
-from .console import Parser, complain, one_line, progress, warnings_as_lines
+from .console import Parser, complain, one_line, progress, table, warnings_as_lines
 from .doctor import add_doctor
 from .frames import Output, frame_summary
 from .labels import add_labels
@@ -46,15 +46,6 @@ COLUMNS = {
     "max_force": "largest force / eV/A",
     "pressure": "pressure / GPa",
 }
-
-
-def _table(rows: list[list[Any]], headers: list[str], digits: tuple[str, ...]) -> str:
-    """Rows as text in columns; those without digits are no numbers."""
-    words = [column for column, form in enumerate(digits) if not form]
-    text: str = import_extra("tabulate", "cli").tabulate(
-        rows, headers=headers, floatfmt=digits, missingval="-", disable_numparse=words
-    )
-    return text
 
 
 def _add_energy(commands: Any) -> None:
@@ -184,7 +175,7 @@ def _pairwise_table(rows: list[dict[str, Any]]) -> str:
         pairs = pairwise_of(tuple(groups), np.array(energies)).rows()
         cells += [[row["file"], row["frame"], *pair] for pair in pairs]
     headers = ["file", "frame", "between", "and", "energy / eV"]
-    return _table(cells, headers, ("", "d", "", "", ".8f"))
+    return table(cells, headers, ("", "d", "", "", ".8f"))
 
 
 def _energy_table(rows: list[dict[str, Any]]) -> str:
@@ -197,7 +188,7 @@ def _energy_table(rows: list[dict[str, Any]]) -> str:
 
     cells = [[cell(row, key) for key in COLUMNS] for row in rows]
     digits = ("", "d", "", "", ".8f", ".4f", ".6f", ".5f")
-    return _table(cells, list(COLUMNS.values()), digits)
+    return table(cells, list(COLUMNS.values()), digits)
 
 
 def _as_json(functional: Functional) -> dict[str, Any]:
@@ -214,7 +205,7 @@ def run_functionals(args: argparse.Namespace) -> int:
         units = {"a2": "a2 / bohr", "bet": "bet bohr"}
         numbers = [units.get(name, name) for name in VARIANTS[args.variant].kind._fields]
         headers = ["functional", *numbers, "doi", "aliases"]
-        print(_table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
+        print(table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
     if not found:
         complain(_no_functional(args.pattern, args.variant))
     return 0 if found else 1
