@@ -128,6 +128,16 @@ def test_batch_has_the_numbers_of_each(dtype: torch.dtype) -> None:
 # ---- with another calculator ----
 
 
+def test_a_batch_is_several_structures() -> None:
+    calculator = TorchDFTD3Calculator(damping="bj")
+    water = _molecule()
+    assert calculator.batch_calculate([]) == []
+    assert calculator.batch_calculate(iter([water])) == calculator.batch_calculate((water,))
+    for wrong, got in ((water, "Atoms"), (None, "NoneType"), ([water, "H2O"], "one of str")):
+        with pytest.raises(TypeError, match=f"^expected a list of structures, got {got}$"):
+            calculator.batch_calculate(wrong)
+
+
 def test_with_dft_every_result_is_the_sum_or_that_of_dft() -> None:
     atoms, emt = _crystal(), EMT()
     calc = TorchDFTD3Calculator(dft=emt, atoms=atoms, damping="bj", **SHORT)
@@ -323,10 +333,26 @@ def test_a_module_runs_with_ours_in_place(tmp_path: Path) -> None:
     assert run.stdout == "d3torch.integrations.torch_dftd.calculator ['2']\n", run.stderr
 
 
-def test_what_is_no_program_is_refused() -> None:
-    run = _run("no-such-program")
-    words = "expected a Python program, by file, command or -m MODULE, got no-such-program\n"
-    assert (run.stderr, run.returncode) == (words, 2)
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-program"], ["no/such.py"], ["-m", "nosuch"], ["-m", "nosuch.part"], ["-m", "data"]],
+    ids=" ".join,
+)
+def test_what_is_no_program_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").touch()
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = _run(*arguments, env={**os.environ, "PYTHONPATH": path})
+    words = "expected a Python program, by file, command or -m MODULE, got "
+    assert (run.stderr, run.returncode) == (f"{words}{' '.join(arguments)}\n", 2)
+
+
+def test_what_a_module_itself_lacks_is_told_by_python(tmp_path: Path) -> None:
+    (tmp_path / "lacking").mkdir()
+    (tmp_path / "lacking" / "__init__.py").write_text("import nosuch")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = _run("-m", "lacking.part", env={**os.environ, "PYTHONPATH": path})
+    assert run.stderr.endswith("ModuleNotFoundError: No module named 'nosuch'\n")
 
 
 # ---- real programs ----

@@ -201,7 +201,7 @@ class TorchDFTD3Calculator(D3Calculator):
 
     def batch_calculate(
         self,
-        atoms_list: Sequence[Atoms] | None = None,
+        atoms_list: Iterable[Atoms] | None = None,
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
@@ -210,14 +210,21 @@ class TorchDFTD3Calculator(D3Calculator):
         Returns:
             For each ``energy``, eV, and, if forces or stress are among `properties`, ``forces``
             and, where :class:`d3torch.D3Calculator` has one, ``stress``.
+
+        Raises:
+            TypeError: for something else than several structures.
         """
-        if atoms_list is None:
-            raise TypeError("expected a list of structures, got None")
-        if not atoms_list:
+        if isinstance(atoms_list, Atoms) or not isinstance(atoms_list, Iterable):
+            raise TypeError(f"expected a list of structures, got {type(atoms_list).__name__}")
+        structures = list(atoms_list)
+        for each in structures:
+            if not isinstance(each, Atoms):
+                raise TypeError(f"expected a list of structures, got one of {type(each).__name__}")
+        if not structures:
             return []
-        elements = np.unique(np.concatenate([atoms.numbers for atoms in atoms_list])).tolist()
+        elements = np.unique(np.concatenate([atoms.numbers for atoms in structures])).tolist()
         model = self._build(elements or [1], self.parameters)
-        return evaluate_all(model, atoms_list, "forces" in properties or "stress" in properties)
+        return evaluate_all(model, structures, "forces" in properties or "stress" in properties)
 
 
 def _warn_of(keywords: Iterable[str]) -> None:
