@@ -25,6 +25,7 @@ from ase.units import Bohr
 
 from d3torch import D3Calculator
 from d3torch.integrations.torch_dftd import TorchDFTD3Calculator, install, uninstall
+from d3torch.integrations.torch_dftd.__main__ import main as run_program
 from d3torch.parameters import DispersionWarning
 
 DOUBLE = {"dtype": torch.float64}
@@ -307,6 +308,13 @@ def test_what_is_imported_already_is_not_replaced_unless_forced(
     assert sys.modules["torch_dftd"] is real
 
 
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: None) -> Path:
+    """A folder from which this process imports."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
 PROGRAM = """
 import sys
 from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
@@ -335,24 +343,24 @@ def test_a_module_runs_with_ours_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["no-such-program"], ["no/such.py"], ["-m", "nosuch"], ["-m", "nosuch.part"], ["-m", "data"]],
+    [["no-such-program"], ["no/such.py"], ["-m", "nosuch"], ["-m", "nosuch.part"], ["-m", "empty"]],
     ids=" ".join,
 )
-def test_what_is_no_program_is_refused(arguments: list[str], tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "__init__.py").touch()
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = _run(*arguments, env={**os.environ, "PYTHONPATH": path})
+def test_what_is_no_program_is_refused(
+    arguments: list[str], packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (packages / "empty").mkdir()
+    (packages / "empty" / "__init__.py").touch()
+    code = run_program(arguments)
     words = "expected a Python program, by file, command or -m MODULE, got "
-    assert (run.stderr, run.returncode) == (f"{words}{' '.join(arguments)}\n", 2)
+    assert (code, *capsys.readouterr()) == (2, "", f"{words}{' '.join(arguments)}\n")
 
 
-def test_what_a_module_itself_lacks_is_told_by_python(tmp_path: Path) -> None:
-    (tmp_path / "lacking").mkdir()
-    (tmp_path / "lacking" / "__init__.py").write_text("import nosuch")
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = _run("-m", "lacking.part", env={**os.environ, "PYTHONPATH": path})
-    assert run.stderr.endswith("ModuleNotFoundError: No module named 'nosuch'\n")
+def test_what_a_module_itself_lacks_is_told_by_python(packages: Path) -> None:
+    (packages / "lacking").mkdir()
+    (packages / "lacking" / "__init__.py").write_text("import nosuch")
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'nosuch'$"):
+        run_program(["-m", "lacking.part"])
 
 
 # ---- real programs ----
