@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from d3torch.checks import require_bool, require_choice, require_number
-from d3torch.integrations.any_calculator import are_shares, ask, implemented, voigt
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
+from d3torch.integrations.calculator_results import SUMMED, added, ask, implemented
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
 from d3torch.parameters import DispersionWarning
@@ -27,9 +27,6 @@ SMOOTHING = {"none": 0.0, "poly": Bohr}
 
 OF_ASE = ("label", "directory")
 """Keywords of every calculator of ASE, which mean files, and nothing here."""
-
-SUMMED = ("energy", "free_energy", "energies", "forces", "stress")
-"""Results that dispersion adds to."""
 
 UNKNOWN = ("stresses",)
 """Results that dispersion would add to, and that are not computed."""
@@ -190,12 +187,8 @@ class TorchDFTD3Calculator(D3Calculator):
         if wanted:  # else results of other atoms, perhaps
             found = {**(getattr(dft, "results", None) or {}), **found}
         theirs = {name: value for name, value in found.items() if name not in UNKNOWN}
-        members = {}  # energies of a committee, to which D3 is not added
-        if not are_shares(theirs, len(atoms)) and "energies" in theirs:
-            members["energies"] = theirs.pop("energies")
-        if "stress" in theirs:
-            theirs["stress"] = voigt(theirs["stress"])
-        both = {name: own[name] + theirs[name] for name in SUMMED if name in own and name in theirs}
+        both = added(theirs, own, len(atoms))
+        members = {k: v for k, v in theirs.items() if k == "energies" and k not in both}
         alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
         return {**dict(alone), **both, **members}
 
