@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -37,8 +37,40 @@ def _is_part(thing: object) -> bool:
     )
 
 
-def _held(thing: Any) -> Iterator[Any]:
-    """What a calculator or module holds and computes with."""
+NO_PARTS = (type, ModuleType, FunctionType, torch.Tensor, str)
+"""What is no part of a calculator: its code, and its numbers."""
+
+
+CONTAINERS = (dict, list, tuple, set, frozenset)
+
+
+def _walk(thing: Any, inside: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    """A calculator or module and what is inside it, at any depth, each once."""
+    left, seen = [thing], {}
+    while left:
+        part = left.pop()
+        if id(part) in seen or isinstance(part, NO_PARTS):
+            continue
+        seen[id(part)] = part  # kept, so that no other object gets its id
+        if not isinstance(part, CONTAINERS):
+            yield part
+        left.extend(reversed([*inside(part)]))
+
+
+def _all_held(thing: Any) -> Iterable[Any]:
+    """All that an object holds, whatever that is for."""
+    if isinstance(thing, dict):
+        return thing.values()
+    if isinstance(thing, CONTAINERS):
+        return (held for held in thing)  # e3nn has a tuple without a length
+    below = thing.children() if isinstance(thing, nn.Module) else ()
+    return [*(getattr(thing, name, None) for name in ("__self__", "__dict__")), *below]
+
+
+def _potentials_held(thing: Any) -> Iterator[Any]:
+    """What a calculator or module computes energies with; nothing below a model that is known."""
+    if _recognised(thing) is not None:
+        return
     if isinstance(thing, nn.Module):
         yield from thing.children()
         return
@@ -49,34 +81,12 @@ def _held(thing: Any) -> Iterator[Any]:
                 yield each
 
 
-NO_PARTS = (type, ModuleType, FunctionType, torch.Tensor, str)
-"""What is no part of a calculator: its code, and its numbers."""
-
-
-def _parts(thing: Any) -> Iterator[Any]:
-    """A calculator or module and all objects that it holds, at any depth."""
-    left, seen = [thing], {}
-    while left:
-        part = left.pop()
-        if id(part) in seen or isinstance(part, NO_PARTS):
-            continue
-        seen[id(part)] = part  # kept, so that no other object gets its id
-        if isinstance(part, dict):
-            left.extend(part.values())
-        elif isinstance(part, list | tuple | set | frozenset):
-            left.extend(held for held in part)  # e3nn has a tuple without a length
-        else:
-            yield part
-            left.extend(part.modules() if isinstance(part, torch.nn.Module) else ())
-            left += [getattr(part, name, None) for name in ("__dict__", "__self__")]
-
-
 def dispersion_in(potential: Any) -> str | None:
     """The class that adds dispersion inside a calculator, a sum or a model; None without one.
 
     Told by the names of classes, also in TorchScript: a correction of another package counts too.
     """
-    for part in _parts(potential):
+    for part in _walk(potential, _all_held):
         name = str(getattr(part, "original_name", type(part).__name__))
         if DISPERSION.search(name):
             return name
@@ -164,17 +174,8 @@ def models_in(potential: Any) -> list[Model]:
     A model that cannot be told by its classes and attributes is left out: most calculators do not
     keep the name of the file that they have read.
     """
-    return _models_in(potential, set())
-
-
-def _models_in(thing: Any, seen: set[int]) -> list[Model]:
-    if id(thing) in seen:
-        return []
-    seen.add(id(thing))
-    found = _recognised(thing)
-    if found is not None:
-        return [found]
-    return [model for held in _held(thing) for model in _models_in(held, seen)]
+    told = (_recognised(part) for part in _walk(potential, _potentials_held))
+    return [model for model in told if model is not None]
 
 
 def models_in_file(held: Any) -> list[Model]:

@@ -23,13 +23,13 @@ from ..parameters import Functional, functionals, nearest
 from ..settings import VERSION
 from ..variants import BJ, VARIANTS
 from .completion import add_completion
-from .console import Parser, complain, one_line, progress, warnings_as_lines
+from .console import Parser, complain, one_line, progress, table, warnings_as_lines
 from .doctor import add_doctor
 from .frames import Output, frame_summary
 from .labels import add_labels
 from .lammps import add_lammps
 from .models import add_models
-from .options import add_settings, atom_indices
+from .options import add_settings, atom_indices, tell_default
 from .others import add_others
 from .reading import add_reading, check_reading, read_frames
 from .records import chosen_settings
@@ -46,15 +46,6 @@ COLUMNS = {
     "max_force": "largest force / eV/A",
     "pressure": "pressure / GPa",
 }
-
-
-def _table(rows: list[list[Any]], headers: list[str], digits: tuple[str, ...]) -> str:
-    """Rows as text in columns; those without digits are no numbers."""
-    words = [column for column, form in enumerate(digits) if not form]
-    text: str = import_extra("tabulate", "cli").tabulate(
-        rows, headers=headers, floatfmt=digits, missingval="-", disable_numparse=words
-    )
-    return text
 
 
 def _add_energy(commands: Any) -> None:
@@ -168,6 +159,7 @@ def run_energy(args: argparse.Namespace) -> int:
         document |= {} if args.exclude_atoms is None else {"exclude_atoms": args.exclude_atoms}
         print(json.dumps({**document, "frames": rows, "errors": errors}, indent=1))
     elif rows:
+        tell_default(args, settings)
         print(_energy_table(rows))
         if args.by is not None:
             print("\n" + _pairwise_table(rows))
@@ -183,7 +175,7 @@ def _pairwise_table(rows: list[dict[str, Any]]) -> str:
         pairs = pairwise_of(tuple(groups), np.array(energies)).rows()
         cells += [[row["file"], row["frame"], *pair] for pair in pairs]
     headers = ["file", "frame", "between", "and", "energy / eV"]
-    return _table(cells, headers, ("", "d", "", "", ".8f"))
+    return table(cells, headers, ("", "d", "", "", ".8f"))
 
 
 def _energy_table(rows: list[dict[str, Any]]) -> str:
@@ -196,7 +188,7 @@ def _energy_table(rows: list[dict[str, Any]]) -> str:
 
     cells = [[cell(row, key) for key in COLUMNS] for row in rows]
     digits = ("", "d", "", "", ".8f", ".4f", ".6f", ".5f")
-    return _table(cells, list(COLUMNS.values()), digits)
+    return table(cells, list(COLUMNS.values()), digits)
 
 
 def _as_json(functional: Functional) -> dict[str, Any]:
@@ -213,7 +205,7 @@ def run_functionals(args: argparse.Namespace) -> int:
         units = {"a2": "a2 / bohr", "bet": "bet bohr"}
         numbers = [units.get(name, name) for name in VARIANTS[args.variant].kind._fields]
         headers = ["functional", *numbers, "doi", "aliases"]
-        print(_table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
+        print(table(rows, headers, ("", *[".6g"] * len(numbers), "", "")))
     if not found:
         complain(_no_functional(args.pattern, args.variant))
     return 0 if found else 1

@@ -1,4 +1,4 @@
-"""What the commands share at the terminal: the parser, one-line errors and the progress bar."""
+"""What the commands share at the terminal: parser, one-line errors, tables, progress bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ..extras import import_extra
@@ -49,6 +49,15 @@ def complain(message: object, *place: str) -> None:
     tqdm = sys.modules.get("tqdm")
     with tqdm.tqdm.external_write_mode(sys.stderr) if tqdm else contextlib.nullcontext():
         print(line, file=sys.stderr, flush=True)
+
+
+def table(rows: list[list[Any]], headers: list[str], digits: Sequence[str]) -> str:
+    """Rows as text in columns; those without digits are no numbers."""
+    words = [column for column, form in enumerate(digits) if not form]
+    text: str = import_extra("tabulate", "cli").tabulate(
+        rows, headers=headers, floatfmt=tuple(digits), missingval="-", disable_numparse=words
+    )
+    return text
 
 
 @contextlib.contextmanager

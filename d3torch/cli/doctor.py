@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..levels import (
+    EXACT,
+    NO,
+    UNKNOWN,
     Level,
     check_task,
     double_counting,
     doubts,
     find_levels,
     known_levels,
+    levels,
     near_names,
 )
 from ..module_settings import record_of
 from ..recognise import Model, dispersion_in, dispersion_in_file, models_in_file
 from ..settings import Settings
-from .console import complain, one_line
+from .console import complain, one_line, table
 from .models import mace_or_nothing
 from .records import dispersion_of, read_object
 
@@ -51,7 +55,13 @@ def add_doctor(commands: Any) -> None:
     )
     add.set_defaults(run=run_doctor)
     add.add_argument(
-        "model", metavar="MODEL", help="trusted file, name, or family:name, such as chgnet:0.3.0"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="trusted file, name, or family:name, such as chgnet:0.3.0",
+    )
+    add.add_argument(
+        "--list", action="store_true", help="all that are known, or those with MODEL in their name"
     )
     add.add_argument("--task", metavar="NAME", help="head, modal or task of the model")
     add.add_argument("--xc", metavar="NAME", help="functional of a D3 that shall fit")
@@ -130,9 +140,13 @@ def _show(found: Finding) -> None:
     print("\n\n".join("\n".join(block) for block in blocks))
 
 
+def _as_dict(level: Level) -> dict[str, Any]:
+    return {**level._asdict(), "advice": level.advice}
+
+
 def _as_json(found: Finding, problems: list[str]) -> str:
-    levels = [{**level._asdict(), "advice": level.advice} for level in found.levels]
-    return json.dumps({**found._asdict(), "levels": levels, "problems": problems}, indent=1)
+    of_levels = [_as_dict(level) for level in found.levels]
+    return json.dumps({**found._asdict(), "levels": of_levels, "problems": problems}, indent=1)
 
 
 def problems_of(found: Finding, settings: Settings) -> list[str]:
@@ -143,8 +157,46 @@ def problems_of(found: Finding, settings: Settings) -> list[str]:
     return [*([] if twice is None else [twice]), *doubts(found.levels, settings)]
 
 
+def listed(part: str) -> list[Level]:
+    """Rows of the table with a part of a name in family, name or task; all for an empty one."""
+    key = part.casefold()
+    return [x for x in levels() if any(key in y.casefold() for y in (x.family, *x.names, x.task))]
+
+
+def _row(level: Level) -> list[str]:
+    """A model or task in one line, by the name that the command takes."""
+    task = f"@{level.task}" if level.task else ""
+    name = level.names[0].removeprefix(EXACT) + task
+    xc = level.xc if level.dispersion in (NO, UNKNOWN) and level.xc else "none"
+    doubt = "?" if level.dispersion == UNKNOWN else ""
+    return [level.family, name, level.level, xc + doubt, level.dispersion]
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """``d3torch doctor --list``; the exit code."""
+    if args.task is not None or args.xc is not None:
+        complain("expected --list without --task and --xc, got both")
+        return 2
+    found = listed(args.model or "")
+    if args.json:
+        print(json.dumps([_as_dict(level) for level in found], indent=1))
+    elif found:
+        headers = ["family", "model@task", "trained on", "D3 xc", "dispersion"]
+        print(table([_row(level) for level in found], headers, [""] * len(headers)))
+    if not found:
+        near = near_names(args.model)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        complain(f"expected a part of the name of a model, got {args.model}{hint}")
+    return 0 if found else 1
+
+
 def run_doctor(args: argparse.Namespace) -> int:
     """``d3torch doctor``; the exit code: 1 for an unknown model, or a D3 that does not fit."""
+    if args.list:
+        return run_list(args)
+    if args.model is None:
+        complain("expected a MODEL or --list, got neither")
+        return 2
     try:
         found = examine(args.model, args.task)
         problems = problems_of(found, Settings(xc=args.xc)) if args.xc else []

@@ -14,7 +14,7 @@ from ..integrations.lammps import D3MLIAP
 from ..parameters import DispersionWarning
 from .console import complain
 from .models import add_dispersion, fused_model, read_model, write_model
-from .options import asked
+from .options import asked, tell_default
 from .records import chosen_settings
 
 
@@ -96,6 +96,8 @@ def run_lammps(args: argparse.Namespace) -> int:
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 1
+    if args.model is None:
+        tell_default(args, made.settings)
     if not args.libtorch:
         elements = " ".join(args.elements or ["ELEMENTS OF THE ATOM TYPES"])
         print(f"pair_style mliap unified {args.output} 0\npair_coeff * * {elements}")

@@ -23,7 +23,7 @@ from ..parameters import DispersionWarning
 from ..reference import SYMBOLS
 from ..settings import VERSION, Settings
 from .console import complain
-from .options import add_settings
+from .options import add_settings, tell_default
 from .records import chosen_settings, dispersion_of, read_object, read_text_record
 
 HOST = "d3torch.integrations.mace"
@@ -149,8 +149,7 @@ def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) ->
         model = model.to(getattr(torch, args.dtype))
     fused = host.MACED3(model, chosen_settings(args), d3_heads=heads)
     check_training(file, fused, args.allow_double_counting)
-    if args.xc is None and args.settings_of is None:
-        complain(f"D3 of {fused.settings.xc}, since no --xc was given")
+    tell_default(args, fused.settings)
     return fused
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..reference import REFERENCES
 from ..settings import AUTO, FUNCTIONAL, KEYWORDS, PRESETS, THREE_BODY, Settings
 from ..variants import VARIANTS
+from .console import complain
 
 
 def add_settings(parser: Any, *, structures: bool = False) -> None:
@@ -56,6 +57,19 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
         name, value, other = differing
         raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
     return of or found
+
+
+def tell_default(args: argparse.Namespace, settings: Settings) -> None:
+    """Say in a line on stderr which D3 it is, where the command named no functional."""
+    if args.xc is not None or args.settings_of is not None:
+        return
+    cutoff = settings.cutoff if settings.cutoff == AUTO else f"{settings.cutoff:.4g} A"
+    within = f"three-body term within {settings.atm_cutoff:.4g} A"
+    complain(
+        f"{settings.label} of {settings.xc}, since no --xc was given: cutoff {cutoff}, "
+        f"CN {settings.cn_cutoff:.4g} A{', tail' if settings.tail else ''}, "
+        f"{within if settings.s9 else 'no three-body term'}, tables of {settings.reference}"
+    )
 
 
 def _refuse_idle(given: dict[str, Any], found: Settings) -> None:

@@ -20,76 +20,18 @@ try:
         compare_atoms,
     )
     from ase.outputs import Properties, all_outputs
-    from ase.stress import full_3x3_to_voigt_6_stress
 except ModuleNotFoundError as error:
     raise not_installed(error, "ase") from None
 
 from d3torch.evaluate import Evaluator, hessian, virials_of_atoms
 from d3torch.integrations.ase import IGNORED, D3Calculator
+from d3torch.integrations.calculator_results import added, ask, copied, implemented, voigt
 from d3torch.levels import check_level
 
 Floats = NDArray[np.float64]
 
 OWN = ("dispersion_energy", "dispersion_forces", "dispersion_stress")
 """Results of D3 alone."""
-
-GETTERS = {
-    "energy": "get_potential_energy",
-    "forces": "get_forces",
-    "stress": "get_stress",
-    "dipole": "get_dipole_moment",
-    "charges": "get_charges",
-    "magmom": "get_magnetic_moment",
-    "magmoms": "get_magnetic_moments",
-}
-"""Methods by which calculators without ``get_property`` give results."""
-
-
-def implemented(calculator: Any) -> list[str]:
-    """Names of all that a calculator gives, of those that it holds as well."""
-    if not hasattr(calculator, "get_property"):
-        return [name for name, getter in GETTERS.items() if hasattr(calculator, getter)]
-    held = getattr(calculator, "results", None) or {}
-    return [*(getattr(calculator, "implemented_properties", None) or ()), *held]
-
-
-def ask(calculator: Any, name: str, atoms: Atoms) -> Any:
-    """A result of a calculator, of an old one too, and of one that has more than it says.
-
-    Raises:
-        PropertyNotImplementedError: if it has none.
-    """
-    if not hasattr(calculator, "get_property"):
-        return getattr(calculator, GETTERS[name])(atoms)
-    try:
-        value = calculator.get_property(name, atoms)
-    except PropertyNotImplementedError:
-        calculator.get_property("energy", atoms)
-        value = (getattr(calculator, "results", None) or {}).get(name)
-        if value is None:
-            raise
-    if value is None:
-        raise PropertyNotImplementedError(f"{name} not present in this calculation")
-    return value
-
-
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _plus(value: Any, change: Any) -> Any:
-    """A result with something added in double precision: numbers stay numbers."""
-    found = np.asarray(value, dtype=np.float64) + change
-    return float(found) if found.ndim == 0 else found
-
-
-def voigt(stress: Any) -> Floats:
-    """A stress in Voigt order, as ASE's are; some calculators give (3, 3)."""
-    like = np.asarray(stress, dtype=np.float64)
-    if like.shape != (3, 3):
-        return like
-    found: Floats = full_3x3_to_voigt_6_stress(like)  # type: ignore[no-untyped-call]
-    return found
 
 
 class DispersionCalculator(Calculator):
@@ -213,7 +155,7 @@ class DispersionCalculator(Calculator):
         if name not in self.results:
             why = self._dropped.get(name, "not present in this calculation")
             raise PropertyNotImplementedError(f"{name}: {why}")
-        return _copied(self.results[name])
+        return copied(self.results[name])
 
     def calculate(
         self,
@@ -237,8 +179,8 @@ class DispersionCalculator(Calculator):
         own |= {} if stress is None else {"stress": stress}
         asked = [name for name in properties if name not in OWN]
         kept = self._kept(asked, x) if asked else {}
-        added = {f"dispersion_{name}": _copied(value) for name, value in own.items()}
-        self.results = {**self.results, **self._added(kept, own, x), **added}
+        alone = {f"dispersion_{name}": copied(value) for name, value in own.items()}
+        self.results = {**self.results, **self._added(kept, own, x), **alone}
 
     def _held(self, instead: Any) -> Any:
         """The dict of results of the calculator, which it replaces when it computes anew."""
@@ -250,20 +192,11 @@ class DispersionCalculator(Calculator):
         held = getattr(self.calculator, "results", None)
         self._source = self._held(values)
         kept = held if isinstance(held, Mapping) else {}
-        return {**{name: _copied(value) for name, value in kept.items()}, **values}
+        return {**{name: copied(value) for name, value in kept.items()}, **values}
 
     def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
         """Results of the calculator with those of D3 added where there are any."""
-        found = dict(kept)
-        for name in ("energy", "free_energy"):
-            if name in kept:
-                found[name] = _plus(kept[name], own["energy"])
-        if "forces" in kept:
-            found["forces"] = _plus(kept["forces"], own["forces"])
-        if are_shares(kept, len(atoms)):
-            found["energies"] = _plus(kept["energies"], self.dispersion.results["energies"])
-        if "stress" in kept and "stress" in own:
-            found["stress"] = voigt(kept["stress"]) + own["stress"]
+        found = {**kept, **added(kept, {**self.dispersion.results, **own}, len(atoms))}
         self._add_costly(found, atoms)
         return found
 
@@ -303,8 +236,8 @@ class DispersionCalculator(Calculator):
         """Shares of atoms in the stress, (n, 6), with half of each pair added to either atom."""
         evaluator = self._evaluator(atoms, "stresses of atoms")
         virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
-        added = np.array([voigt(each) for each in virials / atoms.cell.volume])
-        total: Floats = np.asarray(found, dtype=np.float64) + added
+        of_dispersion = np.array([voigt(each) for each in virials / atoms.cell.volume])
+        total: Floats = np.asarray(found, dtype=np.float64) + of_dispersion
         return total
 
     def _with_hessian(self, found: Any, atoms: Atoms) -> Floats:
@@ -341,15 +274,6 @@ class DispersionCalculator(Calculator):
     def export_properties(self) -> Properties:
         """The results that ASE has a name for."""
         return Properties({k: v for k, v in self.results.items() if k in all_outputs})
-
-
-def are_shares(kept: dict[str, Any], n_atoms: int) -> bool:
-    """Whether ``energies`` are those of atoms: a committee may give those of its members."""
-    energies = kept.get("energies")
-    if energies is None or np.shape(energies) != (n_atoms,):
-        return False
-    total = np.sum(energies, dtype=np.float64)
-    return "energy" not in kept or bool(np.isclose(total, kept["energy"], rtol=1e-3, atol=1e-3))
 
 
 def with_dispersion(

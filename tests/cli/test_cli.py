@@ -19,7 +19,7 @@ import d3torch
 from d3torch import D3Calculator, functionals
 from d3torch.cli import main
 
-CUTOFFS = ["--cutoff", "9", "--cn-cutoff", "8"]
+CUTOFFS = ["--xc", "pbe", "--cutoff", "9", "--cn-cutoff", "8"]
 
 
 @pytest.fixture
@@ -59,6 +59,30 @@ def test_table(folder, capsys):
     assert "CH4" in lines[3]
     assert f"{energy_of(molecule('CH4')):.8f}" in lines[3]
     assert lines[3].split()[-1] == "-"  # a molecule has no pressure
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "D3(BJ) of pbe, {}: cutoff 31.75 A, CN 21.17 A, no three-body term, {}2024"),
+        (
+            ["--preset", "mace_mp", "--variant", "zero", "--s9", "1", "--tail"],
+            "D3(0)-ATM of pbe, {}: cutoff 21.17 A, CN 21.17 A, tail, "
+            "three-body term within 21.17 A, {}2010",
+        ),
+        (
+            ["--cutoff", "auto"],
+            "D3(BJ) of pbe, {}: cutoff auto, CN 21.17 A, no three-body term, {}2024",
+        ),
+    ],
+)
+def test_without_a_functional_the_d3_that_was_taken_is_told(folder, capsys, args, told):
+    code, out, err = run(capsys, "energy", "two.extxyz", *args)
+    line = told.format("since no --xc was given", "tables of ")
+    assert (code, err) == (0, [f"d3torch: {line}"])
+    code, same, err = run(capsys, "energy", "two.extxyz", *args, "--xc", "pbe")
+    assert (code, same, err) == (0, out, [])
+    assert run(capsys, "energy", "two.extxyz", *args, "--json")[2] == []  # all is in the document
 
 
 def test_json(folder, capsys):

@@ -41,6 +41,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("d3torch energy --variant z", "zero zerom"),
         ("d3torch energy gl", "glass.extxyz"),
         ("d3torch labels su", "subtract"),
+        ("d3torch doctor --l", "--list"),
     ],
 )
 def test_bash_completes(shell: Path, typed: str, found: str) -> None:

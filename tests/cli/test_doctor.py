@@ -13,6 +13,7 @@ from checkout import checkout
 
 from d3torch import D3
 from d3torch.cli import main
+from d3torch.levels import find_levels, levels
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -79,6 +80,40 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 1
     assert [(level["xc"], level["advice"]) for level in found["levels"]] == [("rpbe", 'xc="rpbe"')]
     assert "expected xc rpbe" in found["problems"][0]
+
+
+def test_the_table_is_listed_within_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tabulate")
+    code, out, err = _run(capsys, "--list")
+    lines = out.splitlines()
+    assert (code, err, len(lines)) == (0, "", 2 + len(levels()))
+    assert max(map(len, lines)) <= 100
+    wanted = [x.split()[3] for x in lines if "omni@spice" in x or "uma@omat" in x]
+    assert wanted == ["wb97m?", "pbe"]
+    for line in lines[2:]:
+        family, name = line.split()[:2]
+        assert find_levels(f"{family}:{name}"), line  # what is listed can be asked for
+
+
+def test_a_part_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tabulate")
+    code, out, _ = _run(capsys, "--list", "MF-0")
+    assert (code, len(out.splitlines())) == (0, 2 + 2)
+    code, out, _ = _run(capsys, "--list", "mf-0", "--json")
+    assert [level["advice"] for level in json.loads(out)] == ['xc="pbe"', 'xc="r2scan"']
+    assert _run(capsys, "--list", "xyzzy") == (
+        1,
+        "",
+        "d3torch: expected a part of the name of a model, got xyzzy\n",
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--list", "--task", "omat"], ["--list", "--xc", "pbe"]])
+def test_usage_is_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("d3torch: expected ")
+    assert err.count("\n") == 1
 
 
 SEVENNET: dict[str, Any] = {"model_state_dict": {}, "config": {"_modal_map": {"R2SCAN": 0}}}

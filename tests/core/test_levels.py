@@ -50,6 +50,11 @@ def test_every_name_finds_its_row() -> None:
         ("aimnet2-b973c-2025-d3_0", "aimnet2-2025", "b973c", "D3(BJ), added by its own calculator"),
         ("uma-s-1p1@omol", "uma, task omol", "", "VV10 in wB97M-V"),
         ("nequip.net:mir-group/NequIP-OAM-L:0.1", "NequIP-OAM", "pbe", "no"),
+        ("GFNFF", "GFN-FF", "", "D4, a part of the method"),
+        ("GRACE-2L-MP-r6", "GRACE-MP", "pbe", "no"),
+        ("TensorNet-MatPES-r2SCAN-v2025.1-PES", "M3GNet-MatPES-r2SCAN", "r2scan", "no"),
+        ("DPA-3.1-3M.pt@SPICE2", "DPA-3.1-3M, task SPICE2", "wb97m", "D3(BJ) in wB97M-D3(BJ)"),
+        ("mace-mh-1@rgd1_b3lyp", "mace-mh-1, head rgd1_b3lyp", "b3lyp", "D3 in B3LYP-D3"),
     ],
 )
 def test_models_are_found_by_name(query: str, label: str, xc: str, dispersion: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from pages import numbers, run, words
 
 import d3torch
 from d3torch import D3, D3Calculator, Settings
+from d3torch.cli import build_parser
 
 ROOT = checkout()
 DOCS = ROOT / "docs"
@@ -42,6 +45,37 @@ def test_a_page_prints_what_it_shows(name: str) -> None:
         pairs = zip(numbers(block.printed), numbers(block.on_page), strict=True)
         for (now, _), (then, last) in pairs:
             assert now == pytest.approx(then, abs=last, rel=1e-6), block.code
+
+
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\$ )?(d3torch (?:.*\\\n)*.*)$", re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Arguments of each command of d3torch in the blocks of a page, up to a pipe or the like."""
+    found = []
+    for line in COMMAND.findall("".join(BLOCK.findall(page.read_text()))):
+        given = shlex.split(line.replace("\\\n", " "), comments=True)[1:]
+        ends = [k for k, word in enumerate(given) if word in ("|", ">", "&&", ";")]
+        found.append(given[: ends[0]] if ends else given)
+    return found
+
+
+def _is_understood(given: list[str]) -> bool:
+    try:
+        build_parser(given).parse_args(given)
+    except SystemExit as stop:
+        return not stop.code
+    return True
+
+
+def test_commands_of_all_pages_are_understood() -> None:
+    """Those, too, that would take minutes to run, or a LAMMPS of one's own: glass, ML-IAP."""
+    pytest.importorskip("d3torch_glass")
+    commands = [given for page in PAGES for given in _commands(page)]
+    assert {"glass", "lammps", "fuse", "doctor"} <= {given[0] for given in commands}
+    assert [given for given in commands if not _is_understood(given)] == []
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:

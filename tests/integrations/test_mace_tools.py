@@ -178,3 +178,17 @@ def test_mace_own_exporter_for_lammps_points_to_ours(fused: MACED3) -> None:
     with pytest.raises(ValueError, match="d3torch lammps") as caught:
         fused(models.batch(fused, [models.crystal()]), lammps_mliap=True)
     one_sentence(caught)
+
+
+@pytest.mark.parametrize("virials", [False, True])
+def test_no_derivative_of_node_energies_leaves_dispersion_out(fused: MACED3, virials: bool) -> None:
+    """MACE's exporter differentiates the energies of atoms; that of all has a derivative."""
+    data = models.batch(fused, [models.crystal()])
+    with pytest.raises(RuntimeError, match=r"one of node_energy, .* d3torch lammps") as caught:
+        LAMMPS_MACE(fused)(data, torch.ones(8, dtype=torch.float64), virials)
+    one_sentence(caught)
+    data = models.batch(fused, [models.crystal()])
+    energy = fused(data, compute_force=False)["energy"].sum()
+    (slope,) = torch.autograd.grad(energy, data["positions"])
+    forces = fused(models.batch(fused, [models.crystal()]))["forces"]
+    torch.testing.assert_close(-slope, forces, rtol=0, atol=1e-10)

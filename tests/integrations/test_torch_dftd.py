@@ -25,6 +25,7 @@ from ase.units import Bohr
 
 from d3torch import D3Calculator
 from d3torch.integrations.torch_dftd import TorchDFTD3Calculator, install, uninstall
+from d3torch.integrations.torch_dftd.__main__ import main as run_program
 from d3torch.parameters import DispersionWarning
 
 DOUBLE = {"dtype": torch.float64}
@@ -126,6 +127,16 @@ def test_batch_has_the_numbers_of_each(dtype: torch.dtype) -> None:
 
 
 # ---- with another calculator ----
+
+
+def test_a_batch_is_several_structures() -> None:
+    calculator = TorchDFTD3Calculator(damping="bj")
+    water = _molecule()
+    assert calculator.batch_calculate([]) == []
+    assert calculator.batch_calculate(iter([water])) == calculator.batch_calculate((water,))
+    for wrong, got in ((water, "Atoms"), (None, "NoneType"), ([water, "H2O"], "one of str")):
+        with pytest.raises(TypeError, match=f"^expected a list of structures, got {got}$"):
+            calculator.batch_calculate(wrong)
 
 
 def test_with_dft_every_result_is_the_sum_or_that_of_dft() -> None:
@@ -297,6 +308,13 @@ def test_what_is_imported_already_is_not_replaced_unless_forced(
     assert sys.modules["torch_dftd"] is real
 
 
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: None) -> Path:
+    """A folder from which this process imports."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
 PROGRAM = """
 import sys
 from torch_dftd.torch_dftd3_calculator import TorchDFTD3Calculator
@@ -323,10 +341,26 @@ def test_a_module_runs_with_ours_in_place(tmp_path: Path) -> None:
     assert run.stdout == "d3torch.integrations.torch_dftd.calculator ['2']\n", run.stderr
 
 
-def test_what_is_no_program_is_refused() -> None:
-    run = _run("no-such-program")
-    words = "expected a Python program, by file, command or -m MODULE, got no-such-program\n"
-    assert (run.stderr, run.returncode) == (words, 2)
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-program"], ["no/such.py"], ["-m", "nosuch"], ["-m", "nosuch.part"], ["-m", "empty"]],
+    ids=" ".join,
+)
+def test_what_is_no_program_is_refused(
+    arguments: list[str], packages: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (packages / "empty").mkdir()
+    (packages / "empty" / "__init__.py").touch()
+    code = run_program(arguments)
+    words = "expected a Python program, by file, command or -m MODULE, got "
+    assert (code, *capsys.readouterr()) == (2, "", f"{words}{' '.join(arguments)}\n")
+
+
+def test_what_a_module_itself_lacks_is_told_by_python(packages: Path) -> None:
+    (packages / "lacking").mkdir()
+    (packages / "lacking" / "__init__.py").write_text("import nosuch")
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'nosuch'$"):
+        run_program(["-m", "lacking.part"])
 
 
 # ---- real programs ----

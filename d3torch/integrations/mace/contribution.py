@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,21 @@ class Contribution(NamedTuple):
     node_energy: Tensor
     forces: Tensor | None
     virials: Tensor | None
+
+
+class _Shares(torch.autograd.Function):
+    """Shares of atoms as they are, whose derivative is refused: it would leave D3 out."""
+
+    @staticmethod
+    def forward(ctx: Any, shares: Tensor, energy: Tensor) -> Tensor:
+        return shares.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise RuntimeError(
+            "expected a derivative of energy, got one of node_energy, which has none with D3 in "
+            "it: for LAMMPS write the file with d3torch lammps"
+        )
 
 
 class DispersionTerm(nn.Module):
@@ -103,6 +118,8 @@ class DispersionTerm(nn.Module):
             Systems(moved, cell, systems.pbc, systems.species, systems.offsets)
         )
         if not forced:
+            if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+                shares = _Shares.apply(shares, energy)  # type: ignore[no-untyped-call]
             return Contribution(energy, shares, None, None)
         slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)
         by_x, by_strain = slopes[0], slopes[1]

@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from d3torch.integrations.torch_dftd import install
@@ -26,9 +27,35 @@ def program_of(name: str) -> str | None:
         return None
     try:
         compile(Path(path).read_bytes(), path, "exec")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):
         return None
     return path
+
+
+def is_module(name: str) -> bool:
+    """Whether Python can run a module of this name by ``-m``; what is above it is imported.
+
+    Raises:
+        ImportError: of a package above it that breaks.
+    """
+    if not all(name.split(".")):
+        return False
+    try:
+        found = find_spec(name)
+        if found is not None and found.submodule_search_locations is not None:
+            found = find_spec(f"{name}.__main__")
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            return False
+        raise
+    return found is not None
+
+
+def refuse(got: str) -> int:
+    """Say what was expected; the exit code."""
+    expected = "a Python program, by file, command or -m MODULE"
+    print(f"expected {expected}, got {got}", file=sys.stderr)
+    return 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,16 +65,15 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     if name == "-m" and rest:
-        install()
+        install()  # before anything is imported
+        if not is_module(rest[0]):
+            return refuse(f"-m {rest[0]}")
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         return 0
     path = program_of(name)
     if path is None:
-        print(
-            f"expected a Python program, by file, command or -m MODULE, got {name}", file=sys.stderr
-        )
-        return 2
+        return refuse(name)
     install()
     sys.argv = [path, *rest]
     sys.path.insert(0, str(Path(path).resolve().parent))

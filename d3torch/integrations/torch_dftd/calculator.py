@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from d3torch.checks import require_bool, require_choice, require_number
-from d3torch.integrations.any_calculator import are_shares, ask, implemented, voigt
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
+from d3torch.integrations.calculator_results import SUMMED, added, ask, implemented
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
 from d3torch.parameters import DispersionWarning
@@ -27,9 +27,6 @@ SMOOTHING = {"none": 0.0, "poly": Bohr}
 
 OF_ASE = ("label", "directory")
 """Keywords of every calculator of ASE, which mean files, and nothing here."""
-
-SUMMED = ("energy", "free_energy", "energies", "forces", "stress")
-"""Results that dispersion adds to."""
 
 UNKNOWN = ("stresses",)
 """Results that dispersion would add to, and that are not computed."""
@@ -190,18 +187,14 @@ class TorchDFTD3Calculator(D3Calculator):
         if wanted:  # else results of other atoms, perhaps
             found = {**(getattr(dft, "results", None) or {}), **found}
         theirs = {name: value for name, value in found.items() if name not in UNKNOWN}
-        members = {}  # energies of a committee, to which D3 is not added
-        if not are_shares(theirs, len(atoms)) and "energies" in theirs:
-            members["energies"] = theirs.pop("energies")
-        if "stress" in theirs:
-            theirs["stress"] = voigt(theirs["stress"])
-        both = {name: own[name] + theirs[name] for name in SUMMED if name in own and name in theirs}
+        both = added(theirs, own, len(atoms))
+        members = {k: v for k, v in theirs.items() if k == "energies" and k not in both}
         alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
         return {**dict(alone), **both, **members}
 
     def batch_calculate(
         self,
-        atoms_list: Sequence[Atoms] | None = None,
+        atoms_list: Iterable[Atoms] | None = None,
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
@@ -210,14 +203,21 @@ class TorchDFTD3Calculator(D3Calculator):
         Returns:
             For each ``energy``, eV, and, if forces or stress are among `properties`, ``forces``
             and, where :class:`d3torch.D3Calculator` has one, ``stress``.
+
+        Raises:
+            TypeError: for something else than several structures.
         """
-        if atoms_list is None:
-            raise TypeError("expected a list of structures, got None")
-        if not atoms_list:
+        if isinstance(atoms_list, Atoms) or not isinstance(atoms_list, Iterable):
+            raise TypeError(f"expected a list of structures, got {type(atoms_list).__name__}")
+        structures = list(atoms_list)
+        for each in structures:
+            if not isinstance(each, Atoms):
+                raise TypeError(f"expected a list of structures, got one of {type(each).__name__}")
+        if not structures:
             return []
-        elements = np.unique(np.concatenate([atoms.numbers for atoms in atoms_list])).tolist()
+        elements = np.unique(np.concatenate([atoms.numbers for atoms in structures])).tolist()
         model = self._build(elements or [1], self.parameters)
-        return evaluate_all(model, atoms_list, "forces" in properties or "stress" in properties)
+        return evaluate_all(model, structures, "forces" in properties or "stress" in properties)
 
 
 def _warn_of(keywords: Iterable[str]) -> None:
