@@ -7,16 +7,15 @@
 # as clang's front end for CUDA and its optimiser make them for a GPU (CXX: clang 19; ARCHITECTURE; needs
 # nvcc's headers and library of functions), turned to this machine's code by host_ir.py. With
 # D3TORCH_EMULATION_BUILD the objects are kept in that folder, and only what is older than its
-# sources is compiled again.
+# sources is compiled again; one build at a time, as they share what is not a kernel.
 set -euo pipefail
-shopt -s extglob
 library=$(realpath -m "$1")
 how=${2:-plain}
 cd "$(dirname "$0")/../.."
 build=${D3TORCH_EMULATION_BUILD:-}
 if [ -z "$build" ]; then
   build=$(mktemp -d)
-  trap 'rm -rf "$build"' EXIT
+  trap "rm -rf '$build'" EXIT
 fi
 build=$(realpath -m "$build")/$how
 mkdir -p "$build"
@@ -80,7 +79,8 @@ if [ "$how" = broken ]; then
   others=($here/{fibres,memory,report}.cpp)
 else
   kernels=(csrc/engine/cuda/*/*.cu)
-  others=(csrc/ops/cuda_ops.cpp $here/!(checks).cpp)
+  others=(csrc/ops/cuda_ops.cpp)
+  for file in $here/*.cpp; do [ "$file" = $here/checks.cpp ] || others+=("$file"); done
 fi
 mkdir -p "$host"
 for file in "${kernels[@]}"; do compile "$build" "$file" -O1 "${hooks[@]}"; done
