@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compiles and links the CUDA kernels without a GPU, prints what each takes (registers, spills, local and shared memory), and
 # fails if one spills or if the machine code is beyond scripts/checks/cuda_budget.json; checks the ops on CUDA tensors
-# against torch's headers, of a CPU build too. Usage: scripts/checks/compile_cuda.sh [FOLDER to build in].
+# against torch's headers, of a CPU build too. Usage: scripts/checks/compile_cuda.sh [FOLDER to build in [compile]], where
+# "compile" ends before anything is looked at; what is compiled then is not compiled again in the same folder.
 # ARCHITECTURES: for which (default: 90); all that count: "75 80 86 89 90 100 120", half an hour and more.
 set -euo pipefail
 keep=${1:+$(realpath -m "$1")}
@@ -19,6 +20,7 @@ run() { "$@" >> "$build/log" 2>&1 || { cat "$build/log" >&2; exit 1; }; }
 run "$cmake" -S . -B "$build" -DD3TORCH_CUDA=ON -DCMAKE_CUDA_COMPILER="$nvcc" "-DCMAKE_CUDA_ARCHITECTURES=${real// /;}" \
   "-DCMAKE_CUDA_FLAGS=-Werror all-warnings -Xptxas -v"
 run "$cmake" --build "$build" --target d3torch_cuda --parallel "${MAX_JOBS:-$(nproc)}"
+[ "${2:-}" != compile ] || exit 0
 "$python" scripts/checks/cuda_report.py "$build/log"
 gate=("$python" scripts/checks/cuda_code.py)
 [ -n "${ARCHITECTURES:-}" ] || gate+=(--only sm_90) # for the sake of time

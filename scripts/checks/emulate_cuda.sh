@@ -7,7 +7,7 @@
 # as clang's front end for CUDA and its optimiser make them for a GPU (CXX: clang 19; ARCHITECTURE; needs
 # nvcc's headers and library of functions), turned to this machine's code by host_ir.py. With
 # D3TORCH_EMULATION_BUILD the objects are kept in that folder, and only what is older than its
-# sources is compiled again.
+# sources is compiled again; one build at a time, as they share what is not a kernel.
 set -euo pipefail
 library=$(realpath -m "$1")
 how=${2:-plain}
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 build=${D3TORCH_EMULATION_BUILD:-}
 if [ -z "$build" ]; then
   build=$(mktemp -d)
-  trap 'rm -rf "$build"' EXIT
+  trap "rm -rf '$build'" EXIT
 fi
 build=$(realpath -m "$build")/$how
 mkdir -p "$build"
@@ -24,8 +24,8 @@ python=${PYTHON:-.venv/bin/python}
 torch=$("$python" -c 'import torch; print(torch.__path__[0])')
 abi=$("$python" -c 'import torch; print(int(torch.compiled_with_cxx11_abi()))')
 flags=(-std=c++17 -fPIC -fno-math-errno -Wall -Wno-psabi -Wno-unknown-pragmas -U_FORTIFY_SOURCE -D_GLIBCXX_USE_CXX11_ABI="$abi"
-  -DEMULATION_HOOKS=$([[ $how = *checked || $how = broken ]] && echo true || echo false) -MMD
-  -I$here -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
+  -MMD -I$here -Icsrc -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include")
+looked_at=$([[ $how = *checked || $how = broken ]] && echo true || echo false)
 hooks=()
 sanitizer=()
 if [ "$how" = checked ] || [ "$how" = broken ]; then
@@ -41,11 +41,13 @@ stale() {  # whether an object is missing, or older than one of its sources
 }
 
 jobs=()
-compile() {  # FILE FLAG...: one object
-  local object="$build/$(basename "$1").o"
+objects=()
+compile() {  # FOLDER FILE FLAG...: one object
+  local object="$1/$(basename "$2").o"
+  objects+=("$object")
   stale "$object" || return 0
   while (($(jobs -rp | wc -l) >= ${MAX_JOBS:-$(nproc)})); do wait -n; done
-  g++ "${flags[@]}" "${@:2}" -x c++ -c "$1" -o "$object" &
+  g++ "${flags[@]}" "${@:3}" -x c++ -c "$2" -o "$object" &
   jobs+=($!)
 }
 # The kernels of a file as clang compiles them for a GPU: one object, which takes the place of g++'s.
@@ -57,7 +59,9 @@ of_clang() {
     "$python" scripts/checks/host_ir.py "$ir.gpu.ll" "${how#clang-}" > "$ir.ll" &&
     "$clang" -x ir "$ir.ll" -O1 "${as_it_is[@]}" -mfma -fPIC -Wno-override-module -c -o "$ir.clang.o" &
   jobs+=($!)
+  objects+=("$ir.clang.o")
 }
+host=$(dirname "$build")/host # what is the same in every build
 if [[ $how = clang* ]]; then
   clang=${CXX:-clang++-19}
   command -v "$clang" > /dev/null || { echo "emulate_cuda: expected clang in CXX, got $clang" >&2; exit 1; }
@@ -67,21 +71,25 @@ if [[ $how = clang* ]]; then
   as_it_is=(-Xclang -disable-llvm-passes)
   [ "$how" = clang ] || as_it_is=(-fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0)
   flags+=(-DEMULATION_OF_CLANG)
+  host=$build
   for file in csrc/engine/cuda/*/*.cu; do of_clang "$file"; done
 fi
 if [ "$how" = broken ]; then
   kernels=($here/{broken,limits}.cu)
-  host=($here/{checks,fibres,memory,report}.cpp)
+  others=($here/{fibres,memory,report}.cpp)
 else
   kernels=(csrc/engine/cuda/*/*.cu)
-  host=(csrc/ops/cuda_ops.cpp $here/*.cpp)
+  others=(csrc/ops/cuda_ops.cpp)
+  for file in $here/*.cpp; do [ "$file" = $here/checks.cpp ] || others+=("$file"); done
 fi
-for file in "${kernels[@]}"; do compile "$file" -O1 "${hooks[@]}"; done
-for file in "${host[@]}"; do compile "$file" -O1; done
+mkdir -p "$host"
+for file in "${kernels[@]}"; do compile "$build" "$file" -O1 "${hooks[@]}"; done
+compile "$build" $here/checks.cpp -O1 -DEMULATION_HOOKS="$looked_at"
+for file in "${others[@]}"; do compile "$host" "$file" -O1; done
 for job in "${jobs[@]}"; do wait "$job"; done
 if [ "$how" = broken ]; then
-  g++ -rdynamic "$build"/*.o "${sanitizer[@]}" -ldl -o "$library"
+  g++ -rdynamic "${objects[@]}" "${sanitizer[@]}" -ldl -o "$library"
 else
   # kernels of templates that two files have are there twice from clang
-  g++ -shared -Wl,-soname,libc10_cuda.so,-z,muldefs "$build"/*.o -L"$torch/lib" -ltorch -ltorch_cpu -lc10 "${sanitizer[@]}" -ldl -o "$library"
+  g++ -shared -Wl,-soname,libc10_cuda.so,-z,muldefs "${objects[@]}" -L"$torch/lib" -ltorch -ltorch_cpu -lc10 "${sanitizer[@]}" -ldl -o "$library"
 fi

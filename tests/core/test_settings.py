@@ -340,7 +340,7 @@ def mace(settings: Settings) -> Any:
 
     from d3torch.integrations.mace import MACED3
 
-    return MACED3(mace_models.build(), settings)
+    return MACED3(mace_models.build(num_interactions=1), settings)
 
 
 def write_fused(settings: Settings, folder: Path) -> Path:

@@ -30,28 +30,35 @@ pytestmark = [
 ]
 
 
-def _build(folder: Path, *how: str) -> Path:
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What builds share: what is not a kernel is compiled once."""
+    return tmp_path_factory.mktemp("objects")
+
+
+def _build(objects: Path, folder: Path, *how: str) -> Path:
     out = folder / "emulated.so"
     command = ["bash", str(ROOT / "scripts" / "checks" / "emulate_cuda.sh"), str(out), *how]
-    environment = {**os.environ, "PYTHON": sys.executable}
+    kept = {"D3TORCH_EMULATION_BUILD": str(objects), "PYTHON": sys.executable}
+    environment = {**os.environ, **kept}
     made = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert made.returncode == 0, made.stdout + made.stderr
     return out
 
 
 @pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("plain"))
+def emulation(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(objects, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("checked"), "checked")
+def checked(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(objects, tmp_path_factory.mktemp("checked"), "checked")
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("broken"), "broken")
+def broken(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(objects, tmp_path_factory.mktemp("broken"), "broken")
 
 
 def _run(library: Path, seed: int, *arguments: str) -> int:

@@ -12,7 +12,6 @@ import pytest
 from checkout import checkout
 
 SCRIPT = checkout() / "scripts" / "checks" / "sanitize.sh"
-pytestmark = pytest.mark.alone  # it compiles on all cores
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")

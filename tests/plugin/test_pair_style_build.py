@@ -62,7 +62,6 @@ def _headers_with_one_member_more(folder: Path, header: str, member: str) -> Pat
 
 
 @pytest.mark.skipif(lammps_runs.compiler() is None, reason="needs g++")
-@pytest.mark.alone
 def test_another_update_of_the_version_is_refused_in_one_sentence(tmp_path: Path) -> None:
     headers = _headers_with_one_member_more(tmp_path, "pair.h", "double cutforce;")
     wheel = build.wheel_headers()

@@ -26,7 +26,7 @@ namespace {
 struct Fibre {
   ucontext_t start;
   jmp_buf resume;
-  bool started, done;
+  bool made, done;        // `made`: it is entered once, and goes on from there in every block
   const uint64_t* waits;  // goes on when this is no longer `seen`
   uint64_t seen;
   unsigned barriers, syncs;
@@ -46,6 +46,7 @@ struct Meeting {
 
 struct Warp {
   Meeting meetings[warp_lanes];
+  unsigned open = 0;   // meetings that lanes have arrived at
   unsigned ended = 0;  // lanes, or never there
 };
 
@@ -110,14 +111,15 @@ void check_mask(const Warp& warp, unsigned mask, unsigned lane, const char* name
   if (mask & warp.ended)
     fail(nullptr, "expected all lanes of the mask %08x of %s, got %08x of them ended, %s:%d", mask,
          name, mask & warp.ended, site.file, site.line);
-  for (const Meeting& other : warp.meetings)
-    if (other.arrived && (other.mask & mask) &&
-        (other.mask != mask || !same_place(other, name, site)))
+  for (unsigned open = warp.open; open; open &= open - 1) {
+    const Meeting& other = warp.meetings[__builtin_ctz(open)];
+    if ((other.mask & mask) && (other.mask != mask || !same_place(other, name, site)))
       fail(nullptr,
            "expected lanes to meet in one place, got %s with mask %08x at %s:%d and %s "
            "with mask %08x at %s:%d",
            name, mask, site.file, site.line, other.name, other.mask, other.site.file,
            other.site.line);
+  }
 }
 
 // Meets the lanes of a mask. Returns the values of all.
@@ -125,17 +127,20 @@ const uint64_t* meet(const char* name, Site site, unsigned mask, uint64_t value)
   Warp& warp = block.warps[running.thread / warp_lanes];
   const unsigned lane = running.thread % warp_lanes;
   check_mask(warp, mask, lane, name, site);
-  Meeting& m = warp.meetings[__builtin_ctz(mask)];
+  const unsigned number = __builtin_ctz(mask);
+  Meeting& m = warp.meetings[number];
   const unsigned slot = m.generation & 1;
   if (!m.arrived && m.unread[slot]) fail(nullptr, "expected masks that change less often");
   m.name = name;
   m.site = site;
   m.mask = mask;
   m.arrived |= 1u << lane;
+  warp.open |= 1u << number;
   m.values[slot][lane] = value;
   const uint64_t seen = m.generation;
   if (m.arrived == mask) {
     m.arrived = 0;
+    warp.open &= ~(1u << number);
     m.unread[slot] = mask;
     ++m.generation;
   }
@@ -147,10 +152,13 @@ const uint64_t* meet(const char* name, Site site, unsigned mask, uint64_t value)
 // ---- the life of a fibre ----
 
 void entry() {
-  block.launch.body(block.launch.parameters);
-  running.active = false;
-  me().done = true;
-  _longjmp(block.scheduler, 1);
+  for (;;) {
+    block.launch.body(block.launch.parameters);
+    running.active = false;
+    Fibre& f = me();
+    f.done = true;
+    if (!_setjmp(f.resume)) _longjmp(block.scheduler, 1);
+  }
 }
 
 void resume(unsigned t) {
@@ -166,8 +174,8 @@ void resume(unsigned t) {
     return;
   }
   running.active = true;
-  if (f.started) _longjmp(f.resume, 1);
-  f.started = true;
+  if (f.made) _longjmp(f.resume, 1);
+  f.made = true;
   getcontext(&f.start);
   f.start.uc_stack.ss_sp = block.stacks + t * stack_bytes;
   f.start.uc_stack.ss_size = stack_bytes;
@@ -186,12 +194,14 @@ void end(unsigned t) {
          "expected all threads of a block at __syncthreads, got one that ends while %u wait "
          "at %s:%d",
          block.arrived, block.site.file, block.site.line);
-  for (const Meeting& m : warp.meetings)
-    if (m.arrived && (m.mask & lane))
+  for (unsigned open = warp.open; open; open &= open - 1) {
+    const Meeting& m = warp.meetings[__builtin_ctz(open)];
+    if (m.mask & lane)
       fail(nullptr,
            "expected all lanes of the mask %08x at %s, got one that ends while lanes %08x "
            "wait at %s:%d",
            m.mask, m.name, m.arrived, m.site.file, m.site.line);
+  }
 }
 
 // Runs the threads of a warp, each until it waits. Returns whether any could run.
@@ -229,7 +239,7 @@ void start_block() {
   block.arrived = block.ended = 0;
   for (unsigned t = 0; t < n; ++t) {
     Fibre& f = block.fibres[t];
-    f.started = f.done = false;
+    f.done = false;
     f.waits = nullptr;
     f.barriers = f.syncs = 0;
   }

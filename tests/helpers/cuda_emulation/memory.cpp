@@ -23,6 +23,7 @@ constexpr size_t device_bytes = arena_bytes / devices;
 // Two floats, or a double, that are signalling NaN; integers far out of range.
 constexpr uint64_t poison = 0x7fb4dead7fb4beefull;
 constexpr unsigned char red_fill = 0xa7;
+constexpr size_t large_page = size_t(2) << 20;
 
 struct Allocation {
   size_t bytes;
@@ -66,7 +67,9 @@ void set_up() {
   if (arena.base) return;
   arena.state = reserve<uint8_t>(arena_bytes);
   arena.words = reserve<Word>(arena_bytes / 4);
-  arena.base = uintptr_t(reserve<char>(arena_bytes));
+  const uintptr_t found = uintptr_t(reserve<char>(arena_bytes + large_page));
+  arena.base = (found + large_page - 1) / large_page * large_page;
+  madvise(reinterpret_cast<void*>(arena.base), arena_bytes, MADV_HUGEPAGE);  // quick to protect
   for (int d = 0; d < devices; ++d) next[d] = arena.base + d * device_bytes;
   protect(PROT_NONE);
   struct sigaction action{};
