@@ -99,6 +99,7 @@ SHORT: dict[str, str] = {
     "test_cuda_lattice.py": (
         "test_modes or smaller or every_kind or no_atoms or backward_scales"
         " or test_tail_in or with_tail or several_clusters or (test_tangents and 2) or nan"
+        " or (every_shape and 21) or whole_clusters"
     ),
     "test_cuda_device.py": "captured and 5",
     "test_cuda_three_body.py": "batches or several or (second and float64) or left_out",

@@ -237,6 +237,74 @@ def test_results_repeat_to_the_last_bit(dtype: torch.dtype) -> None:
         assert all(map(torch.equal, first, again))
 
 
+# ---- blocks that search together and share their neighbours ----
+
+
+def _crystal_of_many_species(cutoff: float) -> Structure:
+    """Eleven species of one or two atoms, met by images, and one of a whole cluster and a part."""
+    numbers = np.array([*range(3, 14), 3, 5, 13, *[32] * 36])
+    rng = np.random.default_rng(11)
+    places = np.stack(np.meshgrid(*[np.arange(4)] * 3), -1).reshape(-1, 3)
+    places = rng.permutation(places)[: len(numbers)] + rng.uniform(-0.1, 0.1, (len(numbers), 3))
+    cell = np.array([[9.2, 0.0, 0.0], [1.9, 8.8, 0.0], [-2.3, 3.1, 9.6]])
+    pbc = np.array([True, True, True])
+    return Structure("many", numbers, places / 4 @ cell, cell, pbc, cutoff, 0.8 * cutoff)
+
+
+def _among_single_atoms(crystal: Structure, before: int, behind: int) -> list[Structure]:
+    """Atoms far from everything, which fill the batch: fewer blocks then share eight atoms."""
+    one = {"numbers": crystal.numbers[:1], "positions": np.zeros((1, 3))}
+    single = crystal._replace(**one, pbc=np.array([False, False, False]))
+    return [*[single] * before, crystal, *[single] * behind]
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "cutoff"),
+    [(0, 0, 11.0), (21, 30, 16.0), (90, 60, 21.0), (1000, 1100, 15.0)],
+)
+def test_blocks_of_every_shape(before: int, behind: int, cutoff: float) -> None:
+    """Eight warps and 16, 2 or no splits, and a single warp; hits of more than one list; a system
+    that begins and ends within boxes of 32 clusters.
+    """
+    batch = _among_single_atoms(_crystal_of_many_species(cutoff), before, behind)
+    compare(lattice_arguments(batch, torch.float64), learn=before == 21)
+
+
+def test_tangents_of_blocks_that_share_their_neighbours() -> None:
+    _compare_tangents(
+        lattice_arguments(_among_single_atoms(_crystal_of_many_species(5.0), 20, 30), torch.float64)
+    )
+
+
+def _on_borders(cell: np.ndarray, pbc: tuple[bool, bool, bool]) -> Structure:
+    """Atoms whose fractional coordinates are 0, 1, or the least that they can be beside these."""
+    least = np.nextafter(1.0, 0.0) - 1.0
+    at = [(0, 0.5, 0.2), (1, 0, 0.6), (1 + least, 0.3, 1), (least, 0.7, 0.4), (-1e-18, 1, 1)]
+    at += [(0.5, least, -1e-18), (0.6, 0.6, 1 + least), (0.25, 1e-18, least), (2, -1, 0.45)]
+    numbers = np.array([6, 6, 6, 8, 6, 6, 6, 6, 6])
+    return Structure("border", numbers, np.array(at) @ cell, cell, np.array(pbc), 6.5, 6.0)
+
+
+@dtypes
+def test_atoms_on_the_border_of_long_flat_and_skew_cells(dtype: torch.dtype) -> None:
+    """The curve has other cells along each axis, and none where it is not periodic."""
+    cells = [np.diag([40.0, 4.0, 5.0]), np.diag([9.0, 11.0, 2.9])]
+    cells.append(np.array([[7.0, 0.0, 0.0], [6.5, 5.0, 0.0], [-6.0, 4.5, 5.5]]))
+    kinds = [(True, True, True), (True, True, False), (False, True, False), (False, False, True)]
+    batch = [_on_borders(cell, kind) for cell in cells for kind in kinds]
+    compare(lattice_arguments(batch, dtype), learn=False)
+
+
+def test_more_images_than_can_be_counted_are_nan() -> None:
+    """As the CPU refuses them: a count that wraps around would leave pairs out."""
+    arguments = [*lattice_arguments([structure_of(bulk("Cu"), 8.0, 6.0)], torch.float64)]
+    for far in (4e3, 1e5):
+        arguments[10] = far
+        with pytest.raises(ValueError, match="neighbours"):
+            run_cpu("dispersion_evaluate", *arguments)
+        assert all(x.isnan().all() for x in run("dispersion_evaluate", *arguments)[:3])
+
+
 # ---- the tail correction ----
 
 BULK = [s for s in STRUCTURES if np.all(s.pbc)]
@@ -356,6 +424,20 @@ def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
         keep = torch.ones(len(a), dtype=torch.bool)
         keep[spoilt] = False
         assert (a[keep] - b[keep]).abs().max() <= 1e-11 * b[keep].abs().max()
+
+
+def test_one_spot_in_two_whole_clusters_is_nan() -> None:
+    """Where nothing is masked. The molecule beside it stays."""
+    atoms = bulk("Cu", cubic=True) * (4, 2, 2)
+    atoms.numbers[32:] = 47
+    atoms.pbc = False
+    atoms.positions[50] = atoms.positions[7]
+    batch = [structure_of(atoms, 5.0, 5.0), STRUCTURES[0]]
+    energy, *_, gradient, _, _, _ = run(
+        "dispersion_evaluate", *lattice_arguments(batch, torch.float64)
+    )
+    assert energy.isnan().tolist() == [True, False]
+    assert gradient.isnan().all(1).tolist() == [True] * 64 + [False] * len(STRUCTURES[0].numbers)
 
 
 @pytest.mark.parametrize("what", ["species", "offsets"])

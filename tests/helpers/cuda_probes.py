@@ -84,6 +84,12 @@ def _lattice() -> list[partial[Any]]:
     out += [p(lattice.test_a_cell_far_smaller_than_the_cutoff, DOUBLE)]
     out += [p(lattice.test_clusters_of_many_atoms_in_a_skewed_cell, DOUBLE)]
     out += [p(lattice.test_a_batch_of_systems_of_every_kind, SINGLE)]
+    shapes = ((0, 0, 11.0), (21, 30, 16.0), (90, 60, 21.0), (1000, 1100, 15.0))
+    out += [p(lattice.test_blocks_of_every_shape, *shape) for shape in shapes]
+    out += [p(lattice.test_tangents_of_blocks_that_share_their_neighbours)]
+    out += [p(lattice.test_atoms_on_the_border_of_long_flat_and_skew_cells, DOUBLE)]
+    out += [p(lattice.test_more_images_than_can_be_counted_are_nan)]
+    out += [p(lattice.test_one_spot_in_two_whole_clusters_is_nan)]
     out += [p(lattice.test_no_atoms_and_no_systems)]
     out += [p(lattice.test_results_repeat_to_the_last_bit, SINGLE)]
     bad = lattice.test_a_system_that_the_cpu_refuses_is_nan
@@ -129,6 +135,9 @@ PARTS = {
     "lattice/lattice_tail": (_tail,),
     "lattice/lattice_scale": (_scale,),
     "lattice/lattice_sweeps": (_lattice,),
+    "lattice/lattice_sums": (_lattice,),
+    "lattice/lattice_bodies": (_lattice,),
+    "lattice/lattice_meet": (_lattice, _three_body),
     "lattice/": (_lattice, _tail, _three_body),
 }
 

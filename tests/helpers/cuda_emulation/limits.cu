@@ -1,6 +1,8 @@
 // The arithmetic of indices at its limits, without arrays of that size: lists of 2^33 pairs, keys
-// of the last system, 1e7 atoms in the cell search.
+// of the last system, 1e7 atoms, the curve of a crystal.
 #include <cstdio>
+#include <cstdlib>
+#include <vector>
 
 #include "engine/cuda/lattice/lattice_search.cu"
 #include "engine/cuda/pairs/list_call.cuh"
@@ -70,11 +72,36 @@ void check_keys() {
   expect(highest == (int64_t(1) << group_shift) - 1, "the end of the curve in a corner");
 }
 
-// Cells of the curve of a cube of 1e7 atoms, 10 A^3 each, at a cutoff of 8 A: all within their
-// bits.
+// The curve goes through all cells of a cubic crystal, one beside the other, before it leaves it;
+// along an axis of any length it has a power of two of cells, within its bits.
+void check_curve() {
+  const unsigned side = 16;
+  std::vector<int> cells(side * side * side, -1);
+  for (unsigned cell = 0; cell < cells.size(); ++cell) {
+    unsigned at[3] = {cell / (side * side), cell / side % side, cell % side};
+    const int64_t place = curve_index(at);
+    expect(place < int64_t(cells.size()), "a curve that does not leave the cell");
+    cells[place] = int(cell);
+  }
+  for (size_t place = 1; place < cells.size(); ++place) {
+    const int a = cells[place - 1], b = cells[place], n = side;
+    const int steps = std::abs(a / (n * n) - b / (n * n)) + std::abs(a / n % n - b / n % n) +
+                      std::abs(a % n - b % n);
+    expect(a >= 0 && b >= 0 && steps == 1, "places of the curve side by side");
+  }
+  for (double height = 1e-3; height < 1e6; height *= 1.5) {
+    const int n = curve_cells(height, 8.0);
+    const double size = height / n * curve_cells_of_cutoff / 8.0;
+    expect(n > 0 && (n & (n - 1)) == 0 && n <= 1 << curve_bits, "cells that fill the curve");
+    expect(n == 1                 ? size < 1.415
+           : n == 1 << curve_bits ? size > 0.7
+                                  : size > 0.7 && size < 1.415,
+           "cells of about one size");
+  }
+}
+
+// Atoms of large systems, and scratch memory for them.
 void check_atoms() {
-  const double side = std::cbrt(1e7 * 10.0), cells = 2 * side * curve_cells_of_cutoff / 8.0;
-  expect(cells < double(1 << 14), "cells of a cube of 1e7 atoms");
   const int64_t offsets[3] = {0, 10000000, 20000000};
   expect(system_of(offsets, 2, 9999999) == 0 && system_of(offsets, 2, 10000000) == 1,
          "systems of 1e7 atoms");
@@ -92,6 +119,7 @@ void check_atoms() {
 void check_limits() {
   check_chunks();
   check_keys();
+  check_curve();
   check_atoms();
 }
 

@@ -33,7 +33,7 @@ struct LatticeState {
 struct SystemFrame : Geometry {
   Vec3 origin;   // the first atom, wrapped; boxes are relative to it
   int cells[3];  // of the curve along each cell vector; 0 where it is not periodic
-  unsigned bad;  // NaN, a singular cell: its atoms are left out
+  unsigned bad;  // NaN, a singular cell, too many images: its atoms are left out
   // Two atoms on one spot: found while other blocks still count, so that no sweep may skip the
   // system for it.
   unsigned coincident;

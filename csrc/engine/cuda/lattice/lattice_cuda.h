@@ -1,13 +1,14 @@
 // The lattice engine on the GPU: device pointers, a stream and one block of scratch memory in,
 // launches out; nothing waits and no pair is stored. Atoms are sorted along a curve through space,
 // by system and species first; up to 32 neighbours on the curve make a cluster. A block takes eight
-// atoms of a cluster and meets all clusters and images within the cutoff; each atom sums over them
-// and writes only its own slot: no atomics, so that results repeat to the last bit. The caller
-// sorts and counts in between: `keys`, a stable sort, `starts`, a running sum, `evaluate`. With
-// gradients these are thirteen kernels (three more with the tail) and two fills of memory, beside
-// what the sort and the running sum launch. Values cannot be refused without waiting for the GPU: a
-// system with NaN positions, atoms on one spot, a singular cell or a tail without three periodic
-// directions comes out as NaN, and everything does where a species or an offset is out of range.
+// atoms of a cluster and meets all clusters and images within the cutoff, or where there are few
+// atoms a share of them; each block writes only its own sums: no atomics, so that results repeat to
+// the last bit. The caller sorts and counts in between: `keys`, a stable sort, `starts`, a running
+// sum, `evaluate`. With gradients these are thirteen kernels (five more with the tail) and two
+// fills of memory, beside what the sort and the running sum launch. Values cannot be refused
+// without waiting for the GPU: a system with NaN positions, atoms on one spot, a singular cell or
+// too many images comes out as NaN, and everything does where a species or an offset is out of
+// range.
 #pragma once
 #include "engine/api.h"
 #include "engine/cuda/stream.h"

@@ -20,6 +20,17 @@ constexpr float box_growth = 1.000001f;
 
 // ---- frames ----
 
+// Images that can be counted, with room for what a block adds: a system of more is marked as bad.
+constexpr double most_images = 1 << 30;
+template <class T>
+__device__ bool images_can_be_counted(const SystemFrame& f, const LatticeInput<T>& in) {
+  const double cutoff = fmax(fmax(in.range.cutoff, in.range.cn_cutoff), in.three_body.cutoff);
+  double images = 1;
+  for (int k = 0; k < 3; ++k)
+    if (f.periodic[k]) images *= 4 + 2 * cutoff / f.height[k];
+  return images <= most_images;
+}
+
 // The frame of each system, by one thread; also checks that the offsets rise from 0 to n_atoms.
 template <class T>
 __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* state,
@@ -28,7 +39,7 @@ __global__ void make_frames(LatticeInput<T> in, int64_t n_atoms, LatticeState* s
   if (b >= in.systems.n_systems) return;
   SystemFrame f;
   f.origin = {0, 0, 0};
-  f.bad = !read_cell(in.systems, b, f);
+  f.bad = !read_cell(in.systems, b, f) || !images_can_be_counted(f, in);
   f.periodic_directions = f.periodic[0] + f.periodic[1] + f.periodic[2];
   f.coincident = 0;
   for (int k = 0; k < 3; ++k)
