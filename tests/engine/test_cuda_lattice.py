@@ -263,7 +263,7 @@ def _among_single_atoms(crystal: Structure, before: int, behind: int) -> list[St
     [(0, 0, 11.0), (21, 30, 16.0), (90, 60, 21.0), (1000, 1100, 15.0)],
 )
 def test_blocks_of_every_shape(before: int, behind: int, cutoff: float) -> None:
-    """Eight warps and 16, 2 or no splits, and a single warp; hits of more than one list; a system
+    """Four warps and 4, 2 or no splits, and a single warp; hits of more than one list; a system
     that begins and ends within boxes of 32 clusters.
     """
     batch = _among_single_atoms(_crystal_of_many_species(cutoff), before, behind)

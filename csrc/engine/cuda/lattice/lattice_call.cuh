@@ -137,9 +137,10 @@ template <class T> int64_t cluster_bound(const LatticeInput<T>& in, int64_t n_at
 constexpr int blocks_of_cluster = cluster_atoms / block_atoms;
 
 // Blocks of a sweep from which the neighbours of eight atoms need not be shared: as many as an H100
-// holds at a time, 132 multiprocessors of four. Of half and twice as many no case gained.
+// holds at a time, 132 multiprocessors of four. Of half and twice as many no case gained, and 128
+// atoms take the same time whether they are shared by sixteen or not at all.
 constexpr int64_t enough_blocks = 528;
-constexpr int most_splits = 16;
+constexpr int most_splits = 4;
 // A power of two.
 inline int splits_for(int64_t blocks) {
   int splits = 1;
