@@ -1,4 +1,4 @@
-"""Which files of the glass study know d3torch: those of its command, and no others."""
+"""Which files of the glass study know d3torch: those of its command and its GPU, and no others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import d3torch_glass
 
-COMMAND = {"cli.py", "dispersion.py", "potentials.py", "predicting.py"}
+COMMAND = {"batches.py", "cli.py", "dispersion.py", "potentials.py", "predicting.py"}
 
 
 def test_the_study_takes_any_calculator_of_ase() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,17 @@ def argon(cells: int = 3) -> Atoms:
     atoms = bulk("Ar", cubic=True, a=lattice_constant()) * (cells, cells, cells)
     atoms.calc = Argon()
     return atoms
+
+
+def answers(many: Sequence[Atoms]) -> list[dict[str, Any]]:
+    """What a potential of many structures at once gives for argon."""
+    found, calculator = [], Argon()
+    for atoms in many:
+        atoms.calc = calculator
+        forces, stress = atoms.get_forces(), atoms.get_stress()
+        energy = atoms.get_potential_energy()
+        found.append({"energy": energy, "forces": forces, "stress": stress})
+    return found
 
 
 def modes(atoms: Atoms, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,13 @@ from d3torch.cli.console import complain
 from d3torch.recognise import dispersion_in_file
 
 from . import lammps_route as route
-from .dispersion import add_dispersion, chosen_calculator, recorded, settle_dispersion
+from .dispersion import (
+    add_dispersion,
+    chosen_calculator,
+    recorded,
+    recorded_device,
+    settle_dispersion,
+)
 from .facts import ELEMENTS
 from .files import write_json, write_text
 from .jobs import initial, run_job, steps_done_all, write_manifest
@@ -107,7 +113,7 @@ def add_glass(commands: Any) -> None:
 
 def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
     """Run a job of the static route; 1 if it failed."""
-    extra = {**recorded(job, args), "device": args.device}
+    extra = {**recorded(job, args), **recorded_device(args.device)}
     with tqdm(desc=job.name, unit=" steps", disable=not sys.stderr.isatty()) as bar:
 
         def tell(steps: int, name: str) -> None:
@@ -129,7 +135,7 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
         if isinstance(job, StaticJob):
             failed += _run_static(job, args)
             continue
-        extra = {**recorded(job, args), "device": args.device}
+        extra = {**recorded(job, args), **recorded_device(args.device)}
         planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
         total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)

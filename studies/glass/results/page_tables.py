@@ -113,7 +113,8 @@ def property_table(data: Any) -> str:
             both: list[Any] = [(a, b) for a, b in known if a is not None and b is not None]
             bare = f"{np.mean([a for a, _ in both]):.{digits}f}" if both else ""
             shift = told([b - a for a, b in both], digits, "+") if both else "-"
-            cells.append(f"{bare} {shift}".strip())
+            count = f" ({len(both)})" if 0 < len(both) < len(each) else ""
+            cells.append(f"{bare} {shift}{count}".strip())
         rows.append([called(model), glass + size, str(len(each)), *cells])
     kept = [k for k in range(len(names)) if any(row[3 + k] != "-" for row in rows)]
     chosen = [row[:3] + [row[3 + k] for k in kept] for row in rows]

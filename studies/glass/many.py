@@ -1,0 +1,282 @@
+"""The runs of docs/glass_results.md on a GPU: many glasses side by side, what is worth most first.
+
+Usage: python studies/glass/many.py FOLDER SECONDS [--device NAME] [--plan ROLE:NxTHREADS...]
+
+Each process holds a potential and answers its threads, one job each, from one call. What time ends
+goes on from its checkpoint when this is called again with the same folder. FOLDER/many.log tells of
+every job, and each process leaves a many_*.json that tells of its calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from d3torch import D3Calculator
+from d3torch.settings import Settings
+from d3torch_glass.batches import Asking, Batch, TimeIsUp, many_at_once
+from d3torch_glass.cli import add_glass
+from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersion
+from d3torch_glass.expansion import run_expansion
+from d3torch_glass.facts import compositions
+from d3torch_glass.files import at_work
+from d3torch_glass.planning import planned_jobs
+from d3torch_glass.potentials import settings_for
+from d3torch_glass.static import REST, StaticJob, run_static
+
+SEVENNET, CHGNET, WIDE = "sevenn:7net-0", "chgnet:0.3.0", "sevenn:7net-l3i5"
+ALL = tuple(c.name for c in compositions())
+LARGE = ("SiO2", "NS33")
+TOLERANCE = ("--force", "0.03", "--pressure", "0.02")
+PLAN = ("expansion:2x2", "sevenn:5x9", "chgnet:14x2")
+
+
+class Task(NamedTuple):
+    """A job and how far it goes: ``rest``, ``levels`` (to its end) or ``expansion``."""
+
+    job: StaticJob
+    args: argparse.Namespace
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """Unique among tasks."""
+        return f"{self.job.name}_{3 * self.job.units}_{self.kind}"
+
+
+class NextTask(Exception):
+    """Ends a job that has come as far as it should."""
+
+
+def tasks(
+    folder: Path,
+    device: str,
+    model: str,
+    kind: str,
+    seeds: tuple[int, ...],
+    names: tuple[str, ...] = ALL,
+    d3: tuple[str, ...] = ("none", "d3torch"),
+    atoms: int = 102,
+) -> list[Task]:
+    """Those of ``d3torch glass run`` with the settings of the study."""
+    parent = folder if atoms == 102 else folder / f"atoms_{atoms}"
+    words = ["glass", "run", str(parent), "--route", "static", "--model", model, "--d3", *d3]
+    words += ["--d3-preset", "converged", "--composition", *names, "--seed", *map(str, seeds)]
+    words += ["--atoms", str(atoms), "--preset", "demo", *TOLERANCE]
+    words += ["--pressures", "0,2.5,5", "--strain", "0", "--displacement", "0", "--device", device]
+    parser = argparse.ArgumentParser()
+    add_glass(parser.add_subparsers())
+    args = parser.parse_args(words)
+    settle_dispersion(args)
+    return [Task(job, args, kind) for job in planned_jobs(args)]
+
+
+def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
+    """Tasks of each role, in their order, by the potential that they need."""
+
+    def some(*given: Any, **more: Any) -> list[Task]:
+        return tasks(folder, device, *given, **more)
+
+    warm = some(SEVENNET, "expansion", (1,), LARGE)
+    warmed = {task.job for task in warm}
+    seven = [task for task in some(SEVENNET, "rest", (1, 2, 3)) if task.job not in warmed]
+    seven += some(SEVENNET, "levels", (1,))
+    seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
+    seven += some(SEVENNET, "levels", (2, 3)) + some(SEVENNET, "rest", (1,), d3=("d3torch-abc",))
+    wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
+    chg = some(CHGNET, "levels", (2, 3), ALL[1:]) + some(CHGNET, "rest", (1,), LARGE, atoms=300)
+    chg += some(CHGNET, "rest", (1, 2, 3), d3=("d3torch-abc",)) + some(CHGNET, "levels", (1, 2, 3))
+    return {
+        "expansion": [(SEVENNET, warm)],
+        "sevenn": [(SEVENNET, seven), (WIDE, wide)],
+        "chgnet": [(CHGNET, chg)],
+    }
+
+
+def _busy(folder: Path) -> bool:
+    """Whether another thread or process is at work in the folder of a job."""
+    if not folder.exists():
+        return False
+    try:
+        with at_work(folder):
+            return False
+    except ValueError:
+        return True
+
+
+class Worker:
+    """A process: one potential after another, and threads that take tasks.
+
+    Args:
+        role: which list of tasks.
+        number: of the process, for the log.
+        threads: at once.
+        folder: of the study.
+        device: of torch.
+        until: wall clock, s.
+    """
+
+    def __init__(
+        self, role: str, number: int, threads: int, folder: Path, device: str, until: float
+    ) -> None:
+        self.name, self.role, self.threads = f"{role}{number}", role, threads
+        self.folder, self.device, self.until = folder, device, until
+        self.failed = 0
+        self.made: dict[str, D3Calculator] = {}
+        self.lock = threading.Lock()
+
+    def say(self, words: str) -> None:
+        """Add a line to the log."""
+        with self.lock, (self.folder / "many.log").open("a", encoding="utf-8") as file:
+            left = self.until - time.time()
+            file.write(f"{left:7.1f} s left  {self.name:12} {words}\n")
+
+    def _next(self, planned: list[Task]) -> Task | None:
+        """The first task that no other thread or process has taken; none after two failures."""
+        if self.failed > 1 or time.time() > self.until - 2.0:
+            return None
+        for task in planned:
+            path = self.folder / "claims" / task.name
+            if path.exists() or _busy(task.args.folder / task.job.name):
+                continue
+            try:
+                path.open("x").close()
+            except FileExistsError:
+                continue
+            return task
+        return None
+
+    def run(self) -> None:
+        """Work through the lists of the role."""
+        for model, planned in lists(self.folder, self.device)[self.role]:
+            if time.time() > self.until - 15.0 or self.failed > 1:
+                return
+            potential = many_at_once(model)
+            potential.to(self.device)
+            batch = Batch(potential, self._dispersion, self.threads, self.until)
+            self.say(f"{model} on {self.device}")
+            threads = [
+                threading.Thread(target=self._thread, args=(planned, batch), daemon=True)
+                for _ in range(self.threads)
+            ]
+            for thread in threads:
+                thread.start()
+            batch.serve()
+            for thread in threads:
+                thread.join()
+            self._tell(model, batch)
+
+    def _dispersion(self, d3: str) -> D3Calculator:
+        if d3 not in self.made:
+            settings = settings_for(d3, Settings(xc="pbe", preset="converged"))
+            self.made[d3] = D3Calculator(settings=settings, device=self.device)
+        return self.made[d3]
+
+    def _tell(self, model: str, batch: Batch) -> None:
+        found = {"model": model, "calls": batch.calls, "structures": batch.structures}
+        path = self.folder / f"many_{self.name}_{model.replace(':', '-')}.json"
+        path.write_text(json.dumps({**found, "seconds": batch.seconds}), encoding="utf-8")
+        self.say(f"{model}: {batch.structures} structures in {batch.calls} calls, {batch.seconds}")
+
+    def _thread(self, planned: list[Task], batch: Batch) -> None:
+        try:
+            while (task := self._next(planned)) is not None:
+                began, end = time.time(), "ended"
+                try:
+                    self._do(task, Asking(batch, task.job.d3))
+                except NextTask:
+                    end = "at rest"
+                except TimeIsUp:
+                    end = "stopped"
+                except Exception:
+                    with self.lock:
+                        self.failed += 1
+                    end = "FAILED\n" + traceback.format_exc()
+                self.say(f"{task.name}: {time.time() - began:.1f} s, {end}")
+        finally:
+            batch.leave()
+
+    def _do(self, task: Task, calculator: Any) -> None:
+        parent = task.args.folder
+        extra = {**recorded(task.job, task.args), **recorded_device(task.args.device)}
+
+        def tell(steps: int, name: str) -> None:
+            if task.kind != "levels" and name != REST:
+                raise NextTask
+
+        if task.kind == "expansion":
+            try:
+                run_static(task.job, parent, calculator, tell, extra)
+            except NextTask:
+                self.say(f"{task.name}: at rest")
+            run_expansion(task.job, parent, calculator, extra=extra)
+        else:
+            run_static(task.job, parent, calculator, tell, extra)
+
+
+def _work(args: argparse.Namespace) -> None:
+    """In a process of its own."""
+    role, number, threads, until = args.one
+    torch.set_num_threads(1)
+    torch._C._jit_set_texpr_fuser_enabled(False)  # it would compile kernels for each new size
+    worker = Worker(role, int(number), int(threads), args.folder, args.device, float(until))
+    try:
+        worker.run()
+    except BaseException:
+        worker.say("FAILED\n" + traceback.format_exc())
+        raise
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--until", type=float, help="wall clock in s, instead of SECONDS from now")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--plan", nargs="+", default=PLAN, metavar="ROLE:PROCESSESxTHREADS")
+    one = ("ROLE", "NUMBER", "THREADS", "UNTIL")
+    parser.add_argument("--one", nargs=4, metavar=one, help="one process of a plan")
+    return parser.parse_args()
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], until: float) -> int:
+    """Until all have ended, those with an error counted; after some seconds of grace killed."""
+    for process in processes:
+        try:
+            process.wait(max(0.0, until + 8.0 - time.time()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return sum(process.wait() != 0 for process in processes)
+
+
+def main() -> int:
+    """The exit code."""
+    args = _options()
+    if args.one:
+        _work(args)
+        return 0
+    (args.folder / "claims").mkdir(parents=True, exist_ok=True)
+    for claim in (args.folder / "claims").iterdir():
+        claim.unlink()
+    until = args.until or time.time() + args.seconds
+    processes = []
+    for role, count in (word.split(":") for word in args.plan):
+        number_of, threads = count.split("x")
+        for number in range(int(number_of)):
+            words = [__file__, str(args.folder), "0", "--device", args.device]
+            words += ["--one", role, str(number), threads, str(until)]
+            processes.append(subprocess.Popen([sys.executable, *words]))
+    return 1 if _wait(processes, until) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
