@@ -10,7 +10,8 @@ trap 'rm -rf "$build"' EXIT
 # for undefined behaviour too, which takes minutes.
 compile() {
   local less=()
-  [[ $1 != */simd/* ]] || less=(-fno-sanitize-address-use-after-scope)
+  # What null pointers and sizes of objects show, the address sanitizer shows as well.
+  [[ $1 != */simd/* ]] || less=(-fno-sanitize-address-use-after-scope -fno-sanitize=null,object-size)
   [[ $1 != */simd/*avx* ]] || less+=(-fno-sanitize=undefined,float-cast-overflow)
   g++ "${flags[@]}" "${less[@]}" -c "$1" -o "$build/$(basename "$1").o"
 }

@@ -191,7 +191,7 @@ def test_a_start_of_lmp_says_that_the_plugin_is_not_built(
         ["-c", "import lammps"],
         ["-c", "import d3torch.integrations.lammps"],
         ["-m", "d3torch", "functionals", "pbe"],
-        ["-m", "d3torch", "lammps", "d3.pt", "--elements", "O"],
+        ["-m", "d3torch", "lammps", "d3.pt", "--elements", "O", "--xc", "pbe"],
     ],
 )
 def test_nothing_else_says_so(words: list[str], unbuilt: dict[str, str], tmp_path: Path) -> None:
