@@ -43,7 +43,7 @@ class Shown(NamedTuple):
 
 def _command(line: str) -> str:
     """What a command prints, stderr too; that of d3torch runs in this process."""
-    words = shlex.split(line)
+    words = shlex.split(line.replace("\\\n", " "))
     if words[0] == "d3torch":
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
@@ -72,22 +72,22 @@ def _python(code: str, names: dict[str, Any], page: str) -> str:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[None]:
-    """A folder of its own, in which warnings of others are not shown."""
+def _folder(given: Path | None = None) -> Iterator[None]:
+    """The folder given or one of its own, in which warnings of others are not shown."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as own, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        os.chdir(folder)
+        os.chdir(given or own)
         try:
             yield
         finally:
             os.chdir(before)
 
 
-def run(page: Path) -> list[Shown]:
-    """Run a page; what its blocks show and print."""
+def run(page: Path, folder: Path | None = None) -> list[Shown]:
+    """Run a page, in a folder that stays if one is given; what its blocks show and print."""
     names: dict[str, Any] = {"__name__": page.stem}
-    with _folder():
+    with _folder(folder):
         if page.suffix == ".ipynb":
             cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
             return [_cell(cell, names) for cell in cells if cell["cell_type"] == "code"]
