@@ -81,11 +81,12 @@ def fused() -> Any:
     return MACED3(mace_models.build(numbers=(1, 6, 8, 11, 17)), "pbe", **RANGE)
 
 
-def _energy_and_forces(model: Any, structures: list[Atoms], device: str) -> dict[str, Tensor]:
+def _of_fused(model: Any, fused: Any, device: str) -> dict[str, Tensor]:
+    """Of the structures, by a fused model in any form; the original one makes the batch."""
     import mace_models
 
-    data = mace_models.batch(model, structures)
-    data = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in data.items()}
+    batch = mace_models.batch(fused, _structures())
+    data = {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor)}
     out = model(data, compute_stress=True)
     return {name: out[name].detach().cpu() for name in ("energy", "forces", "stress")}
 
@@ -94,26 +95,16 @@ def _energy_and_forces(model: Any, structures: list[Atoms], device: str) -> dict
 def test_a_fused_model(fused: Any, kind: str, tmp_path: Path) -> None:
     from d3torch.integrations.mace import torchscript
 
-    expected = _energy_and_forces(fused, _structures(), "cpu")
+    expected = _of_fused(fused, fused, "cpu")
     model = copy.deepcopy(fused).cuda()
     if kind == "scripted":
         file = str(tmp_path / "fused.pt")
         torchscript(copy.deepcopy(fused)).save(file)
         model = torch.jit.load(file, map_location="cuda")
     for _ in range(3):  # TorchScript optimises between its first calls
-        data = _with_model(model, fused)
-        found = {k: v.detach().cpu() for k, v in data.items()}
+        found = _of_fused(model, fused, "cuda")
         for name, value in expected.items():
             assert (found[name] - value).abs().max() <= 1e-10 * value.abs().max(), name
-
-
-def _with_model(model: Any, fused: Any) -> dict[str, Tensor]:
-    import mace_models
-
-    batch = mace_models.batch(fused, _structures())
-    data = {k: v.cuda() for k, v in batch.items() if isinstance(v, Tensor)}
-    out = model(data, compute_stress=True)
-    return {name: out[name] for name in ("energy", "forces", "stress")}
 
 
 def test_maces_calculator_of_a_fused_model(fused: Any) -> None:
@@ -227,7 +218,7 @@ def test_parameters_learn_as_on_the_cpu() -> None:
 def test_results_repeat_to_the_last_bit_on_any_stream() -> None:
     module = Energy(_model(dtype=torch.float32)).cuda()
     x, cell, numbers = (t.cuda() for t in _crystal())
-    given = (x.float().repeat(1, 1), cell.float(), module.d3.species(numbers))
+    given = (x.float(), cell.float(), module.d3.species(numbers))
     first = module(*given)
     streams = [torch.cuda.Stream() for _ in range(4)]
     torch.cuda.synchronize()

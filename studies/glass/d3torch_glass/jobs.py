@@ -96,28 +96,28 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     own = {**versions(), **card}
     if path.exists():
-        _check_manifest(path, settings)
-        _note_device(path, {"device": settings.get("device"), "at": now, "versions": own})
+        found = json.loads(path.read_text(encoding="utf-8"))
+        _check_settings(folder.name, found["settings"], settings)
+        _note_device(path, found, {"device": settings.get("device"), "at": now, "versions": own})
         return
     text = json.dumps(settings, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     write_json(path, {"settings": settings, "digest": digest, "begun": now, "versions": own})
 
 
-def _check_manifest(path: Path, settings: dict[str, Any]) -> None:
-    before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+def _check_settings(name: str, before: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse to go on with other settings than before, the device excepted."""
     names = (settings.keys() | before.keys()) - {"device"}
-    others = sorted(name for name in names if settings.get(name) != before.get(name))
+    others = sorted(k for k in names if settings.get(k) != before.get(k))
     if others:
         raise ValueError(
-            f"expected the settings that {path.parent.name} was begun with, got others for "
+            f"expected the settings that {name} was begun with, got others for "
             f"{', '.join(others)}: take another folder, or remove this one"
         )
 
 
-def _note_device(path: Path, stage: dict[str, Any]) -> None:
+def _note_device(path: Path, found: dict[str, Any], stage: dict[str, Any]) -> None:
     """Add to a manifest where a job goes on, if that is another device than it was last."""
-    found = json.loads(path.read_text(encoding="utf-8"))
     stages = found.get("went_on", [])
     last = stages[-1]["device"] if stages else found["settings"].get("device")
     if stage["device"] != last:

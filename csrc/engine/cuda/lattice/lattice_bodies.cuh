@@ -136,7 +136,7 @@ struct EnergyBody : Sums<S, energy_columns<mode, form>> {
 };
 
 // Sums up the gradient through the coordination numbers, 3 columns, and its virial, 6.
-template <class T, class S> struct CountGradientBody : Sums<S, 9> {
+template <class T, class S> struct CountGradientBody : Sums<S, count_gradient_columns> {
   static constexpr bool counts_same = false;
   static constexpr int most_tiles = tiles_of_sums;
   const LatticeCall<T, S>& call;

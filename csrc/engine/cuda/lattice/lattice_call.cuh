@@ -148,10 +148,13 @@ inline int splits_for(int64_t blocks) {
   return splits;
 }
 
-// Sums that a sweep keeps for each atom, at most.
+// Sums that a sweep keeps for each atom; those of the energies are in Column.
+constexpr int count_columns = 2;               // coordination number, atoms on the same spot
+constexpr int count_gradient_columns = 3 + 6;  // gradient, virial
+// The most of them in a call.
 template <class T> int columns_of(const LatticeInput<T>& in, bool dual) {
   if (dual || in.learn) return of_damping + in.n_damping();
-  return in.gradients ? of_damping : 2;
+  return in.gradients ? of_damping : count_columns;
 }
 
 // Cuts the scratch memory into the arrays of a call. Returns the bytes used; with a null start it

@@ -108,7 +108,7 @@ template <class T, class S> __global__ void finish_gradients(LatticeCall<T, S> c
   for (int d = 0; d < 3; ++d) {
     gradient[d] = from_centre[d] = from_origin[d] = A(0.0);
     if (!a.here) continue;
-    gradient[d] = c.gradient[3 * a.place + d] - summed(c, a, 9, d);
+    gradient[d] = c.gradient[3 * a.place + d] - summed(c, a, count_gradient_columns, d);
     c.gradient[3 * a.place + d] = gradient[d];
     const Site<S>& site = c.neighbours[a.place].site;
     from_centre[d] = widen(d == 0 ? site.x : d == 1 ? site.y : site.z);
@@ -119,7 +119,7 @@ template <class T, class S> __global__ void finish_gradients(LatticeCall<T, S> c
 #pragma unroll
   for (int k = 0; k < 6; ++k) {
     const int row = k < 3 ? 0 : k < 5 ? 1 : 2, column = k < 3 ? k : k < 5 ? k - 2 : 2;
-    const A half = a.here ? A(0.5) * summed(c, a, 9, 3 + k) : A(0.0);
+    const A half = a.here ? A(0.5) * summed(c, a, count_gradient_columns, 3 + k) : A(0.0);
     const A sum = sum_of_eight(half + gradient[row] * from_centre[column]);
     if (writes) parts[part_virial + k] += sum;
   }

@@ -18,8 +18,7 @@ template <class S, bool learn = false>
 constexpr int sweep_blocks = sizeof(S) == 4 && !learn ? 4 : 2;
 
 // The three sweeps: a block for each eight atoms of a cluster, or some that share their neighbours.
-// First the coordination numbers; the second column counts atoms on the same spot.
-constexpr int count_columns = 2;
+// First the coordination numbers.
 template <class T, class S>
 __global__ void __launch_bounds__(sweep_threads, sweep_blocks<S>) count_sweep(LatticeCall<T, S> c) {
   using A = Wide<S>;
@@ -155,7 +154,7 @@ template <int R, class T, class S> void sweep(const LatticeCall<T, S>& c, cudaSt
   if (c.in.three_body.cutoff > 0) add_three_body<R>(c, stream);
   if (c.in.range.tail) add_tail<R>(c, stream);
   if (c.in.gradients) {
-    sweep_counts(count_gradient_sweep<T, S>, 9);
+    sweep_counts(count_gradient_sweep<T, S>, count_gradient_columns);
     launch(finish_gradients<T, S>, shape.finishing, lattice_threads, 0, stream, c);
   }
   launch(write_atoms<T, S>, atom_blocks, lattice_threads, 0, stream, c);
