@@ -10,7 +10,7 @@ from .potential import HEADER, lammps_errors, lammps_library, mass_commands, pmm
 from .protocol import Protocol
 
 
-def _box_commands(counts: dict[str, int], length: float, seed: int) -> list[str]:
+def box_commands(counts: dict[str, int], length: float, seed: int) -> list[str]:
     """A box and atoms at random places, none nearer than 1.4 A to another."""
     lines = [
         *HEADER,
@@ -62,7 +62,7 @@ def initial_structure(
     lmp = lammps_library()
     try:
         with lammps_errors():
-            lmp.commands_list(_box_commands(counts, length, seed))
+            lmp.commands_list(box_commands(counts, length, seed))
             n = lmp.get_natoms()
             if n != sum(counts.values()):
                 raise ValueError(f"expected room for {sum(counts.values())} atoms, got {n}")

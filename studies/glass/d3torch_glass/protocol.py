@@ -30,6 +30,7 @@ class Protocol:
         low: temperature of the glass, K.
         high: temperature of the melt, K.
         rate: of heating and cooling, K/ps.
+        heating: of heating alone, K/ps; 0 is that of ``rate``, as printed.
         melt_ps: time at ``high``, ps.
         final_ps: time at ``low`` after the quench, ps; its second half is averaged over.
         dt_fs: time step, fs.
@@ -57,6 +58,7 @@ class Protocol:
     low: float = 300.0
     high: float = 2500.0
     rate: float = 5.0
+    heating: float = 0.0
     melt_ps: float = 50.0
     final_ps: float = 100.0
     dt_fs: float = 1.0
@@ -80,7 +82,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        may_be_zero = {"melt_ps", "vdos_ps", "initial_hold_ps"}
+        may_be_zero = {"heating", "melt_ps", "vdos_ps", "initial_hold_ps"}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
@@ -169,10 +171,11 @@ def quench_chain(p: Protocol) -> Chain:
     def steps(ps: float) -> int:
         return max(1, round(ps * 1e3 / p.dt_fs))
 
+    warming = steps((p.high - p.low) / (p.heating or p.rate))
     ramp = steps((p.high - p.low) / p.rate)
     final = steps(p.final_ps)
     frames = min(final, max(1, round(p.frame_ps * 1e3 / p.dt_fs)))  # at least the last structure
-    stages = [Stage("heat", ramp, (p.low, p.high))]
+    stages = [Stage("heat", warming, (p.low, p.high))]
     if p.melt_ps > 0:
         stages.append(Stage("melt", steps(p.melt_ps), (p.high, p.high)))
     stages.append(Stage("quench", ramp, (p.high, p.low)))

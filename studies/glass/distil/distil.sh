@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# From a trained potential to a faster DeePMD potential of silicate glasses, without dispersion.
+# Usage: TEACHER=PYTHON STUDENT=PYTHON distil.sh FOLDER [MODEL]   (default: sevenn:7net-0)
+# TEACHER is the Python of an environment with the potential and d3torch-glass, STUDENT that of
+# one with deepmd-kit[cpu,lmp], dpdata and ASE. Called again after a kill, it goes on.
+# PARTS processes label at once (default: 2); FIRST and STEPS are steps of training.
+set -euo pipefail
+folder=$1
+model=${2:-sevenn:7net-0}
+here=$(cd "$(dirname "$0")" && pwd)
+parts=${PARTS:-2}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1
+export LMP=${LMP:-$(dirname "$STUDENT")/lmp}
+mkdir -p "$folder"
+cd "$folder"
+
+label() { # label NAME: NAME.extxyz to NAME.labels.K.extxyz
+    local running=()
+    for k in $(seq "$parts"); do
+        "$TEACHER" "$here/label.py" "$1.extxyz" "$1.labels.$k.extxyz" --model "$model" \
+            --part "$k/$parts" &
+        running+=($!)
+    done
+    for process in "${running[@]}"; do wait "$process"; done
+}
+
+[ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz \
+    --glasses "$here/../results/structures.extxyz.xz"
+label melts
+[ -e first/error.json ] || "$STUDENT" "$here/train.py" first melts.labels.*.extxyz \
+    --steps "${FIRST:-30000}"
+[ -e visited.extxyz ] || "$TEACHER" "$here/explore.py" first/fast.pb melts.extxyz visited.extxyz
+label visited
+[ -e final/error.json ] || "$STUDENT" "$here/train.py" final melts.labels.*.extxyz \
+    visited.labels.*.extxyz --steps "${STEPS:-100000}"

