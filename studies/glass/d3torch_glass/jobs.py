@@ -131,12 +131,26 @@ def log(folder: Path, line: str) -> None:
         file.write(f"{stamp} {line}\n")
 
 
+def classical_glass(job: Job, p: Protocol, parent: Path) -> Atoms:
+    """The PMMCS glass of a composition and seed, made once for all jobs of a study."""
+    made = f"{p.low:g}_{p.initial_high:g}_{p.initial_rate:g}_{p.initial_hold_ps:g}"
+    path = parent / "initial" / f"{job.composition}_{3 * job.units}_s{job.seed}_{made}.extxyz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atoms = initial_structure(composition(job.composition), job.units, job.seed, p)
+        with written_aside(path) as aside:
+            ase.io.write(aside, atoms, format="extxyz")
+    found = ase.io.read(path)
+    assert isinstance(found, Atoms)
+    return found
+
+
 def initial(job: Job, folder: Path) -> Atoms:
-    """The initial structure, made once."""
+    """The initial structure; the folder keeps a copy of it."""
     path = folder / "initial.extxyz"
     if not path.exists():
         began = time.perf_counter()
-        atoms = initial_structure(composition(job.composition), job.units, job.seed, job.protocol)
+        atoms = classical_glass(job, job.protocol, folder.parent)
         with written_aside(path) as partial:
             ase.io.write(partial, atoms, format="extxyz")
         log(folder, f"initial structure: {len(atoms)} atoms, {time.perf_counter() - began:.1f} s")

@@ -16,15 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ase.io
 from ase import Atoms
 from ase.vibrations import Vibrations
 
 from .elasticity import static_stiffness
-from .facts import composition
-from .files import at_work, read_arrays, write_arrays, written_aside
-from .initial import initial_structure
-from .jobs import Job, log, read_manifest, write_manifest
+from .files import at_work, read_arrays, write_arrays
+from .jobs import Job, classical_glass, log, read_manifest, write_manifest
 from .protocol import Protocol
 from .relaxing import Relaxed, Tolerance, read_relaxed, relax
 
@@ -138,18 +135,10 @@ class StaticJob(Job):
 
 def initial(job: StaticJob, parent: Path) -> Atoms:
     """The classical glass, made once for all potentials, at the density where the job starts."""
-    p = job.protocol.classical()
-    made = f"{p.low:g}_{p.initial_high:g}_{p.initial_rate:g}_{p.initial_hold_ps:g}"
-    path = parent / "initial" / f"{job.composition}_{3 * job.units}_s{job.seed}_{made}.extxyz"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atoms = initial_structure(composition(job.composition), job.units, job.seed, p)
-        with written_aside(path) as aside:
-            ase.io.write(aside, atoms, format="extxyz")
-    found: Any = ase.io.read(path)
+    found = classical_glass(job, job.protocol.classical(), parent)
     factor = (1.0 + 0.01 * job.start) ** (-1.0 / 3.0)
     found.set_cell(found.cell.array * factor, scale_atoms=True)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def read_static_job(folder: Path) -> StaticJob:

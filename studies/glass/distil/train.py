@@ -63,8 +63,8 @@ def settings(train: list[str], test: list[str], steps: int) -> dict[str, Any]:
         "learning_rate": {"type": "exp", "start_lr": 2e-3, "stop_lr": 1e-6,
                           "decay_steps": max(1, steps // 200)},
         "loss": {
-            "type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1, "start_pref_f": 1000,
-            "limit_pref_f": 10, "start_pref_v": 0.02, "limit_pref_v": 1,
+            "type": "ener", "start_pref_e": 0.1, "limit_pref_e": 10, "start_pref_f": 1000,
+            "limit_pref_f": 10, "start_pref_v": 1, "limit_pref_v": 100,
         },
         "training": {
             "training_data": {"systems": train, "batch_size": "auto:64",

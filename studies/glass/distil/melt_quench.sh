@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Melt, quench and compression of all glasses with a distilled potential, with and without D3.
+# Usage: STUDENT=PYTHON melt_quench.sh STUDY MODEL.pb   with `python -m d3torch glass` at hand, as
+# PYTHON, and PLUGIN, the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
+# Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
+# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; MS_PER_ATOM is for the estimate.
+set -euo pipefail
+study=$1
+model=$(realpath "$2")
+read -ra names <<< "${COMPOSITIONS:-SiO2 NS33 NS20 NS50 NS10 NS40 NS30 NS22.5}"
+read -ra seeds <<< "${SEEDS:-1}"
+rate=${RATE:-50}
+atoms=${ATOMS:-300}
+export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
+export LMP=${LMP:-$(dirname "$STUDENT")/lmp} LAMMPS_PLUGIN_PATH=$PLUGIN
+
+awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
+    -v each="${MS_PER_ATOM:-0.06}" 'BEGIN {
+    steps = (2200 / 400 + 10 + 2200 / rate + 10) * 500
+    printf "%d jobs of %d steps, about %.0f minutes of one core, compression not counted\n",
+        jobs, steps, jobs * steps * atoms * each / 6e4 }'
+[ -z "${ESTIMATE_ONLY:-}" ] || exit 0
+mkdir -p "$study"
+"${PYTHON:-python}" -m d3torch glass lammps "$study" --model "$model" --d3 none d3torch \
+    --composition "${names[@]}" --seed "${seeds[@]}" --atoms "$atoms" --preset demo --rate "$rate" \
+    --heating 400 --melt-ps 10 --final-ps 10 --vdos-ps 0 --strains none --checkpoint-ps 5 \
+    --initial-rate 1000 | sed 's/^bash //' > "$study/jobs"
+for chains in quench compress; do
+    for seed in "${seeds[@]}"; do
+        for name in "${names[@]}"; do
+            grep -F "/${name}_" "$study/jobs" | grep "_s$seed/"
+        done
+    done | CHAINS=$chains xargs -n 1 -P "${AT_ONCE:-2}" bash || exit 1
+done
