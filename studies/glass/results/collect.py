@@ -11,6 +11,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.io.extxyz import write_extxyz
+from collect_dynamics import PAIRS, add_dynamics, data_name
 
 from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
@@ -32,7 +33,7 @@ from d3torch_glass.static_analysis import analyse_static
 
 HERE = Path(__file__).parent
 DATA, STRUCTURES = HERE / "data.json", HERE / "structures.extxyz.xz"
-PAIRS = ("Si-O", "Si-Si", "Na-O", "Na-Na")
+PARTS = ("jobs", "dynamics", "distilled", "against_teacher")
 
 
 def pulls(atoms: Atoms) -> dict[str, float]:
@@ -81,20 +82,42 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
-    """Add what a folder has: jobs, and tables that scripts and ``glass timing`` left.
+def add_static(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
+    """Add a job, unless it is in the data as far as it has come, or farther."""
+    job, ended = read_static_job(folder), [*ended_levels(folder)]
+    name = f"{job.name}_{3 * job.units}"
+    ended += ["stiffness"] if (folder / STIFFNESS).exists() else []
+    if REST in ended and len(ended) > len(data["jobs"].get(name, {}).get("ended", ())):
+        print(name, flush=True)
+        data["jobs"][name], structures[name] = job_record(folder)
 
-    A job that is in the data as far as it has come, or farther, is not analysed again.
+
+def add_distilled(folder: Path, data: dict[str, Any]) -> None:
+    """Add the errors of a distilled potential, and those in the glasses of its jobs.
+
+    ``error.json`` is of the potential of the jobs in the folder, without jobs of that which the
+    folder is named after; ``teacher.json`` names jobs by their folders.
     """
+    names = {p.parent.name: data_name(p.parent) for p in dynamics_manifests(folder)}
+    models = {data["dynamics"][n]["model"] for n in names.values() if n in data["dynamics"]}
+    of = models.pop() if len(models) == 1 else f"deepmd:{folder.resolve().name}"
+    if errors := read_json(folder / "error.json"):
+        data["distilled"][of] = errors
+    for job, found in read_json(folder / "teacher.json").items():
+        data["against_teacher"][names.get(job, job)] = found
+
+
+def dynamics_manifests(folder: Path) -> list[Path]:
+    """Manifests of the jobs of the dynamics route in a folder."""
+    return [p for p in sorted(folder.glob("*/manifest.json")) if route_of(p.parent) == "dynamics"]
+
+
+def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
+    """Add what a folder has: jobs, and tables that scripts and ``glass timing`` left."""
     for path in sorted(folder.glob("*/manifest.json")):
-        if route_of(path.parent) != "static":
-            continue
-        job, ended = read_static_job(path.parent), [*ended_levels(path.parent)]
-        name = f"{job.name}_{3 * job.units}"
-        ended += ["stiffness"] if (path.parent / STIFFNESS).exists() else []
-        if REST in ended and len(ended) > len(data["jobs"].get(name, {}).get("ended", ())):
-            print(name, flush=True)
-            data["jobs"][name], structures[name] = job_record(path.parent)
+        add = add_static if route_of(path.parent) == "static" else add_dynamics
+        add(path.parent, data, structures)
+    add_distilled(folder, data)
     for kind in ("crystals", "rearrangement", "memory"):
         data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
     for path in sorted(folder.glob("timing_*.json")):
@@ -110,14 +133,15 @@ def rounded(value: Any) -> Any:
 
 def collect(folders: list[Path]) -> None:
     """Write the data of these folders, beside what was there of others."""
-    data: dict[str, Any] = {"jobs": {}} | read_json(DATA)
+    data: dict[str, Any] = {part: {} for part in PARTS} | read_json(DATA)
     structures = read_structures()
     for folder in folders:
         add_study(folder, data, structures)
-    data["jobs"] = dict(sorted(data["jobs"].items()))
+    for part in PARTS:
+        data[part] = dict(sorted(data[part].items()))
     write_json(DATA, rounded(data))
     with lzma.open(STRUCTURES, "wt", encoding="utf-8") as file:
-        for name in data["jobs"]:
+        for name in (*data["jobs"], *data["dynamics"]):
             glass = structures[name].copy()
             glass.info["name"] = name
             glass.positions[:] = np.round(glass.positions, 4)

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dynamics_tables import Glasses, quenched
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from page_tables import called, studied
+from page_parts import called, studied
 
 from d3torch_glass.facts import composition, compositions
 
 COLOURS = {"chgnet:0.3.0": "#c8553d", "sevenn:7net-0": "#3b6ea5", "sevenn:7net-l3i5": "#4f8a5b"}
+OTHERS = ("#8a6fb0", "#b08d2f", "#5b5b5b")
 AWAY = {"chgnet:0.3.0": -0.35, "sevenn:7net-0": 0.35, "sevenn:7net-l3i5": 0.9}
 
 
-def _glasses(axis: Any, data: Any) -> None:
+def _mean(jobs: list[Any]) -> tuple[float, float | None]:
+    """Density and its standard error: over seeds, of one alone its own if that is known."""
+    values = [job["density"] for job in jobs]
+    if len(values) > 1:
+        return float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return values[0], jobs[0].get("density_error")
+
+
+def _glasses(axis: Any, found: Glasses, colours: dict[str, str]) -> None:
     """Density against Na2O: hollow without D3, full with it; errors over seeds."""
     known = compositions()
     axis.plot([c.na2o for c in known], [c.density for c in known], "k-", lw=1, label="experiment")
-    for (model, glass, atoms), each in studied(data).items():
-        if atoms != 102:
-            continue
-        x = composition(glass).na2o + AWAY[model]
-        ends = []
-        for k in (0, 1):
-            values = [pair[k]["density"] for pair in each]
-            error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else None
-            style = {"mfc": "white" if k == 0 else COLOURS[model], "color": COLOURS[model]}
-            axis.errorbar(x, np.mean(values), error, fmt="o", ms=5, capsize=2, **style)
-            ends.append(np.mean(values))
-        axis.plot([x, x], ends, "-", lw=0.8, color=COLOURS[model], zorder=0)
+    kinds = [*dict.fromkeys(key[2:] for key in found)]  # sizes and protocols
+    for (model, glass, *kind), each in found.items():
+        x = composition(glass).na2o + AWAY.get(model, 0.0) + 0.8 * kinds.index(tuple(kind))
+        colour = colours[model]
+        ends = [_mean([pair[k] for pair in each]) for k in (0, 1)]
+        for (mean, error), face in zip(ends, ("white", colour), strict=True):
+            axis.errorbar(x, mean, error, fmt="o", ms=5, capsize=2, mfc=face, color=colour)
+        axis.plot([x, x], [mean for mean, _ in ends], "-", lw=0.8, color=colour, zorder=0)
+    for model in dict.fromkeys(key[0] for key in found):
+        for name, face in (("", "white"), (" + D3", colours[model])):
+            style = {"mfc": face, "color": colours[model], "label": called(model) + name}
+            axis.plot([], [], "o", ms=5, **style)
+    axis.legend(fontsize=7, frameon=False, loc="lower right")
     axis.set_xlabel("Na$_2$O / mol %")
     axis.set_ylabel("density / (g/cm$^3$)")
-    axis.set_title("glasses at rest", fontsize=9)
 
 
 def _crystals(axis: Any, data: Any) -> None:
@@ -59,15 +70,22 @@ def _crystals(axis: Any, data: Any) -> None:
 
 
 def draw(data: Any, path: Path) -> None:
-    """Write the figure as PNG."""
-    figure = Figure(figsize=(7.6, 3.2), layout="constrained", dpi=110)
-    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1.0))
-    _glasses(left, data)
-    _crystals(right, data)
-    for model in dict.fromkeys(key[0] for key in studied(data)):
-        for name, face in (("", "white"), (" + D3", COLOURS[model])):
-            style = {"mfc": face, "color": COLOURS[model], "label": called(model) + name}
-            left.plot([], [], "o", ms=5, **style)
-    left.legend(fontsize=7, frameon=False, loc="lower right")
+    """Write the figure as PNG; melt-quenches stand beside the glasses at rest, crystals below."""
+    rest = {key: each for key, each in studied(data).items() if key[2] == 102}
+    melts = quenched(data)
+    others = dict.fromkeys(key[0] for key in melts if key[0] not in COLOURS)
+    colours = COLOURS | dict(zip(others, cycle(OTHERS)))
+    figure = Figure(figsize=(7.6, 5.2 if melts else 3.2), layout="constrained", dpi=110)
+    if melts:
+        places = figure.subplot_mosaic([["rest", "melts"], ["crystals"] * 2], height_ratios=(2, 1))
+        _glasses(places["melts"], melts, colours)
+        places["melts"].set_title("glasses from the melt at 300 K", fontsize=9)
+        places["melts"].sharey(places["rest"])
+        places["melts"].set_ylabel("")
+    else:
+        places = figure.subplot_mosaic([["rest", "crystals"]], width_ratios=(1.5, 1.0))
+    _glasses(places["rest"], rest, colours)
+    places["rest"].set_title("glasses at rest", fontsize=9)
+    _crystals(places["crystals"], data)
     FigureCanvasAgg(figure)
     figure.savefig(path)

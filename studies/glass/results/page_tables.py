@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from dynamics_tables import (
+    against_teacher_table,
+    distilled_table,
+    melt_error_rows,
+    melt_property_table,
+    melt_quench_table,
+    melt_summary,
+)
+from page_parts import (
+    QUANTITIES,
+    Job,
+    called,
+    changes,
+    mean_errors,
+    off,
+    pairs,
+    studied,
+    table,
+    told,
+    without_empty,
+)
 
-from d3torch_glass.facts import composition, compositions, facts
-
-Job = dict[str, Any]
-Pair = tuple[Job, Job]
-NAMES = {
-    "chgnet:0.3.0": "CHGNet 0.3.0", "sevenn:7net-0": "SevenNet-0", "pmmcs": "PMMCS",
-    "sevenn:7net-l3i5": "SevenNet-l3i5", "chgnet:r2scan": "CHGNet r2SCAN",
-}  # fmt: skip
-
-
-def called(model: str) -> str:
-    """Name of a potential for a reader."""
-    return NAMES.get(model, model)
-
-
-def told(values: Sequence[float], digits: int, sign: str = "") -> str:
-    """Mean of a number over seeds, with its standard error where there are several."""
-    error = (
-        f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
-    )
-    mean = round(float(np.mean(values)), digits) + 0.0  # no -0
-    return f"{mean:{sign}.{digits}f}{error}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def measured(job: Job) -> float:
-    """Density of the glass by experiment, g/cm^3."""
-    return composition(job["composition"]).density
-
-
-def off(job: Job) -> float:
-    """Error of the density, %."""
-    return 100.0 * (float(job["density"]) / measured(job) - 1.0)
-
-
-def pairs(data: Any, d3: str = "d3torch", start: float = 0.0) -> dict[tuple[str, str, int], Any]:
-    """Jobs without and with dispersion of each potential, composition and size, over seeds."""
-    found: dict[tuple[str, str, int], list[Pair]] = {}
-    jobs = [job for job in data["jobs"].values() if job["start"] == start]
-    order = [c.name for c in compositions()]
-    for added in sorted(jobs, key=lambda j: (j["model"], order.index(j["composition"]))):
-        same = ("model", "composition", "atoms", "seed")
-        key = [added[name] for name in same]
-        bare = [j for j in jobs if j["d3"] == "none" and [j[name] for name in same] == key]
-        if added["d3"] == d3 and bare:
-            found.setdefault((key[0], key[1], key[2]), []).append((bare[0], added))
-    return found
-
-
-def studied(data: Any) -> dict[tuple[str, str, int], list[Pair]]:
-    """Those of trained potentials: PMMCS has dispersion in it and says nothing about D3."""
-    return {key: each for key, each in pairs(data).items() if key[0] != "pmmcs"}
+from d3torch_glass.facts import facts
 
 
 def density_table(data: Any) -> str:
@@ -87,38 +52,13 @@ def density_table(data: Any) -> str:
     return table(head, rows)
 
 
-QUANTITIES: tuple[tuple[str, Callable[[Job], float | None], int], ...] = (
-    ("K, GPa", lambda j: j.get("bulk"), 1),
-    ("E, GPa", lambda j: j.get("youngs"), 1),
-    ("nu", lambda j: j.get("poisson"), 3),
-    ("Si-O, A", lambda j: j["peaks"].get("Si-O"), 3),
-    ("Si-Si, A", lambda j: j["peaks"].get("Si-Si"), 3),
-    ("Na-O, A", lambda j: j["peaks"].get("Na-O"), 3),
-    ("Na-Na, A", lambda j: j["peaks"].get("Na-Na"), 2),
-    ("Si-O-Si, degrees", lambda j: j["angle"], 1),
-    ("Q^4, %", lambda j: 100 * j["qn"].get("4", 0.0), 1),
-    ("mean Q^n", lambda j: j["mean_qn"], 3),
-)
-
-
 def property_table(data: Any) -> str:
     """A row for each glass: values without D3, and what D3 adds; columns that no glass has go."""
-    names = [name for name, _, _ in QUANTITIES]
     rows = []
     for (model, glass, atoms), each in studied(data).items():
         size = "" if atoms == 102 else f", {atoms} atoms"
-        cells = []
-        for _, pick, digits in QUANTITIES:
-            known = [(pick(a), pick(b)) for a, b in each]
-            both: list[Any] = [(a, b) for a, b in known if a is not None and b is not None]
-            bare = f"{np.mean([a for a, _ in both]):.{digits}f}" if both else ""
-            shift = told([b - a for a, b in both], digits, "+") if both else "-"
-            count = f" ({len(both)})" if 0 < len(both) < len(each) else ""
-            cells.append(f"{bare} {shift}{count}".strip())
-        rows.append([called(model), glass + size, str(len(each)), *cells])
-    kept = [k for k in range(len(names)) if any(row[3 + k] != "-" for row in rows)]
-    chosen = [row[:3] + [row[3 + k] for k in kept] for row in rows]
-    return table(("potential", "glass", "seeds", *(names[k] for k in kept)), chosen)
+        rows.append([called(model), glass + size, str(len(each)), *changes(each, QUANTITIES)])
+    return without_empty(("potential", "glass", "seeds", *(q.name for q in QUANTITIES)), rows)
 
 
 def error_table(data: Any) -> str:
@@ -128,11 +68,8 @@ def error_table(data: Any) -> str:
     found = studied(data)
     for model in dict.fromkeys(key[0] for key in found):
         mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
-        for k, name in enumerate(("", " + D3")):
-            errors = [np.mean([off(pair[k]) for pair in each]) for each in mine]
-            glasses = f"{len(mine)} compositions, at rest, 102 atoms"
-            mean, signed = np.mean(np.abs(errors)), np.mean(errors)
-            rows.append([called(model) + name, glasses, f"{mean:.2f} %", f"{signed:+.2f} %"])
+        rows += mean_errors(model, mine, f"{len(mine)} compositions, at rest, 102 atoms")
+    rows += melt_error_rows(data)
     method = "8 compositions, melt-quench, 1500 atoms, 300 K"
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
              for m, e in paper.items()]  # fmt: skip
@@ -280,12 +217,13 @@ def summary(data: Any) -> str:
             f"- **{called(model)}**, {glasses}: D3 adds {np.mean(shift):.3f} g/cm^3 to the density"
             f"{ends}; its mean error at rest goes from {bare:+.1f} to {added:+.1f} %."
         )
-    return "\n".join(lines)
+    return "\n".join(lines + melt_summary(data))
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "summary": summary, "density": density_table, "errors": error_table,
     "properties": property_table, "memory": memory_table, "networks": network_table,
     "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
-    "cost": cost_table,
+    "cost": cost_table, "melt_quench": melt_quench_table, "melt_properties": melt_property_table,
+    "distilled": distilled_table, "against_teacher": against_teacher_table,
 }  # fmt: skip

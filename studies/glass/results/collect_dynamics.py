@@ -1,0 +1,103 @@
+"""From the folder of a job of the dynamics route to its numbers and its glass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from d3torch import D3Calculator
+from d3torch.cli.records import IN_REPORTS
+from d3torch.settings import Settings
+from d3torch_glass.analyse import analyse_job, ended_chains, frames_of
+from d3torch_glass.jobs import glass, initial, read_job, read_manifest
+from d3torch_glass.potentials import FILES
+from d3torch_glass.prediction import pressure_of
+
+PAIRS = ("Si-O", "Si-Si", "Na-O", "Na-Na")
+MODULI = ("bulk", "youngs", "poisson")
+PROTOCOL = ("low", "high", "rate", "heating", "melt_ps", "final_ps", "dt_fs")
+DEEPMD = (".pb", ".pth", ".dp")
+MOST_FRAMES = 10
+"""In which the pressure of D3 is computed."""
+
+
+def plain_model(model: str) -> str:
+    """Name of a potential without the folder of its file, such as ``deepmd:7net-0``."""
+    family, colon, name = model.rpartition(":")
+    path = Path(name)
+    if colon:
+        return f"{family}:{path.stem}" if family in FILES or os.sep in name else model
+    if path.suffix in DEEPMD:
+        return f"deepmd:{path.stem}"
+    return f"mace:{path.stem}" if path.suffix else model
+
+
+def data_name(folder: Path) -> str:
+    """Name of a job in the data: of its folder, its cooling and its size."""
+    job = read_job(folder)
+    return f"{job.name}_{job.protocol.rate:g}Kps_{3 * job.units}"
+
+
+def recorded_settings(settings: dict[str, Any]) -> Settings:
+    """D3 of a job; without D3 that of the jobs beside it, by the options that all of them had."""
+    if IN_REPORTS in settings:
+        return Settings.from_dict(settings[IN_REPORTS])
+    cutoff = settings["d3_cutoff"]
+    return Settings(xc=settings["xc"], cutoff=cutoff, cn_cutoff=cutoff)
+
+
+def mean_pull(frames: Sequence[Atoms], settings: Settings) -> float:
+    """Mean pressure of D3 in structures, GPa, of ten at most, evenly in time."""
+    chosen = np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
+    calculator = D3Calculator(settings=settings)
+    return float(np.mean([pressure_of(frames[k], calculator) for k in chosen]))
+
+
+def with_error(name: str, mean: dict[str, float | None]) -> dict[str, float | None]:
+    """A value and its error as two entries of a record."""
+    return {name: mean["value"], f"{name}_error": mean["error"]}
+
+
+def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
+    """Numbers of a job whose quench ended, and its glass in a cube of the mean volume."""
+    found, job, begun = analyse_job(folder), read_job(folder), read_manifest(folder)
+    structure, stiffness = found["structure"], found["stiffness"]
+    settings, network = begun["settings"], structure["network"]
+    frames = frames_of(ended_chains(folder)["quench"], initial(job, folder))
+    record = {name: settings[name] for name in ("composition", "seed", "d3")} | {
+        "model": plain_model(job.model),
+        "atoms": found["atoms"],
+        "begun": begun["begun"],
+        "ended": found["ended"],
+        "protocol": {k: settings["protocol"][k] for k in PROTOCOL if k in settings["protocol"]},
+        "settings": settings.get(IN_REPORTS),
+        **with_error("density", found["density"]),
+        "peaks": {name: r for name, r in structure["peaks"].items() if name in PAIRS},
+        "angle": structure["angles"]["mean"].get("Si-O-Si"),
+        "mean_qn": network["mean_qn"],
+        "ideal_qn": network["sum_rule"],
+        "qn": network["qn"],
+        "coordination": structure["coordination"]["Si-O"],
+        "pull": mean_pull(frames, recorded_settings(settings)),
+    }
+    for key in MODULI:
+        record |= with_error(key, stiffness[key]) if key in stiffness else {}
+    atoms = glass(job, folder)
+    atoms.wrap()
+    atoms.info = {"name": data_name(folder), "density": round(record["density"], 5)}
+    return record, atoms
+
+
+def add_dynamics(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
+    """Add a job whose quench ended, unless the same run is in the data as far as it has come."""
+    name, ended = data_name(folder), sorted(ended_chains(folder))
+    begun = read_manifest(folder)["begun"]
+    known = data["dynamics"].get(name, {})
+    if "quench" in ended and (begun, ended) != (known.get("begun"), known.get("ended")):
+        print(name, flush=True)
+        data["dynamics"][name], structures[name] = dynamics_record(folder)

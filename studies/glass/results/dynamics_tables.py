@@ -1,0 +1,187 @@
+"""Tables of the result page about melt-quenches and the potential that was distilled for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from page_parts import (
+    NOT_RUN,
+    QUANTITIES,
+    Job,
+    Pair,
+    Pick,
+    Quantity,
+    called,
+    changes,
+    joint,
+    matched,
+    mean_errors,
+    measured,
+    off,
+    own,
+    table,
+    told,
+    without_empty,
+)
+
+Key = tuple[Any, ...]
+Glasses = dict[Key, list[Pair]]
+
+
+def quenched(data: Any) -> Glasses:
+    """Melt-quenches of trained potentials by potential, glass, size and protocol, in pairs.
+
+    A job whose fellow without or with D3 is missing is in none.
+    """
+
+    def alike(job: Job) -> Key:
+        return job["model"], job["composition"], job["atoms"], tuple(job["protocol"].items())
+
+    jobs = data.get("dynamics", {}).values()
+    return matched((j for j in jobs if j["model"] != "pmmcs"), alike)
+
+
+def by_protocol(data: Any) -> dict[Key, list[list[Pair]]]:
+    """The compositions of each potential, size and protocol."""
+    found: dict[Key, list[list[Pair]]] = {}
+    for (model, _, atoms, protocol), each in quenched(data).items():
+        found.setdefault((model, atoms, protocol), []).append(each)
+    return found
+
+
+def explained(protocol: Key) -> str:
+    """A protocol in a sentence."""
+    p = dict(protocol)
+    warmed = f", heated at {p['heating']:g} K/ps" if p.get("heating") else ""
+    return (
+        f"{p['rate']:g} K/ps: melt at {p['high']:g} K for {p['melt_ps']:g} ps{warmed}, cooled at "
+        f"{p['rate']:g} K/ps, {p['final_ps']:g} ps at {p['low']:g} K, the second half of them "
+        f"averaged; steps of {p['dt_fs']:g} fs."
+    )
+
+
+def relative(of: Pick, by: Callable[[Job], float]) -> Pick:
+    """A quantity of a job in percent of another."""
+
+    def pick(job: Job) -> float | None:
+        value = of(job)
+        return None if value is None else 100.0 * value / by(job)
+
+    return pick
+
+
+def melt_quench_table(data: Any) -> str:
+    """Densities without and with D3, and under them the protocols."""
+    head = ("potential", "glass", "atoms", "K/ps", "seeds", "without D3", "error", "with D3",
+            "error", "shift, g/cm^3", "shift, %")  # fmt: skip
+    found, rows = quenched(data), []
+    for (model, glass, atoms, protocol), each in found.items():
+        cells = [f"{dict(protocol)['rate']:g}", str(len(each))]
+        for k in (0, 1):
+            jobs = [pair[k] for pair in each]
+            cells.append(told([j["density"] for j in jobs], 3, own=[*map(own("density"), jobs)]))
+            percent = [*map(relative(own("density"), measured), jobs)]
+            cells.append(told([off(j) for j in jobs], 1, "+", percent) + " %")
+        errors = [joint(map(own("density"), pair)) for pair in each]
+        cells.append(told([b["density"] - a["density"] for a, b in each], 3, "+", errors))
+        parts = [joint(map(relative(own("density"), lambda j: j["density"]), p)) for p in each]
+        cells.append(
+            told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+", parts)
+        )
+        rows.append([called(model), glass, str(atoms), *cells])
+    protocols = dict.fromkeys(explained(key[3]) for key in found)
+    return "\n\n".join([table(head, rows), *protocols]) if rows else NOT_RUN
+
+
+def melt_error_rows(data: Any) -> list[list[str]]:
+    """Rows of the table of errors, over the compositions of one protocol."""
+    rows = []
+    for (model, atoms, protocol), glasses in by_protocol(data).items():
+        p, count = dict(protocol), len(glasses)
+        what = f"{count} composition{'s' * (count > 1)}, melt-quench at {p['rate']:g} K/ps"
+        rows += mean_errors(model, glasses, f"{what}, {atoms} atoms, {p['low']:g} K")
+    return rows
+
+
+COLUMNS = (Quantity("pressure of D3, GPa", lambda j: j["pull"], 2), *QUANTITIES)
+
+
+def melt_property_table(data: Any) -> str:
+    """A row for each glass: values without D3, and what D3 adds; columns that no glass has go."""
+    head = ("potential", "glass", "atoms", "K/ps", "seeds", *(q.name for q in COLUMNS),
+            "ideal mean Q^n")  # fmt: skip
+    rows = []
+    for (model, glass, atoms, protocol), each in quenched(data).items():
+        begin = [called(model), glass, str(atoms), f"{dict(protocol)['rate']:g}", str(len(each))]
+        rows.append([*begin, *changes(each, COLUMNS), f"{each[0][0]['ideal_qn']:.3f}"])
+    return without_empty(head, rows) if rows else NOT_RUN
+
+
+def distilled_table(data: Any) -> str:
+    """Errors of distilled potentials by the source of the structures, all of them last."""
+    rows = []
+    for model, found in data.get("distilled", {}).items():
+        sources = sorted(
+            (s for s, e in found.items() if isinstance(e, dict)), key=lambda s: s == "all"
+        )
+        for source in sources:
+            e = found[source]
+            cells = [f"{e[name]:{form}}" for name, form in ERRORS]
+            trained = str(found.get("trained on", "")) if source == "all" else ""
+            rows.append([called(model), source, str(e["structures"]), *cells, trained])
+    head = ("potential", "structures from", "structures", *(name for name, _ in ERRORS),
+            "trained on")  # fmt: skip
+    return table(head, rows) if rows else NOT_RUN
+
+
+ERRORS = (
+    ("energy, meV/atom", ".1f"), ("force, eV/A", ".3f"), ("pressure, GPa", ".2f"),
+    ("mean pressure, GPa", "+.2f"),
+)  # fmt: skip
+"""Entries of ``error.json``, and how they are told."""
+
+TEACHER = {
+    "frames": ("frames", ".0f"), "energy": ("energy, meV/atom", "+.1f"),
+    "force": ("force, eV/A", ".3f"), "pressure": ("pressure, GPa", "+.2f"),
+    "pressure_error": ("its error", ".2f"), "density_corrected": ("corrected density", ".3f"),
+}  # fmt: skip
+"""Entries of ``teacher.json``, their heads, and how they are told; others under their own names."""
+
+
+def against_teacher_table(data: Any) -> str:
+    """What a distilled potential is from its teacher in the glasses of its jobs."""
+    every, rows = data.get("against_teacher", {}), []
+    keys = [*dict.fromkeys([*TEACHER, *(key for found in every.values() for key in found)])]
+    told_as = [TEACHER.get(key, (key, ".3g")) for key in keys]
+    for name, found in every.items():
+        job, error = data.get("dynamics", {}).get(name), ""
+        begin = [name, "", ""]
+        if job is not None:
+            label = called(job["model"]) + ("" if job["d3"] == "none" else " + D3")
+            begin = [label, f"{job['composition']}, seed {job['seed']}", f"{job['density']:.3f}"]
+            corrected = found.get("density_corrected")
+            error = f"{off(job | {'density': corrected}):+.1f} %" if corrected else ""
+        cells = [f"{found[k]:{form}}" if k in found else ""
+                 for k, (_, form) in zip(keys, told_as, strict=True)]  # fmt: skip
+        rows.append([*begin, *cells, error])
+    head = ("potential", "glass", "density", *(name for name, _ in told_as), "corrected, error")
+    return without_empty(head, rows) if rows else NOT_RUN
+
+
+def melt_summary(data: Any) -> list[str]:
+    """A line for each potential, size and protocol."""
+    lines = []
+    for (model, atoms, protocol), glasses in by_protocol(data).items():
+        every, p = [pair for each in glasses for pair in each], dict(protocol)
+        shift = [b["density"] - a["density"] for a, b in every]
+        bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))
+        ends = f", {min(shift):.3f} to {max(shift):.3f}" if len(shift) > 1 else ""
+        count = f"{len(every)} glass{'es' * (len(every) > 1)}"
+        lines.append(
+            f"- **{called(model)}**, {count} of {atoms} atoms, melt-quenched at {p['rate']:g} "
+            f"K/ps: D3 adds {np.mean(shift):.3f} g/cm^3{ends}; the mean error at {p['low']:g} K "
+            f"goes from {bare:+.1f} to {added:+.1f} %."
+        )
+    return lines

@@ -1,0 +1,149 @@
+"""What the tables of the result page share: names, means over seeds, pairs of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from d3torch_glass.facts import composition, compositions
+
+Job = dict[str, Any]
+Pair = tuple[Job, Job]
+Pick = Callable[[Job], float | None]
+NOT_RUN = "Not run."
+NAMES = {
+    "chgnet:0.3.0": "CHGNet 0.3.0", "sevenn:7net-0": "SevenNet-0", "pmmcs": "PMMCS",
+    "sevenn:7net-l3i5": "SevenNet-l3i5", "chgnet:r2scan": "CHGNet r2SCAN",
+    "deepmd:7net-0": "SevenNet-0 distilled",
+}  # fmt: skip
+
+
+def called(model: str) -> str:
+    """Name of a potential for a reader."""
+    return NAMES.get(model, model)
+
+
+def told(
+    values: Sequence[float], digits: int, sign: str = "", own: Sequence[float | None] = ()
+) -> str:
+    """Mean of a number over seeds, with its standard error; of one alone with its own error."""
+    error = own[0] if len(own) == 1 else None
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    mean = round(float(np.mean(values)), digits) + 0.0  # no -0
+    return f"{mean:{sign}.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def measured(job: Job) -> float:
+    """Density of the glass by experiment, g/cm^3."""
+    return composition(job["composition"]).density
+
+
+def off(job: Job) -> float:
+    """Error of the density, %."""
+    return 100.0 * (float(job["density"]) / measured(job) - 1.0)
+
+
+def joint(errors: Iterable[float | None]) -> float | None:
+    """Error of a difference of independent values; None if one is not known."""
+    known = [*errors]
+    return None if None in known else float(np.sqrt(np.sum(np.square(known))))
+
+
+class Quantity(NamedTuple):
+    """A column of a table of properties: its head, a job's value, digits, a job's own error."""
+
+    name: str
+    pick: Pick
+    digits: int
+    error: Pick = lambda job: None
+
+
+def own(name: str) -> Pick:
+    """The error of a value of a job by itself, which jobs at rest have not."""
+    return lambda job: job.get(f"{name}_error")
+
+
+QUANTITIES = (
+    Quantity("K, GPa", lambda j: j.get("bulk"), 1, own("bulk")),
+    Quantity("E, GPa", lambda j: j.get("youngs"), 1, own("youngs")),
+    Quantity("nu", lambda j: j.get("poisson"), 3, own("poisson")),
+    Quantity("Si-O, A", lambda j: j["peaks"].get("Si-O"), 3),
+    Quantity("Si-Si, A", lambda j: j["peaks"].get("Si-Si"), 3),
+    Quantity("Na-O, A", lambda j: j["peaks"].get("Na-O"), 3),
+    Quantity("Na-Na, A", lambda j: j["peaks"].get("Na-Na"), 2),
+    Quantity("Si-O-Si, degrees", lambda j: j["angle"], 1),
+    Quantity("Q^4, %", lambda j: 100 * j["qn"].get("4", 0.0), 1),
+    Quantity("mean Q^n", lambda j: j["mean_qn"], 3),
+)
+
+
+def changes(each: Sequence[Pair], quantities: Sequence[Quantity]) -> list[str]:
+    """Value without D3 and what D3 adds, for each quantity; in brackets of how many, if not all."""
+    cells = []
+    for _, pick, digits, error in quantities:
+        known = [pair for pair in each if None not in map(pick, pair)]
+        both: list[Any] = [(pick(a), pick(b)) for a, b in known]
+        bare = f"{np.mean([a for a, _ in both]):.{digits}f}" if both else ""
+        own = [joint(map(error, pair)) for pair in known]
+        shift = told([b - a for a, b in both], digits, "+", own) if both else "-"
+        count = f" ({len(both)})" if 0 < len(both) < len(each) else ""
+        cells.append(f"{bare} {shift}{count}".strip())
+    return cells
+
+
+def without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table less the columns in which no row has anything."""
+    kept = [k for k in range(len(head)) if any(row[k] not in ("", "-") for row in rows)]
+    return table([head[k] for k in kept], [[row[k] for k in kept] for row in rows])
+
+
+def matched(
+    jobs: Iterable[Job], group: Callable[[Job], tuple[Any, ...]], d3: str = "d3torch"
+) -> dict[tuple[Any, ...], list[Pair]]:
+    """Jobs without and with dispersion that are alike else, over seeds.
+
+    Args:
+        jobs: all of one route.
+        group: what the jobs of a row have alike; a pair has the same seed too.
+        d3: the dispersion.
+    """
+    found: dict[tuple[Any, ...], list[Pair]] = {}
+    order, known = [c.name for c in compositions()], list(jobs)
+    for added in sorted(known, key=lambda j: (j["model"], order.index(j["composition"]))):
+        key = group(added)
+        bare = [
+            j for j in known if j["d3"] == "none" and j["seed"] == added["seed"] and group(j) == key
+        ]
+        if added["d3"] == d3 and bare:
+            found.setdefault(key, []).append((bare[0], added))
+    return found
+
+
+def pairs(data: Any, d3: str = "d3torch", start: float = 0.0) -> dict[tuple[Any, ...], list[Pair]]:
+    """Jobs at rest without and with dispersion, over seeds."""
+    jobs = (j for j in data["jobs"].values() if j["start"] == start)
+    return matched(jobs, lambda j: (j["model"], j["composition"], j["atoms"]), d3)
+
+
+def studied(data: Any) -> dict[tuple[Any, ...], list[Pair]]:
+    """Those of trained potentials: PMMCS has dispersion in it and says nothing about D3."""
+    return {key: each for key, each in pairs(data).items() if key[0] != "pmmcs"}
+
+
+def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
+    """Mean absolute and mean error of the density over compositions, without and with D3."""
+    rows = []
+    for k, name in enumerate(("", " + D3")):
+        errors = [np.mean([off(pair[k]) for pair in each]) for each in glasses]
+        mean, signed = np.mean(np.abs(errors)), np.mean(errors)
+        rows.append([called(model) + name, what, f"{mean:.2f} %", f"{signed:+.2f} %"])
+    return rows
