@@ -25,12 +25,20 @@ label() { # label NAME: NAME.extxyz to NAME.labels.K.extxyz
     for process in "${running[@]}"; do wait "$process"; done
 }
 
+train() { # train NAME STEPS LABELS...
+    [ -e "$1/error.json" ] || "$STUDENT" "$here/train.py" "$1" "${@:3}" --steps "$2"
+}
+
+visit() { # visit MODEL NAME: where the potential goes by itself
+    [ -e "$2.extxyz" ] || "$TEACHER" "$here/explore.py" "$1/fast.pb" melts.extxyz "$2.extxyz"
+    label "$2"
+}
+
 [ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz \
     --glasses "$here/../results/structures.extxyz.xz"
 label melts
-[ -e first/error.json ] || "$STUDENT" "$here/train.py" first melts.labels.*.extxyz \
-    --steps "${FIRST:-30000}"
-[ -e visited.extxyz ] || "$TEACHER" "$here/explore.py" first/fast.pb melts.extxyz visited.extxyz
-label visited
-[ -e final/error.json ] || "$STUDENT" "$here/train.py" final melts.labels.*.extxyz \
-    visited.labels.*.extxyz --steps "${STEPS:-100000}"
+train first "${FIRST:-30000}" melts.labels.*.extxyz
+visit first visited
+train second "${FIRST:-30000}" melts.labels.*.extxyz visited.labels.*.extxyz
+visit second again
+train final "${STEPS:-120000}" melts.labels.*.extxyz visited.labels.*.extxyz again.labels.*.extxyz

@@ -1,10 +1,11 @@
 """Train a DeePMD potential on labelled structures, freeze and compress it, and test it.
 
-Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--steps N]
+Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--steps N] [--begin OTHER]
 
 In an environment with deepmd-kit[cpu], dpdata and ASE. Every tenth structure of each file is kept
 from training. FOLDER gets data, ``input.json``, checkpoints (called again, training goes on),
 ``model.pb``, the compressed ``fast.pb`` and ``error.json``, errors on the structures kept out.
+``--begin`` starts from the potential in another such folder, with a fourth of the learning rate.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase.io
 import numpy as np
@@ -47,20 +48,24 @@ def write_data(structures: list[Atoms], folder: Path) -> list[str]:
     return sorted(str(path.parent) for path in folder.glob("**/type.raw"))
 
 
-def settings(train: list[str], test: list[str], steps: int) -> dict[str, Any]:
+def settings(train: list[str], test: list[str], steps: int, begin: Path | None) -> dict[str, Any]:
     """Input of ``dp train``: se_e2_a to 5.5 A, small nets, float32."""
     shown = max(100, steps // 100)
+    neighbours, rate = "auto:1.2", 2e-3
+    if begin is not None:  # whose arrays have that shape
+        used = json.loads((begin / "out.json").read_text(encoding="utf-8"))
+        neighbours, rate = used["model"]["descriptor"]["sel"], 5e-4
     return {
         "model": {
             "type_map": TYPES,
             "descriptor": {
-                "type": "se_e2_a", "rcut": 5.5, "rcut_smth": 1.0, "sel": "auto:1.2",
+                "type": "se_e2_a", "rcut": 5.5, "rcut_smth": 1.0, "sel": neighbours,
                 "neuron": [8, 16, 32], "axis_neuron": 8, "type_one_side": False,
                 "precision": "float32", "seed": 1,
             },
             "fitting_net": {"neuron": [128, 128, 128], "precision": "float32", "seed": 1},
         },
-        "learning_rate": {"type": "exp", "start_lr": 2e-3, "stop_lr": 1e-6,
+        "learning_rate": {"type": "exp", "start_lr": rate, "stop_lr": 1e-6,
                           "decay_steps": max(1, steps // 200)},
         "loss": {
             "type": "ener", "start_pref_e": 0.1, "limit_pref_e": 10, "start_pref_f": 1000,
@@ -75,34 +80,54 @@ def settings(train: list[str], test: list[str], steps: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def errors(model: Path, structures: list[Atoms]) -> dict[str, Any]:
-    """Root mean square errors on structures, by the source that they name."""
+class Off(NamedTuple):
+    """A potential less its teacher in a structure: eV/atom, rms of forces in eV/A, GPa."""
+
+    energy: float
+    force: float
+    pressure: float
+
+
+def compared(model: Path, structures: list[Atoms]) -> list[Off]:
+    """The potential less the labels of structures."""
     from deepmd.infer import DeepPot
 
     potential = DeepPot(str(model))
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    found = []
     for atoms in structures:
         types = [TYPES.index(s) for s in atoms.symbols]
         given = atoms.positions.reshape(1, -1), atoms.cell.array.reshape(1, 9), types
         energy, forces, virial = potential.eval(*given)
-        row = (
+        pressure = virial.reshape(3, 3).trace() / 3.0 / atoms.get_volume()
+        found.append(Off(
             (energy.item() - atoms.get_potential_energy()) / len(atoms),
             float(np.sqrt(np.mean((forces[0] - atoms.get_forces()) ** 2))),
-            (virial.reshape(3, 3).trace() / 3.0 / atoms.get_volume()
-             + atoms.get_stress()[:3].mean()) / GPa,
-        )  # fmt: skip
+            (pressure + atoms.get_stress()[:3].mean()) / GPa,
+        ))  # fmt: skip
+    return found
+
+
+def errors(model: Path, structures: list[Atoms]) -> dict[str, Any]:
+    """Root mean square errors on structures, by the source that they name."""
+    found: dict[str, list[Off]] = {}
+    for atoms, row in zip(structures, compared(model, structures), strict=True):
         for name in ("all", str(atoms.info.get("source", "")).split(",")[0]):
             found.setdefault(name, []).append(row)
     return {
         name: {
             "structures": len(rows),
-            "energy, meV/atom": float(np.sqrt(np.mean(np.square([r[0] for r in rows])))) * 1e3,
-            "force, eV/A": float(np.sqrt(np.mean(np.square([r[1] for r in rows])))),
-            "pressure, GPa": float(np.sqrt(np.mean(np.square([r[2] for r in rows])))),
-            "mean pressure, GPa": float(np.mean([r[2] for r in rows])),
+            "energy, meV/atom": 1e3 * rms([r.energy for r in rows]),
+            "force, eV/A": rms([r.force for r in rows]),
+            "pressure, GPa": rms([r.pressure for r in rows]),
+            "mean pressure, GPa": float(np.mean([r.pressure for r in rows])),
         }
         for name, rows in found.items()
     }
+
+
+def rms(values: list[float]) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def main() -> None:
@@ -110,27 +135,31 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("labels", type=Path, nargs="+")
     parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--begin", type=Path)
     args = parser.parse_args()
     folder: Path = args.folder.resolve()
     train, test = read([path.resolve() for path in args.labels])
     if not (folder / "input.json").exists():
         folder.mkdir(parents=True)
-        data = [
-            write_data(part, folder / name) for part, name in ((train, "train"), (test, "test"))
-        ]
-        (folder / "input.json").write_text(json.dumps(settings(*data, args.steps), indent=1))
+        data = [write_data(train, folder / "train"), write_data(test, folder / "test")]
+        given = settings(*data, args.steps, args.begin)
+        (folder / "input.json").write_text(json.dumps(given, indent=1), encoding="utf-8")
 
     program = str(Path(sys.executable).with_name("dp"))
 
     def dp(*words: str) -> None:
         subprocess.run([program, "--tf", *words], cwd=folder, check=True)
 
-    goes_on = ["--restart", "model.ckpt"] if (folder / "checkpoint").exists() else []
-    dp("train", "input.json", *goes_on)
+    words: list[str] = []
+    if args.begin is not None:
+        words = ["--init-model", str(args.begin.resolve() / "model.ckpt")]
+    if (folder / "checkpoint").exists():
+        words = ["--restart", "model.ckpt"]
+    dp("train", "input.json", *words)
     dp("freeze", "-o", "model.pb")
     dp("compress", "-i", "model.pb", "-o", "fast.pb")
     found = errors(folder / "fast.pb", test) | {"trained on": len(train)}
-    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 
