@@ -109,6 +109,7 @@ def test_numbers_of_a_job_are_those_that_it_was_made_with(collected: Any) -> Non
     assert found["protocol"]["rate"] == 2000.0
     crystal.set_cell(crystal.cell.array * 0.94 ** (-1.0 / 3.0), scale_atoms=True)
     assert found["pull"] == pytest.approx(pressure_of(crystal, D3Calculator(settings=D3)), rel=1e-4)
+    assert found["kept_bonds"] == 1.0
     assert "youngs" not in found
     assert "bulk" not in data["dynamics"]["NS10_7net-0_none_s1_2000Kps_96"]
 
@@ -216,3 +217,15 @@ def test_the_figure_has_melt_quenches_where_there_are(
 )
 def test_models_are_named_without_their_folders(scripts: Any, model: str, name: str) -> None:
     assert scripts("collect_dynamics").plain_model(model) == name
+
+
+def test_bonds_kept_are_those_of_the_same_atoms(scripts: Any) -> None:
+    """An oxygen that leaves takes its two bonds with it; one that takes its place gives none."""
+    crystal = scripts("crystals").cristobalite().repeat(2)
+    moved = crystal.copy()
+    first, second = [atom.index for atom in crystal if atom.symbol == "O"][:2]
+    moved.positions[[first, second]] = moved.positions[[second, first]]
+    bonds = 4 * crystal.symbols.count("Si")
+    kept_bonds = scripts("collect_dynamics").kept_bonds
+    assert kept_bonds(crystal, crystal) == 1.0
+    assert kept_bonds(crystal, moved) == pytest.approx(1.0 - 4.0 / bonds)

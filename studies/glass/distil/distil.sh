@@ -42,3 +42,5 @@ visit first visited
 train second "${FIRST:-30000}" melts.labels.*.extxyz visited.labels.*.extxyz
 visit second again
 train final "${STEPS:-120000}" melts.labels.*.extxyz visited.labels.*.extxyz again.labels.*.extxyz
+# DeePMD's compressed potential under its teacher's name, which jobs and reports then carry
+cp final/fast.pb "final/${model##*:}.pb"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
@@ -17,11 +18,13 @@ from d3torch_glass.analyse import analyse_job, ended_chains, frames_of
 from d3torch_glass.jobs import glass, initial, read_job, read_manifest
 from d3torch_glass.potentials import FILES
 from d3torch_glass.prediction import pressure_of
+from d3torch_glass.structure import BONDS
 
 PAIRS = ("Si-O", "Si-Si", "Na-O", "Na-Na")
 MODULI = ("bulk", "youngs", "poisson")
 PROTOCOL = ("low", "high", "rate", "heating", "melt_ps", "final_ps", "dt_fs")
 DEEPMD = (".pb", ".pth", ".dp")
+NETWORK = {("Si", "O"): BONDS["Si", "O"]}
 MOST_FRAMES = 10
 """In which the pressure of D3 is computed."""
 
@@ -58,6 +61,17 @@ def mean_pull(frames: Sequence[Atoms], settings: Settings) -> float:
     return float(np.mean([pressure_of(frames[k], calculator) for k in chosen]))
 
 
+def kept_bonds(before: Atoms, after: Atoms) -> float:
+    """Share of the Si-O bonds of a structure that another of the same atoms still has."""
+
+    def bonds(atoms: Atoms) -> set[tuple[int, int]]:
+        pairs = zip(*neighbor_list("ij", atoms, NETWORK), strict=True)
+        return {(int(i), int(j)) for i, j in pairs if i < j}
+
+    start = bonds(before)
+    return len(start & bonds(after)) / len(start)
+
+
 def with_error(name: str, mean: dict[str, float | None]) -> dict[str, float | None]:
     """A value and its error as two entries of a record."""
     return {name: mean["value"], f"{name}_error": mean["error"]}
@@ -83,6 +97,7 @@ def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         "ideal_qn": network["sum_rule"],
         "qn": network["qn"],
         "coordination": structure["coordination"]["Si-O"],
+        "kept_bonds": kept_bonds(initial(job, folder), frames[-1]),
         "pull": mean_pull(frames, recorded_settings(settings)),
     }
     for key in MODULI:

@@ -105,7 +105,10 @@ def melt_error_rows(data: Any) -> list[list[str]]:
     return rows
 
 
-COLUMNS = (Quantity("pressure of D3, GPa", lambda j: j["pull"], 2), *QUANTITIES)
+COLUMNS = (
+    Quantity("pressure of D3, GPa", lambda j: j["pull"], 2), *QUANTITIES,
+    Quantity("bonds kept, %", lambda j: 100 * j["kept_bonds"], 0),
+)  # fmt: skip
 
 
 def melt_property_table(data: Any) -> str:
