@@ -138,6 +138,14 @@ def test_a_run_that_is_lost_is_left_where_atoms_meet(
     (tmp_path / "lmp").chmod(0o755)
     monkeypatch.setenv("LMP", str(tmp_path / "lmp"))
     given = Atoms("OSiO", np.diag([1.0, 2.0, 3.0]), cell=[8.0] * 3, pbc=True)
-    found = scripts("explore").frames(given, Path("model.pb"), 1.0, 1)
+    found = scripts("explore").frames(given, Path("model.pb"), 1.0, 1, 3500.0)
     assert [list(atoms.symbols) for atoms in found] == [["O", "Si", "O"]] * 2
     assert [atoms.positions[1, 0] for atoms in found] == [1.6, 1.5]
+
+
+def test_half_of_what_is_trained_on_may_be_few(scripts: Any) -> None:
+    data = scripts("train").Data(["a", "b"], ["c"], ["d"])
+    assert data.shares() == "prob_sys_size;0:2:0.5;2:3:0.5"
+    given = scripts("train").settings(data, 1000, None)["training"]
+    assert given["training_data"]["systems"] == ["a", "b", "c"]
+    assert given["validation_data"]["systems"] == ["d"]

@@ -29,18 +29,24 @@ train() { # train NAME STEPS LABELS...
     [ -e "$1/error.json" ] || "$STUDENT" "$here/train.py" "$1" "${@:3}" --steps "$2"
 }
 
-visit() { # visit MODEL NAME: where the potential goes by itself
-    [ -e "$2.extxyz" ] || "$TEACHER" "$here/explore.py" "$1/fast.pb" melts.extxyz "$2.extxyz"
-    label "$2"
+visit() { # visit MODEL STARTS NAME WORDS...: where the potential goes by itself
+    [ -e "$3.extxyz" ] || "$TEACHER" "$here/explore.py" "$1/fast.pb" "$2" "$3.extxyz" "${@:4}"
+    label "$3"
 }
 
-[ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz \
-    --glasses "$here/../results/structures.extxyz.xz"
+glasses=$here/../results/structures.extxyz.xz
+[ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz --glasses "$glasses"
 label melts
 train first "${FIRST:-30000}" melts.labels.*.extxyz
-visit first visited
+visit first melts.extxyz visited
 train second "${FIRST:-30000}" melts.labels.*.extxyz visited.labels.*.extxyz
-visit second again
-train final "${STEPS:-120000}" melts.labels.*.extxyz visited.labels.*.extxyz again.labels.*.extxyz
+visit second melts.extxyz again --seed 2
+hot=({melts,visited,again}.labels.*.extxyz)
+train third "${STEPS:-100000}" "${hot[@]}"
+# glasses, which are few beside the melts, are half of the last training
+visit third "$glasses" warmed --glasses --high 1200
+[ -e near.extxyz ] || "$TEACHER" "$here/structures.py" near.extxyz --near "$glasses"
+label near
+train final "${STEPS:-100000}" "${hot[@]}" --half {warmed,near}.labels.*.extxyz --begin third
 # DeePMD's compressed potential under its teacher's name, which jobs and reports then carry
 cp final/fast.pb "final/${model##*:}.pb"

@@ -1,11 +1,12 @@
 """Structures that a distilled potential visits, to be labelled and trained on next.
 
 Usage: python studies/glass/distil/explore.py MODEL.pb STRUCTURES.extxyz FILE.extxyz [--seed K]
-                                              [--part K/N]
+                                              [--part K/N] [--high 3500] [--glasses]
 
-One structure of each composition in STRUCTURES is heated in NPT to 3500 K and cooled to 300 K, in
-10 ps, by the LAMMPS that ``LMP`` names (with DeePMD), under each of two pressures; K/N takes every
-N-th run. One that is lost ends where two atoms come nearer than 0.9 A, or where LAMMPS stops.
+One structure of each composition in STRUCTURES is heated in NPT to ``--high`` K and cooled to 300
+K, in 10 ps, by the LAMMPS that ``LMP`` names (with DeePMD), under each of two pressures;
+``--glasses`` does so with every structure, under one of them. K/N takes every N-th run. One that is
+lost ends where two atoms come nearer than 0.9 A, or where LAMMPS stops.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ unfix move
 timestep 0.002
 dump frames all custom {every} frames id type x y z
 dump_modify frames sort id first no
-fix move all npt temp 300 3500 0.1 iso {bar} {bar} 0.5
+fix move all npt temp 300 {high} 0.1 iso {bar} {bar} 0.5
 run {part}
 unfix move
-fix move all npt temp 3500 300 0.1 iso {bar} {bar} 0.5
+fix move all npt temp {high} 300 0.1 iso {bar} {bar} 0.5
 run {rest}
 """
 
 
-def frames(atoms: Atoms, model: Path, pressure: float, seed: int) -> list[Atoms]:
+def frames(atoms: Atoms, model: Path, pressure: float, seed: int, high: float) -> list[Atoms]:
     """What a run passes through, up to where it is lost."""
     lmp = os.environ.get("LMP", "lmp").split()
     with tempfile.TemporaryDirectory() as name:
@@ -60,7 +61,7 @@ def frames(atoms: Atoms, model: Path, pressure: float, seed: int) -> list[Atoms]
         part = STEPS // 4
         text = INPUT.format(
             masses="\n".join(mass_commands()), model=model, seed=seed, every=EVERY,
-            bar=pressure * 1e4, part=part, rest=STEPS - part,
+            bar=pressure * 1e4, high=high, part=part, rest=STEPS - part,
         )  # fmt: skip
         (folder / "in").write_text(text, encoding="utf-8")
         subprocess.run(
@@ -85,21 +86,27 @@ def main() -> None:
     parser.add_argument("structures", type=Path)
     parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--high", type=float, default=3500.0, help="K")
+    parser.add_argument("--glasses", action="store_true")
     parser.add_argument("--part", default="1/1")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
-    of_name: dict[str, list[Atoms]] = {}
-    for atoms in ase.io.read(args.structures, ":"):
-        of_name.setdefault(str(atoms.info["name"]), []).append(atoms)
-    melts = {name: each for name, each in of_name.items() if "PMMCS" in each[0].info["source"]}
-    runs = [(name, pressure) for name in sorted(melts) for pressure in PRESSURES]
+    structures = ase.io.read(args.structures, ":")
+    if args.glasses:
+        runs = [(atoms, PRESSURES[k % 2]) for k, atoms in enumerate(structures)]
+    else:
+        of_name: dict[str, list[Atoms]] = {}
+        for atoms in structures:
+            of_name.setdefault(str(atoms.info["name"]), []).append(atoms)
+        runs = [(each[rng.choice(len(each))], p) for each in of_name.values() for p in PRESSURES]
     part, parts = map(int, args.part.split("/"))
     found = []
-    for name, pressure in runs[part - 1 :: parts]:
-        seed, start = int(rng.integers(1, 10**6)), rng.choice(len(melts[name]))
-        visited = frames(melts[name][start], args.model.resolve(), pressure, seed)
+    for start, pressure in runs[part - 1 :: parts]:
+        seed, name = int(rng.integers(1, 10**6)), start.info["name"]
+        visited = frames(start, args.model.resolve(), pressure, seed, args.high)
+        source = f"own {'glass' if args.glasses else 'dynamics'}, {pressure:g} GPa"
         for atoms in visited:
-            atoms.info = {"name": name, "source": f"own dynamics, {pressure:g} GPa"}
+            atoms.info = {"name": name, "source": source}
         print(name, pressure, len(visited), flush=True)
         found += visited
     found = [found[k] for k in rng.permutation(len(found))]

@@ -1,10 +1,11 @@
 """Structures to train a potential on: PMMCS melts that cool, and strained glasses.
 
-Usage: python studies/glass/distil/structures.py FILE.extxyz [--units N] [--seed K] [--glasses FILE]
+Usage: python studies/glass/distil/structures.py FILE.extxyz [--units N] [--seed K]
+                                                 [--glasses FILE] [--near FILE]
 
 Melts of all eight compositions at constant volumes from 20 % less to 10 % more dense than the glass
 is measured to be, from 4000 K to 300 K at 1000 K/ps. ``--glasses`` adds copies of relaxed glasses
-in that file, with strained cells and displaced atoms.
+in that file, with strained cells and displaced atoms; ``--near`` makes only copies, near to rest.
 """
 
 from __future__ import annotations
@@ -64,7 +65,18 @@ def strained(glass: Atoms, rng: np.random.Generator) -> Atoms:
     strain = np.eye(3) * (1.0 + rng.uniform(-0.03, 0.05)) + rng.uniform(-0.02, 0.02, (3, 3))
     found.set_cell(found.cell.array @ strain, scale_atoms=True)
     found.positions += rng.normal(0.0, rng.uniform(0.02, 0.15), found.positions.shape)
-    found.info = {"name": glass.info.get("name", ""), "source": "strained glass"}
+    name = str(glass.info.get("name", "")).split("_")[0]
+    found.info = {"name": name, "source": "strained glass"}
+    return found
+
+
+def near(glass: Atoms, rng: np.random.Generator) -> Atoms:
+    """A copy up to 6 % less or more dense, with atoms displaced by up to 0.05 A."""
+    found = Atoms(glass.symbols, glass.positions, cell=glass.cell, pbc=True)
+    found.set_cell(found.cell.array * (1.0 + rng.uniform(-0.015, 0.02)), scale_atoms=True)
+    found.positions += rng.normal(0.0, rng.uniform(0.01, 0.05), found.positions.shape)
+    name = str(glass.info.get("name", "")).split("_")[0]
+    found.info = {"name": name, "source": "glass near rest"}
     return found
 
 
@@ -80,10 +92,14 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=25, help="oxide units of a melt")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--glasses", type=Path)
+    parser.add_argument("--near", type=Path)
     args = parser.parse_args()
-    found = list(_structures(args.units, args.seed))
+    rng = np.random.default_rng(args.seed)
+    if args.near is not None:
+        found = [near(glass, rng) for glass in ase.io.read(args.near, ":")]
+    else:
+        found = list(_structures(args.units, args.seed))
     if args.glasses is not None:
-        rng = np.random.default_rng(args.seed)
         found += [strained(glass, rng) for glass in ase.io.read(args.glasses, ":")]
     order = np.random.default_rng(args.seed).permutation(len(found))  # any part is of all
     with written_aside(args.file) as partial:

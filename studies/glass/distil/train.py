@@ -1,10 +1,12 @@
 """Train a DeePMD potential on labelled structures, freeze and compress it, and test it.
 
-Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--steps N] [--begin OTHER]
+Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--half LABELS.extxyz...]
+                                             [--steps N] [--begin OTHER]
 
 In an environment with deepmd-kit[cpu], dpdata and ASE. Every tenth structure of each file is kept
 from training. FOLDER gets data, ``input.json``, checkpoints (called again, training goes on),
 ``model.pb``, the compressed ``fast.pb`` and ``error.json``, errors on the structures kept out.
+``--half`` takes labels that make half of what is trained on, however few they are, and
 ``--begin`` starts from the potential in another such folder, with a fourth of the learning rate.
 """
 
@@ -41,6 +43,8 @@ def write_data(structures: list[Atoms], folder: Path) -> list[str]:
     """Folders of DeePMD's arrays, one for each formula."""
     import dpdata
 
+    if not structures:
+        return []
     systems = dpdata.MultiSystems(type_map=TYPES)
     for atoms in structures:
         systems.append(dpdata.LabeledSystem(atoms, fmt="ase/structure", type_map=TYPES))
@@ -48,7 +52,20 @@ def write_data(structures: list[Atoms], folder: Path) -> list[str]:
     return sorted(str(path.parent) for path in folder.glob("**/type.raw"))
 
 
-def settings(train: list[str], test: list[str], steps: int, begin: Path | None) -> dict[str, Any]:
+class Data(NamedTuple):
+    """Folders to train on, those that make half of it, and those to test on."""
+
+    train: list[str]
+    half: list[str]
+    test: list[str]
+
+    def shares(self) -> str:
+        """How often DeePMD takes which."""
+        first, every = len(self.train), len(self.train) + len(self.half)
+        return f"prob_sys_size;0:{first}:0.5;{first}:{every}:0.5" if self.half else "prob_sys_size"
+
+
+def settings(data: Data, steps: int, begin: Path | None) -> dict[str, Any]:
     """Input of ``dp train``: se_e2_a to 5.5 A, small nets, float32."""
     shown = max(100, steps // 100)
     neighbours, rate = "auto:1.2", 2e-3
@@ -72,9 +89,9 @@ def settings(train: list[str], test: list[str], steps: int, begin: Path | None) 
             "limit_pref_f": 10, "start_pref_v": 1, "limit_pref_v": 100,
         },
         "training": {
-            "training_data": {"systems": train, "batch_size": "auto:64",
-                              "auto_prob": "prob_sys_size"},
-            "validation_data": {"systems": test, "batch_size": 1},
+            "training_data": {"systems": data.train + data.half, "batch_size": "auto:64",
+                              "auto_prob": data.shares()},
+            "validation_data": {"systems": data.test, "batch_size": 1},
             "numb_steps": steps, "seed": 1, "disp_freq": shown, "save_freq": shown,
         },
     }  # fmt: skip
@@ -134,15 +151,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("labels", type=Path, nargs="+")
+    parser.add_argument("--half", type=Path, nargs="+", default=[])
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--begin", type=Path)
     args = parser.parse_args()
     folder: Path = args.folder.resolve()
-    train, test = read([path.resolve() for path in args.labels])
+    train, test = read(args.labels)
+    half, more = read(args.half)
+    test += more
     if not (folder / "input.json").exists():
         folder.mkdir(parents=True)
-        data = [write_data(train, folder / "train"), write_data(test, folder / "test")]
-        given = settings(*data, args.steps, args.begin)
+        parts = {"train": train, "half": half, "test": test}
+        data = Data(*(write_data(part, folder / name) for name, part in parts.items()))
+        given = settings(data, args.steps, args.begin)
         (folder / "input.json").write_text(json.dumps(given, indent=1), encoding="utf-8")
 
     program = str(Path(sys.executable).with_name("dp"))
@@ -158,7 +179,7 @@ def main() -> None:
     dp("train", "input.json", *words)
     dp("freeze", "-o", "model.pb")
     dp("compress", "-i", "model.pb", "-o", "fast.pb")
-    found = errors(folder / "fast.pb", test) | {"trained on": len(train)}
+    found = errors(folder / "fast.pb", test) | {"trained on": len(train) + len(half)}
     (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
