@@ -25,7 +25,7 @@ from d3torch_glass.runner import CHECKPOINT
 PROTOCOL = Protocol(**{**PRESETS["toy"], "vdos_ps": 0.0, "strains": ()})
 D3 = Settings(xc="pbe", cutoff=8.0, cn_cutoff=8.0)
 BULK, SAMPLES = 40.0, 20
-TABLES = ("melt_quench", "melt_properties", "distilled", "against_teacher")
+TABLES = ("melt_quench", "melt_properties", "distilled", "against_teacher", "at_rest")
 
 
 def _rows(chain: Chain, volume: float) -> Any:
@@ -229,3 +229,23 @@ def test_bonds_kept_are_those_of_the_same_atoms(scripts: Any) -> None:
     kept_bonds = scripts("collect_dynamics").kept_bonds
     assert kept_bonds(crystal, crystal) == 1.0
     assert kept_bonds(crystal, moved) == pytest.approx(1.0 - 4.0 / bonds)
+
+
+def test_a_distilled_potential_stands_beside_its_teacher_at_rest(scripts: Any) -> None:
+    """Two glasses known to both, one to the teacher alone, one without its fellow."""
+
+    def job(seed: int, d3: str, density: float) -> dict[str, Any]:
+        given = {"composition": "SiO2", "atoms": 102, "start": 0.0, "model": "sevenn:7net-0"}
+        return given | {"seed": seed, "d3": d3, "density": density}
+
+    jobs = [job(seed, d3, 2.0 + 0.1 * (d3 != "none")) for seed in (1, 2, 3)
+            for d3 in ("none", "d3torch")]  # fmt: skip
+    bare = {"rest": 2.02, "warm": 1.9998}
+    found = {"1": {"none": bare, "d3torch": {"rest": 2.1}}, "3": {"none": bare},
+             "2": {"none": {"rest": 2.06}, "d3torch": {"rest": 2.142}}}  # fmt: skip
+    data = {"jobs": dict(enumerate(jobs)), "at_rest": {"deepmd:7net-0": {"SiO2": found}}}
+    row = scripts("page_tables").TABLES["at_rest"](data).splitlines()[-1]
+    assert row == (
+        "| SevenNet-0 distilled | SiO2 | 2 | +2.0 ± 1.0 % | +1.0 ± 1.0 % | +0.100 ± 0.000 | "
+        "+0.081 ± 0.001 | -1.00 % |"
+    )

@@ -118,7 +118,7 @@ def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) 
         add = add_static if route_of(path.parent) == "static" else add_dynamics
         add(path.parent, data, structures)
     add_distilled(folder, data)
-    for kind in ("crystals", "rearrangement", "memory"):
+    for kind in ("crystals", "rearrangement", "memory", "at_rest"):
         data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
     for path in sorted(folder.glob("timing_*.json")):
         data.setdefault("timing", {})[path.stem.removeprefix("timing_")] = read_json(path)

@@ -9,6 +9,7 @@ import numpy as np
 from page_parts import (
     NOT_RUN,
     QUANTITIES,
+    TEACHERS,
     Job,
     Pair,
     Pick,
@@ -21,11 +22,13 @@ from page_parts import (
     measured,
     off,
     own,
+    studied,
     table,
     told,
     without_empty,
 )
 
+D3 = ("none", "d3torch")
 Key = tuple[Any, ...]
 Glasses = dict[Key, list[Pair]]
 
@@ -170,6 +173,36 @@ def against_teacher_table(data: Any) -> str:
                  for k, (_, form) in zip(keys, told_as, strict=True)]  # fmt: skip
         rows.append([*begin, *cells, error])
     head = ("potential", "glass", "density", *(name for name, _ in told_as), "corrected, error")
+    return without_empty(head, rows) if rows else NOT_RUN
+
+
+def at_rest_table(data: Any) -> str:
+    """Glasses at rest by a distilled potential and by its teacher, from the same starts."""
+    rows = []
+    for model, glasses in data.get("at_rest", {}).items():
+        for (other, glass, atoms), each in studied(data).items():
+            if (other, atoms) != (TEACHERS.get(model), 102):
+                continue
+            mine = glasses.get(glass, {})
+            known = [(mine[str(a["seed"])], a, b) for a, b in each if str(a["seed"]) in mine]
+            both = [row for row in known if len(row[0]) == 2]
+            if not both:
+                continue
+            off_by = [
+                [100 * (m[d3]["rest"] / (a, b)[k]["density"] - 1) for m, a, b in both]
+                for k, d3 in enumerate(D3)
+            ]
+            shifts = ([b["density"] - a["density"] for _, a, b in both],
+                      [m["d3torch"]["rest"] - m["none"]["rest"] for m, _, _ in both])  # fmt: skip
+            warm = [[100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m, _, _ in both
+                     if "warm" in m[d3]] for d3 in D3]  # fmt: skip
+            rows.append([called(model), glass, str(len(both)),
+                         *(told(v, 1, "+") + " %" for v in off_by),
+                         *(told(v, 3, "+") for v in shifts),
+                         *(told(v, 2, "+") + " %" if v else "" for v in warm)])  # fmt: skip
+    head = ("potential", "glass", "seeds", "off its teacher, without D3", "with D3",
+            "shift by D3, teacher", "distilled", "300 K against rest, without D3",
+            "with D3")  # fmt: skip
     return without_empty(head, rows) if rows else NOT_RUN
 
 

@@ -18,6 +18,8 @@ NAMES = {
     "sevenn:7net-l3i5": "SevenNet-l3i5", "chgnet:r2scan": "CHGNet r2SCAN",
     "deepmd:7net-0": "SevenNet-0 distilled",
 }  # fmt: skip
+TEACHERS = {"deepmd:7net-0": "sevenn:7net-0"}
+"""What a distilled potential was trained on."""
 
 
 def called(model: str) -> str:
