@@ -85,7 +85,7 @@ def settings(data: Data, steps: int, begin: Path | None) -> dict[str, Any]:
         "learning_rate": {"type": "exp", "start_lr": rate, "stop_lr": 1e-6,
                           "decay_steps": max(1, steps // 200)},
         "loss": {
-            "type": "ener", "start_pref_e": 0.1, "limit_pref_e": 5, "start_pref_f": 1000,
+            "type": "ener", "start_pref_e": 1, "limit_pref_e": 100, "start_pref_f": 1000,
             "limit_pref_f": 10, "start_pref_v": 1, "limit_pref_v": 30,
         },
         "training": {
