@@ -9,6 +9,9 @@ folder=$1
 model=${2:-sevenn:7net-0}
 here=$(cd "$(dirname "$0")" && pwd)
 parts=${PARTS:-2}
+absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; } # links stay links
+TEACHER=$(absolute "$TEACHER")
+STUDENT=$(absolute "$STUDENT")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1
 export LMP=${LMP:-$(dirname "$STUDENT")/lmp}
@@ -49,4 +52,4 @@ visit third "$glasses" warmed --glasses --high 1200
 label near
 train final "${STEPS:-100000}" "${hot[@]}" --half {warmed,near}.labels.*.extxyz --begin third
 # DeePMD's compressed potential under its teacher's name, which jobs and reports then carry
-cp final/fast.pb "final/${model##*:}.pb"
+cp final/fast.pb "final/$(basename "${model##*:}" .model).pb"

@@ -13,7 +13,9 @@ rate=${RATE:-50}
 atoms=${ATOMS:-300}
 export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
-export LMP=${LMP:-$(dirname "$STUDENT")/lmp} LAMMPS_PLUGIN_PATH=$PLUGIN
+export LMP LAMMPS_PLUGIN_PATH
+LMP=${LMP:-$(cd "$(dirname "$STUDENT")" && pwd)/lmp}
+LAMMPS_PLUGIN_PATH=$(cd "$PLUGIN" && pwd)
 
 awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
     -v each="${MS_PER_ATOM:-0.06}" 'BEGIN {

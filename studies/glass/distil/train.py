@@ -160,7 +160,7 @@ def main() -> None:
     half, more = read(args.half)
     test += more
     if not (folder / "input.json").exists():
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         parts = {"train": train, "half": half, "test": test}
         data = Data(*(write_data(part, folder / name) for name, part in parts.items()))
         given = settings(data, args.steps, args.begin)
@@ -180,7 +180,9 @@ def main() -> None:
     dp("freeze", "-o", "model.pb")
     dp("compress", "-i", "model.pb", "-o", "fast.pb")
     found = errors(folder / "fast.pb", test) | {"trained on": len(train) + len(half)}
-    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial = folder / "error.json.partial"
+    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / "error.json")
     print(json.dumps(found, indent=1))
 
 

@@ -27,7 +27,7 @@ def _mean(jobs: list[Any]) -> tuple[float, float | None]:
     return values[0], jobs[0].get("density_error")
 
 
-def _glasses(axis: Any, found: Glasses, colours: dict[str, str]) -> None:
+def _glasses(axis: Any, found: Glasses, colours: dict[str, str], legend: str) -> None:
     """Density against Na2O: hollow without D3, full with it; errors over seeds."""
     known = compositions()
     axis.plot([c.na2o for c in known], [c.density for c in known], "k-", lw=1, label="experiment")
@@ -43,7 +43,7 @@ def _glasses(axis: Any, found: Glasses, colours: dict[str, str]) -> None:
         for name, face in (("", "white"), (" + D3", colours[model])):
             style = {"mfc": face, "color": colours[model], "label": called(model) + name}
             axis.plot([], [], "o", ms=5, **style)
-    axis.legend(fontsize=7, frameon=False, loc="lower right")
+    axis.legend(fontsize=7, frameon=False, loc=legend)
     axis.set_xlabel("Na$_2$O / mol %")
     axis.set_ylabel("density / (g/cm$^3$)")
 
@@ -78,13 +78,13 @@ def draw(data: Any, path: Path) -> None:
     figure = Figure(figsize=(7.6, 5.2 if melts else 3.2), layout="constrained", dpi=110)
     if melts:
         places = figure.subplot_mosaic([["rest", "melts"], ["crystals"] * 2], height_ratios=(2, 1))
-        _glasses(places["melts"], melts, colours)
+        _glasses(places["melts"], melts, colours, "upper left")
         places["melts"].set_title("glasses from the melt at 300 K", fontsize=9)
         places["melts"].sharey(places["rest"])
         places["melts"].set_ylabel("")
     else:
         places = figure.subplot_mosaic([["rest", "crystals"]], width_ratios=(1.5, 1.0))
-    _glasses(places["rest"], rest, colours)
+    _glasses(places["rest"], rest, colours, "lower right")
     places["rest"].set_title("glasses at rest", fontsize=9)
     _crystals(places["crystals"], data)
     FigureCanvasAgg(figure)
