@@ -180,9 +180,7 @@ def main() -> None:
     dp("freeze", "-o", "model.pb")
     dp("compress", "-i", "model.pb", "-o", "fast.pb")
     found = errors(folder / "fast.pb", test) | {"trained on": len(train) + len(half)}
-    partial = folder / "error.json.partial"
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / "error.json")
+    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 
