@@ -11,9 +11,11 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.mixing import SumCalculator
 from checkout import checkout
 from glass_crystals import argon
 
+from d3torch import D3Calculator
 from d3torch_glass.facts import composition, mass_density
 
 DISTIL = checkout() / "studies" / "glass" / "distil"
@@ -72,6 +74,18 @@ def _label(scripts: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, *words: 
     return (folder / "labels.extxyz").read_text(encoding="utf-8")
 
 
+def test_a_teacher_with_dispersion_is_refused(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ase.io.write(tmp_path / "structures.extxyz", _cold(1), format="extxyz")
+    label, both = scripts("label"), SumCalculator([argon().calc, D3Calculator(xc="pbe")])
+    monkeypatch.setattr(label, "base_calculator", lambda model: both)
+    files = [str(tmp_path / "structures.extxyz"), str(tmp_path / "labels.extxyz")]
+    monkeypatch.setattr(sys, "argv", ["label.py", *files, "--model", "module:both"])
+    with pytest.raises(ValueError, match="expected a potential without dispersion, got module:bo"):
+        label.main()
+
+
 @pytest.mark.parametrize("cut", [0.0, 0.02, 0.5, 0.999])
 def test_labels_go_on_after_a_kill(
     scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: float
@@ -118,29 +132,71 @@ FRAME = """ITEM: TIMESTEP
 ITEM: NUMBER OF ATOMS
 3
 ITEM: BOX BOUNDS pp pp pp
-0 8
-0 8
-0 8
+0 {edge}
+0 {edge}
+0 {edge}
 ITEM: ATOMS id type x y z
 1 1 0 0 0
 2 3 {x} 0 0
-3 1 4 4 4
+3 1 1.7 1.7 1.7
 """
 
 
-def test_a_run_that_is_lost_is_left_where_atoms_meet(
-    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """LAMMPS is played by a program that leaves three frames, the last with atoms 0.5 A apart."""
-    text = "".join(FRAME.format(step=k, x=x) for k, x in enumerate((1.6, 1.5, 0.5)))
+def _play(folder: Path, command: str) -> str:
+    """A program in place of LAMMPS."""
+    (folder / "lmp").write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+    (folder / "lmp").chmod(0o755)
+    return str(folder / "lmp")
+
+
+@pytest.fixture(params=[(0.5, 3.57), (1.5, 4.2), (1.5, 3.0)], ids=["meet", "boil", "shrink"])
+def lost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run of three frames, of silica's density, the last of which is lost."""
+    rows = [(1.6, 3.57), (1.5, 3.57), request.param]
+    text = "".join(FRAME.format(step=k, x=x, edge=edge) for k, (x, edge) in enumerate(rows))
     (tmp_path / "frames").write_text(text, encoding="utf-8")
-    (tmp_path / "lmp").write_text(f"#!/bin/sh\ncp {tmp_path}/frames frames\n", encoding="utf-8")
-    (tmp_path / "lmp").chmod(0o755)
-    monkeypatch.setenv("LMP", str(tmp_path / "lmp"))
-    given = Atoms("OSiO", np.diag([1.0, 2.0, 3.0]), cell=[8.0] * 3, pbc=True)
-    found = scripts("explore").frames(given, Path("model.pb"), 1.0, 1, 3500.0)
+    monkeypatch.setenv("LMP", _play(tmp_path, f"cp {tmp_path}/frames frames"))
+
+
+SMALL = Atoms("OSiO", np.diag([1.0, 2.0, 3.0]), cell=[8.0] * 3, pbc=True, info={"name": "SiO2"})
+
+
+@pytest.mark.usefixtures("lost")
+def test_a_run_that_is_lost_is_left_before_that(scripts: Any) -> None:
+    found = scripts("explore").frames(SMALL, Path("model.pb"), 1.0, 1, 3500.0)
     assert [list(atoms.symbols) for atoms in found] == [["O", "Si", "O"]] * 2
     assert [atoms.positions[1, 0] for atoms in found] == [1.6, 1.5]
+
+
+def test_a_lammps_that_does_not_run_is_no_lost_run(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LMP", _play(tmp_path, "echo ERROR: no such pair style; exit 1"))
+    with pytest.raises(RuntimeError, match="expected LAMMPS to run, got: ERROR: no such pair"):
+        scripts("explore").frames(SMALL, Path("model.pb"), 1.0, 1, 3500.0)
+
+
+@pytest.mark.usefixtures("lost")
+def test_each_composition_is_visited_under_both_pressures(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once each, in parts too, whatever jobs the structures are named after, but for dynamics."""
+    given = [SMALL.copy() for _ in range(4)]
+    names = "NS33_chgnet_s1", "NS33", "SiO2_chgnet_s2", "NS20_7net-0_none_s1_50Kps_300"
+    for atoms, name in zip(given, names, strict=True):
+        atoms.info = {"name": name}
+    ase.io.write(tmp_path / "starts.extxyz", given, format="extxyz")
+    explore, visited = scripts("explore"), []
+    for part in ("1/3", "2/3", "3/3"):
+        files = [str(tmp_path / name) for name in ("model.pb", "starts.extxyz", "found.extxyz")]
+        monkeypatch.setattr(
+            sys, "argv", ["explore.py", *files, "--part", part, "--source", "own glass"]
+        )
+        explore.main()
+        found = ase.io.read(tmp_path / "found.extxyz", ":")
+        visited += [(a.info["name"], a.info["source"]) for a in found]
+    sources = [f"own glass, {pressure:g} GPa" for pressure in explore.PRESSURES]
+    assert sorted(visited) == sorted(2 * [(n, s) for n in ("NS33", "SiO2") for s in sources])
 
 
 def test_half_of_what_is_trained_on_may_be_few(scripts: Any) -> None:

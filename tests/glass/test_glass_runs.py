@@ -141,6 +141,20 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     assert found["versions"]["ase"] != "none"
 
 
+def test_a_potential_that_was_trained_anew_is_another(tmp_path: Path) -> None:
+    file = tmp_path / "small.pb"
+    jobs = [Job("NS33", 1, model, "none", 32, TOY) for model in (str(file), f"deepmd:{file}")]
+    for job in jobs:
+        file.write_bytes(b"first")
+        folder = tmp_path / job.model.replace("/", "")
+        folder.mkdir()
+        write_manifest(job, folder)
+        write_manifest(job, folder)
+        file.write_bytes(b"second")
+        with pytest.raises(ValueError, match="was begun with, got another of that name"):
+            write_manifest(job, folder)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -35,6 +35,8 @@ PACKAGES = (
 )  # fmt: skip
 GPU = "gpu"
 """Name of the card, among the versions of a manifest and the extra settings of a job."""
+MODEL_FILE = "model_file"
+"""Of a manifest: digest of the file of a model."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,42 @@ def versions() -> dict[str, str]:
     return found
 
 
+def model_file(model: str) -> dict[str, str]:
+    """Digest of the file that a model is in, as a part of a manifest; empty where there is none."""
+    path = Path(model if Path(model).is_file() else model.partition(":")[2])
+    if not path.is_file():
+        return {}
+    return {MODEL_FILE: hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
 def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
     """Write what defines a job, or check that the folder is of this job.
 
-    A job may go on with another device, which changes results no more than rounding does; the
-    manifest then says so under ``went_on``.
+    A model in a file must be the same file, by its digest. A job may go on with another device,
+    which changes results no more than rounding does; the manifest then says so under ``went_on``.
 
     Raises:
-        ValueError: if the folder was begun with other settings.
+        ValueError: if the folder was begun with other settings, or another file of that name.
     """
     path = folder / "manifest.json"
     settings = job.settings() | (extra or {})
     card = {GPU: settings.pop(GPU)} if GPU in settings else {}  # may be another when it goes on
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    own = {**versions(), **card}
+    own, file = {**versions(), **card}, model_file(job.model)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         _check_settings(folder.name, found["settings"], settings)
+        if file and found.get(MODEL_FILE, file[MODEL_FILE]) != file[MODEL_FILE]:
+            raise ValueError(
+                f"expected the file {job.model} that {folder.name} was begun with, got another of "
+                "that name: take another folder, or remove this one"
+            )
         _note_device(path, found, {"device": settings.get("device"), "at": now, "versions": own})
         return
     text = json.dumps(settings, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    write_json(path, {"settings": settings, "digest": digest, "begun": now, "versions": own})
+    begun = {"settings": settings, "digest": digest, **file, "begun": now, "versions": own}
+    write_json(path, begun)
 
 
 def _check_settings(name: str, before: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -78,8 +78,11 @@ def densities(atoms: Atoms, model: Path, d3: str, picoseconds: float) -> dict[st
             settle, steps = (round(ps * 1e3 / DT_FS) for ps in (SETTLE_PS, picoseconds))
             text += WARM.format(dt=DT_FS * 1e-3, seed=1, settle=settle, steps=steps, every=EVERY)
         (folder / "in").write_text(text, encoding="utf-8")
-        words = [*lmp, "-in", "in", "-log", "log", "-screen", "none"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+        words = [*lmp, "-in", "in", "-log", "log"]
+        done = subprocess.run(words, cwd=folder, capture_output=True)
+        if done.returncode:
+            said = (done.stdout + done.stderr).decode(errors="replace").strip()[-500:]
+            raise RuntimeError(f"expected LAMMPS to run, got: {said}")
         volume, pressure = map(float, (folder / "rest").read_text(encoding="utf-8").split())
         found = {"rest": float(mass_density(mass, volume)), "pressure": pressure * 1e-4}
         if picoseconds > 0:

@@ -9,23 +9,41 @@ folder=$1
 model=${2:-sevenn:7net-0}
 here=$(cd "$(dirname "$0")" && pwd)
 parts=${PARTS:-2}
-absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; } # links stay links
+absolute() { # of a program; links stay links
+    local found
+    found=$(command -v "$1") || { echo "expected a program, got $1" >&2; exit 2; }
+    echo "$(cd "$(dirname "$found")" && pwd)/$(basename "$found")"
+}
 TEACHER=$(absolute "$TEACHER")
 STUDENT=$(absolute "$STUDENT")
+[ ! -x "${LMP:-}" ] || LMP=$(absolute "$LMP") # unless it is a command of several words
+[ ! -e "${model#*:}" ] || model=${model%%:*}:$(realpath "${model#*:}")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1
 export LMP=${LMP:-$(dirname "$STUDENT")/lmp}
 mkdir -p "$folder"
 cd "$folder"
+[ -e parts ] || echo "$parts" > parts
+if [ "$(cat parts)" != "$parts" ]; then
+    echo "expected PARTS=$(cat parts), with which $folder was begun, got $parts" >&2
+    exit 2
+fi
+running=()
+trap 'kill "${running[@]}" 2> /dev/null || true' EXIT
 
-label() { # label NAME: NAME.extxyz to NAME.labels.K.extxyz
-    local running=()
+side_by_side() { # side_by_side COMMAND...: each on a part of its own, %p is its number
+    local k process
+    running=()
     for k in $(seq "$parts"); do
-        "$TEACHER" "$here/label.py" "$1.extxyz" "$1.labels.$k.extxyz" --model "$model" \
-            --part "$k/$parts" &
+        "${@//%p/$k}" --part "$k/$parts" &
         running+=($!)
     done
     for process in "${running[@]}"; do wait "$process"; done
+    running=()
+}
+
+label() { # label NAME: NAME.extxyz to NAME.labels.K.extxyz
+    side_by_side "$TEACHER" "$here/label.py" "$1.extxyz" "$1.labels.%p.extxyz" --model "$model"
 }
 
 train() { # train NAME STEPS LABELS...
@@ -33,23 +51,31 @@ train() { # train NAME STEPS LABELS...
 }
 
 visit() { # visit MODEL STARTS NAME WORDS...: where the potential goes by itself
-    [ -e "$3.extxyz" ] || "$TEACHER" "$here/explore.py" "$1/fast.pb" "$2" "$3.extxyz" "${@:4}"
+    if [ ! -e "$3.extxyz" ]; then
+        side_by_side "$TEACHER" "$here/explore.py" "$1/fast.pb" "$2" "$3.part.%p.extxyz" "${@:4}"
+        cat "$3".part.*.extxyz > "$3.partial"
+        mv "$3.partial" "$3.extxyz"
+    fi
     label "$3"
 }
 
-glasses=$here/../results/structures.extxyz.xz
-[ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz --glasses "$glasses"
-label melts
-train first "${FIRST:-30000}" melts.labels.*.extxyz
-visit first melts.extxyz visited
-train second "${FIRST:-30000}" melts.labels.*.extxyz visited.labels.*.extxyz
-visit second melts.extxyz again --seed 2
-hot=({melts,visited,again}.labels.*.extxyz)
-train third "${STEPS:-100000}" "${hot[@]}"
-# glasses, which are few beside the melts, are half of the last training
-visit third "$glasses" warmed --glasses --high 1200
-[ -e near.extxyz ] || "$TEACHER" "$here/structures.py" near.extxyz --near "$glasses"
-label near
-train final "${STEPS:-100000}" "${hot[@]}" --half {warmed,near}.labels.*.extxyz --begin third
-# DeePMD's compressed potential under its teacher's name, which jobs and reports then carry
-cp final/fast.pb "final/$(basename "${model##*:}" .model).pb"
+main() {
+    local glasses=$here/../results/structures.extxyz.xz
+    [ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz --glasses "$glasses"
+    [ -e near.extxyz ] || "$TEACHER" "$here/structures.py" near.extxyz --near "$glasses"
+    label melts
+    label near
+    train first "${FIRST:-20000}" {melts,near}.labels.*.extxyz
+    visit first melts.extxyz visited
+    train second "${FIRST:-20000}" {melts,visited,near}.labels.*.extxyz --begin first
+    visit second melts.extxyz again --seed 2 --high 2500
+    visit second "$glasses" warmed --seed 3 --high 1200 --source "own glass"
+    # what a melt-quench passes through, which is few beside the rest, is half of the last training
+    train final "${STEPS:-100000}" {melts,visited}.labels.*.extxyz \
+        --half {again,warmed,near}.labels.*.extxyz --begin second
+    # under its teacher's name, which jobs and reports then carry
+    cp final/model.pb "final/$(basename "${model##*:}" .model).pb"
+    exit
+}
+
+main

@@ -1,12 +1,14 @@
 """Structures that a distilled potential visits, to be labelled and trained on next.
 
 Usage: python studies/glass/distil/explore.py MODEL.pb STRUCTURES.extxyz FILE.extxyz [--seed K]
-                                              [--part K/N] [--high 3500] [--glasses]
+                                              [--part K/N] [--high 3500] [--source NAME]
 
 One structure of each composition in STRUCTURES is heated in NPT to ``--high`` K and cooled to 300
-K, in 10 ps, by the LAMMPS that ``LMP`` names (with DeePMD), under each of two pressures;
-``--glasses`` does so with every structure, under one of them. K/N takes every N-th run. One that is
-lost ends where two atoms come nearer than 0.9 A, or where LAMMPS stops.
+K, in 10 ps, by the LAMMPS that ``LMP`` names (with DeePMD), under each of two pressures. K/N takes
+every N-th run. One that is lost ends where two atoms come nearer than 0.9 A, where the density
+leaves 0.7 to 1.4 of what the glass is measured to have (it boils, or falls in on itself), or where
+LAMMPS stops.
+``--source`` is what the structures are said to come from where errors are listed.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from structures import at_rest
 
-from d3torch_glass.facts import ELEMENTS
+from d3torch_glass.facts import ELEMENTS, composition, mass_density
 from d3torch_glass.files import written_aside
 from d3torch_glass.potential import mass_commands
 
-PRESSURES = (-1.0, 3.0)
+PRESSURES = (-0.3, 3.0)
 """GPa: lighter than without D3, and denser than with it."""
-QUIET = subprocess.DEVNULL
+NEAREST, LIGHTEST, DENSEST = 0.9, 0.7, 1.4
+"""A, and densities relative to experiment, that a run may reach."""
 STEPS, EVERY = 5_000, 125
 INPUT = """units metal
 atom_style atomic
@@ -52,6 +56,13 @@ run {rest}
 """
 
 
+def lost(atoms: Atoms, measured: float) -> bool:
+    """Whether atoms are on top of each other, or the density is far from the measured one."""
+    density = mass_density(atoms.get_masses().sum(), atoms.get_volume())
+    near = len(neighbor_list("i", atoms, NEAREST)) > 0
+    return near or not LIGHTEST < density / measured < DENSEST
+
+
 def frames(atoms: Atoms, model: Path, pressure: float, seed: int, high: float) -> list[Atoms]:
     """What a run passes through, up to where it is lost."""
     lmp = os.environ.get("LMP", "lmp").split()
@@ -64,17 +75,16 @@ def frames(atoms: Atoms, model: Path, pressure: float, seed: int, high: float) -
             bar=pressure * 1e4, high=high, part=part, rest=STEPS - part,
         )  # fmt: skip
         (folder / "in").write_text(text, encoding="utf-8")
-        subprocess.run(
-            [*lmp, "-in", "in", "-log", "log", "-screen", "none"], cwd=folder, stderr=QUIET
-        )
+        done = subprocess.run([*lmp, "-in", "in", "-log", "log"], cwd=folder, capture_output=True)
         dump = folder / "frames"
         if not dump.exists() or dump.stat().st_size == 0:
-            return []
+            said = (done.stdout + done.stderr).decode(errors="replace").strip()[-500:]
+            raise RuntimeError(f"expected LAMMPS to run, got: {said}")
         found = ase.io.read(dump, ":", format="lammps-dump-text")
     kept = []
     for each in found:
         each.symbols = [ELEMENTS[k - 1] for k in each.arrays.pop("type")]
-        if len(neighbor_list("i", each, 0.9)):
+        if lost(each, composition(atoms.info["name"]).density):
             break
         kept.append(each)
     return kept
@@ -87,26 +97,22 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--high", type=float, default=3500.0, help="K")
-    parser.add_argument("--glasses", action="store_true")
+    parser.add_argument("--source", default="own dynamics")
     parser.add_argument("--part", default="1/1")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
-    structures = ase.io.read(args.structures, ":")
-    if args.glasses:
-        runs = [(atoms, PRESSURES[k % 2]) for k, atoms in enumerate(structures)]
-    else:
-        of_name: dict[str, list[Atoms]] = {}
-        for atoms in structures:
-            of_name.setdefault(str(atoms.info["name"]), []).append(atoms)
-        runs = [(each[rng.choice(len(each))], p) for each in of_name.values() for p in PRESSURES]
+    of_name: dict[str, list[Atoms]] = {}
+    for atoms in at_rest(ase.io.read(args.structures, ":")):
+        of_name.setdefault(atoms.info["name"], []).append(atoms)
+    runs = [(each[rng.choice(len(each))], p) for each in of_name.values() for p in PRESSURES]
+    seeds = rng.integers(1, 10**6, len(runs))
     part, parts = map(int, args.part.split("/"))
     found = []
-    for start, pressure in runs[part - 1 :: parts]:
-        seed, name = int(rng.integers(1, 10**6)), start.info["name"]
+    for (start, pressure), seed in list(zip(runs, seeds, strict=True))[part - 1 :: parts]:
+        name = start.info["name"]
         visited = frames(start, args.model.resolve(), pressure, seed, args.high)
-        source = f"own {'glass' if args.glasses else 'dynamics'}, {pressure:g} GPa"
         for atoms in visited:
-            atoms.info = {"name": name, "source": source}
+            atoms.info = {"name": name, "source": f"{args.source}, {pressure:g} GPa"}
         print(name, pressure, len(visited), flush=True)
         found += visited
     found = [found[k] for k in rng.permutation(len(found))]

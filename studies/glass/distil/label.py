@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from d3torch.recognise import dispersion_in
 from d3torch_glass.potentials import base_calculator
 
 
@@ -62,6 +63,9 @@ def main() -> None:
     part, parts = map(int, args.part.split("/"))
     structures = list(ase.io.iread(args.structures))[part - 1 :: parts]
     calculator = base_calculator(args.model)
+    inside = dispersion_in(calculator)
+    if inside is not None:
+        raise ValueError(f"expected a potential without dispersion, got {args.model} with {inside}")
     done = labelled(args.labels)
     began = time.perf_counter()
     for count, atoms in enumerate(structures[done:], 1):

@@ -2,19 +2,22 @@
 # Melt, quench and compression of all glasses with a distilled potential, with and without D3.
 # Usage: STUDENT=PYTHON melt_quench.sh STUDY MODEL.pb   with `python -m d3torch glass` at hand, as
 # PYTHON, and PLUGIN, the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
+# MODEL.pb is what distil.sh leaves, or ../results/7net-0.pb; STUDY gets it in compressed form.
 # Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
-# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; MS_PER_ATOM is for the estimate.
+# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; MS_PER_ATOM is for the estimate, and
+# ESTIMATE_ONLY=1 stops after it.
 set -euo pipefail
 study=$1
-model=$(realpath "$2")
-read -ra names <<< "${COMPOSITIONS:-SiO2 NS33 NS20 NS50 NS10 NS40 NS30 NS22.5}"
+given=$(realpath "$2")
+read -ra names <<< "${COMPOSITIONS:-NS33 SiO2 NS20 NS50 NS10 NS40 NS30 NS22.5}"
 read -ra seeds <<< "${SEEDS:-1}"
 rate=${RATE:-50}
 atoms=${ATOMS:-300}
 export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
 export LMP LAMMPS_PLUGIN_PATH
-LMP=${LMP:-$(cd "$(dirname "$STUDENT")" && pwd)/lmp}
+bin=$(cd "$(dirname "$STUDENT")" && pwd)
+LMP=${LMP:-$bin/lmp}
 LAMMPS_PLUGIN_PATH=$(cd "$PLUGIN" && pwd)
 
 awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
@@ -24,14 +27,30 @@ awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atom
         jobs, steps, jobs * steps * atoms * each / 6e4 }'
 [ -z "${ESTIMATE_ONLY:-}" ] || exit 0
 mkdir -p "$study"
+study=$(realpath "$study")
+model=$study/$(basename "$given")
+digest=$(sha256sum < "$given")
+if [ ! -e "$model" ]; then
+    aside=$(mktemp -d "$study/compress.XXXX")
+    (cd "$aside" && "$bin/dp" --tf compress -i "$given" -o small.pb)
+    echo "$digest" > "$model.from"
+    mv "$aside/small.pb" "$model"
+    rm -r "$aside"
+fi
+if [ "$(cat "$model.from")" != "$digest" ]; then
+    echo "expected the $(basename "$given") that $study was begun with, got another" >&2
+    exit 2
+fi
 "${PYTHON:-python}" -m d3torch glass lammps "$study" --model "$model" --d3 none d3torch \
     --composition "${names[@]}" --seed "${seeds[@]}" --atoms "$atoms" --preset demo --rate "$rate" \
     --heating 400 --melt-ps 10 --final-ps 10 --vdos-ps 0 --strains none --checkpoint-ps 5 \
     --initial-rate 1000 | sed 's/^bash //' > "$study/jobs"
-for chains in quench compress; do
+for chains in quench compress; do # in the order of seeds and names, both kinds of D3 together
     for seed in "${seeds[@]}"; do
         for name in "${names[@]}"; do
-            grep -F "/${name}_" "$study/jobs" | grep "_s$seed/"
+            awk -F/ -v name="${name}_" -v seed="_s$seed" '{ job = $(NF - 2) }
+                index(job, name) == 1 && substr(job, length(job) - length(seed) + 1) == seed' \
+                "$study/jobs"
         done
-    done | CHAINS=$chains xargs -n 1 -P "${AT_ONCE:-2}" bash || exit 1
+    done | CHAINS=$chains xargs -d '\n' -n 1 -P "${AT_ONCE:-2}" bash || exit 1
 done

@@ -59,14 +59,21 @@ def melt(composition: Composition, units: int, relative: float, seed: int) -> li
     return list(found)
 
 
+def at_rest(found: list[Atoms]) -> list[Atoms]:
+    """Those that are no glasses from dynamics, named by their composition, not by their job."""
+    kept = [atoms for atoms in found if "Kps" not in atoms.info["name"]]
+    for atoms in kept:
+        atoms.info["name"] = atoms.info["name"].split("_")[0]
+    return kept
+
+
 def strained(glass: Atoms, rng: np.random.Generator) -> Atoms:
     """A copy with a cell strained by up to 6 %, sheared, and atoms displaced by up to 0.15 A."""
     found = Atoms(glass.symbols, glass.positions, cell=glass.cell, pbc=True)
     strain = np.eye(3) * (1.0 + rng.uniform(-0.03, 0.05)) + rng.uniform(-0.02, 0.02, (3, 3))
     found.set_cell(found.cell.array @ strain, scale_atoms=True)
     found.positions += rng.normal(0.0, rng.uniform(0.02, 0.15), found.positions.shape)
-    name = str(glass.info.get("name", "")).split("_")[0]
-    found.info = {"name": name, "source": "strained glass"}
+    found.info = {"name": glass.info["name"], "source": "strained glass"}
     return found
 
 
@@ -75,8 +82,7 @@ def near(glass: Atoms, rng: np.random.Generator) -> Atoms:
     found = Atoms(glass.symbols, glass.positions, cell=glass.cell, pbc=True)
     found.set_cell(found.cell.array * (1.0 + rng.uniform(-0.015, 0.02)), scale_atoms=True)
     found.positions += rng.normal(0.0, rng.uniform(0.01, 0.05), found.positions.shape)
-    name = str(glass.info.get("name", "")).split("_")[0]
-    found.info = {"name": name, "source": "glass near rest"}
+    found.info = {"name": glass.info["name"], "source": "glass near rest"}
     return found
 
 
@@ -96,11 +102,11 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     if args.near is not None:
-        found = [near(glass, rng) for glass in ase.io.read(args.near, ":")]
+        found = [near(glass, rng) for glass in at_rest(ase.io.read(args.near, ":"))]
     else:
         found = list(_structures(args.units, args.seed))
     if args.glasses is not None:
-        found += [strained(glass, rng) for glass in ase.io.read(args.glasses, ":")]
+        found += [strained(glass, rng) for glass in at_rest(ase.io.read(args.glasses, ":"))]
     order = np.random.default_rng(args.seed).permutation(len(found))  # any part is of all
     with written_aside(args.file) as partial:
         ase.io.write(partial, [found[k] for k in order], format="extxyz")

@@ -15,7 +15,7 @@ from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
 from d3torch_glass.analyse import analyse_job, ended_chains, frames_of
-from d3torch_glass.jobs import glass, initial, read_job, read_manifest
+from d3torch_glass.jobs import MODEL_FILE, glass, initial, read_job, read_manifest
 from d3torch_glass.potentials import FILES
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.structure import BONDS
@@ -86,6 +86,7 @@ def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
     record = {name: settings[name] for name in ("composition", "seed", "d3")} | {
         "model": plain_model(job.model),
         "atoms": found["atoms"],
+        "model_file": begun.get(MODEL_FILE),
         "begun": begun["begun"],
         "ended": found["ended"],
         "protocol": {k: settings["protocol"][k] for k in PROTOCOL if k in settings["protocol"]},
