@@ -20,11 +20,10 @@ AWAY = {"chgnet:0.3.0": -0.35, "sevenn:7net-0": 0.35, "sevenn:7net-l3i5": 0.9}
 
 
 def _mean(jobs: list[Any]) -> tuple[float, float | None]:
-    """Density and its standard error: over seeds, of one alone its own if that is known."""
+    """Density and its standard error over seeds, if they are several."""
     values = [job["density"] for job in jobs]
-    if len(values) > 1:
-        return float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return values[0], jobs[0].get("density_error")
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
+    return float(np.mean(values)), error
 
 
 def _glasses(axis: Any, found: Glasses, colours: dict[str, str], legend: str) -> None:

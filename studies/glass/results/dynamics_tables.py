@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,12 @@ from page_parts import (
     TEACHERS,
     Job,
     Pair,
-    Pick,
     Quantity,
     called,
     changes,
-    joint,
     matched,
     mean_errors,
-    measured,
     off,
-    own,
     studied,
     table,
     told,
@@ -65,16 +60,6 @@ def explained(protocol: Key) -> str:
     )
 
 
-def relative(of: Pick, by: Callable[[Job], float]) -> Pick:
-    """A quantity of a job in percent of another."""
-
-    def pick(job: Job) -> float | None:
-        value = of(job)
-        return None if value is None else 100.0 * value / by(job)
-
-    return pick
-
-
 def melt_quench_table(data: Any) -> str:
     """Densities without and with D3, and under them the protocols."""
     head = ("potential", "glass", "atoms", "K/ps", "seeds", "without D3", "error", "with D3",
@@ -84,15 +69,10 @@ def melt_quench_table(data: Any) -> str:
         cells = [f"{dict(protocol)['rate']:g}", str(len(each))]
         for k in (0, 1):
             jobs = [pair[k] for pair in each]
-            cells.append(told([j["density"] for j in jobs], 3, own=[*map(own("density"), jobs)]))
-            percent = [*map(relative(own("density"), measured), jobs)]
-            cells.append(told([off(j) for j in jobs], 1, "+", percent) + " %")
-        errors = [joint(map(own("density"), pair)) for pair in each]
-        cells.append(told([b["density"] - a["density"] for a, b in each], 3, "+", errors))
-        parts = [joint(map(relative(own("density"), lambda j: j["density"]), p)) for p in each]
-        cells.append(
-            told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+", parts)
-        )
+            cells.append(told([j["density"] for j in jobs], 3))
+            cells.append(told([off(j) for j in jobs], 1, "+") + " %")
+        cells.append(told([b["density"] - a["density"] for a, b in each], 3, "+"))
+        cells.append(told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+"))
         rows.append([called(model), glass, str(atoms), *cells])
     protocols = dict.fromkeys(explained(key[3]) for key in found)
     return "\n\n".join([table(head, rows), *protocols]) if rows else NOT_RUN

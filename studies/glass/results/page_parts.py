@@ -27,15 +27,13 @@ def called(model: str) -> str:
     return NAMES.get(model, model)
 
 
-def told(
-    values: Sequence[float], digits: int, sign: str = "", own: Sequence[float | None] = ()
-) -> str:
-    """Mean of a number over seeds, with its standard error; of one alone with its own error."""
-    error = own[0] if len(own) == 1 else None
-    if len(values) > 1:
-        error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+def told(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """Mean of a number over seeds, with its standard error if they are several."""
     mean = round(float(np.mean(values)), digits) + 0.0  # no -0
-    return f"{mean:{sign}.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    if len(values) == 1:
+        return f"{mean:{sign}.{digits}f}"
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return f"{mean:{sign}.{digits}f} ± {error:.{digits}f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -54,30 +52,18 @@ def off(job: Job) -> float:
     return 100.0 * (float(job["density"]) / measured(job) - 1.0)
 
 
-def joint(errors: Iterable[float | None]) -> float | None:
-    """Error of a difference of independent values; None if one is not known."""
-    known = [*errors]
-    return None if None in known else float(np.sqrt(np.sum(np.square(known))))
-
-
 class Quantity(NamedTuple):
-    """A column of a table of properties: its head, a job's value, digits, a job's own error."""
+    """A column of a table of properties: its head, a job's value, digits."""
 
     name: str
     pick: Pick
     digits: int
-    error: Pick = lambda job: None
-
-
-def own(name: str) -> Pick:
-    """The error of a value of a job by itself, which jobs at rest have not."""
-    return lambda job: job.get(f"{name}_error")
 
 
 QUANTITIES = (
-    Quantity("K, GPa", lambda j: j.get("bulk"), 1, own("bulk")),
-    Quantity("E, GPa", lambda j: j.get("youngs"), 1, own("youngs")),
-    Quantity("nu", lambda j: j.get("poisson"), 3, own("poisson")),
+    Quantity("K, GPa", lambda j: j.get("bulk"), 1),
+    Quantity("E, GPa", lambda j: j.get("youngs"), 1),
+    Quantity("nu", lambda j: j.get("poisson"), 3),
     Quantity("Si-O, A", lambda j: j["peaks"].get("Si-O"), 3),
     Quantity("Si-Si, A", lambda j: j["peaks"].get("Si-Si"), 3),
     Quantity("Na-O, A", lambda j: j["peaks"].get("Na-O"), 3),
@@ -91,12 +77,11 @@ QUANTITIES = (
 def changes(each: Sequence[Pair], quantities: Sequence[Quantity]) -> list[str]:
     """Value without D3 and what D3 adds, for each quantity; in brackets of how many, if not all."""
     cells = []
-    for _, pick, digits, error in quantities:
+    for _, pick, digits in quantities:
         known = [pair for pair in each if None not in map(pick, pair)]
         both: list[Any] = [(pick(a), pick(b)) for a, b in known]
         bare = f"{np.mean([a for a, _ in both]):.{digits}f}" if both else ""
-        own = [joint(map(error, pair)) for pair in known]
-        shift = told([b - a for a, b in both], digits, "+", own) if both else "-"
+        shift = told([b - a for a, b in both], digits, "+") if both else "-"
         count = f" ({len(both)})" if 0 < len(both) < len(each) else ""
         cells.append(f"{bare} {shift}{count}".strip())
     return cells
