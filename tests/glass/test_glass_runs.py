@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -139,6 +140,20 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     assert read_job(tmp_path) == Job("NS33", 1, "pmmcs", "none", 32, TOY)
     found = json.loads((tmp_path / "manifest.json").read_text())
     assert found["versions"]["ase"] != "none"
+
+
+def test_an_option_that_came_later_was_at_its_default(tmp_path: Path) -> None:
+    job = Job("NS33", 1, "pmmcs", "none", 32, TOY)
+    write_manifest(job, tmp_path)
+    manifest = tmp_path / "manifest.json"
+    found = json.loads(manifest.read_text())
+    del found["settings"]["protocol"]["heating"]
+    manifest.write_text(json.dumps(found))
+    write_manifest(job, tmp_path)
+    with pytest.raises(ValueError, match="got others for protocol"):
+        write_manifest(
+            dataclasses.replace(job, protocol=dataclasses.replace(TOY, heating=9.0)), tmp_path
+        )
 
 
 def test_a_potential_that_was_trained_anew_is_another(tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ def model_file(model: str) -> dict[str, str]:
 def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
     """Write what defines a job, or check that the folder is of this job.
 
-    A model in a file must be the same file, by its digest. A job may go on with another device,
-    which changes results no more than rounding does; the manifest then says so under ``went_on``.
+    An option that came after the folder was at its default. A model in a file must be the same
+    file, by its digest. A job may go on with another device, which changes results no more than
+    rounding does; the manifest then says so under ``went_on``.
 
     Raises:
         ValueError: if the folder was begun with other settings, or another file of that name.
@@ -107,7 +108,9 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
     own, file = {**versions(), **card}, model_file(job.model)
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
-        _check_settings(folder.name, found["settings"], settings)
+        plain = dataclasses.replace(job, protocol=type(job.protocol)()).settings()["protocol"]
+        before = {**found["settings"], "protocol": {**plain, **found["settings"]["protocol"]}}
+        _check_settings(folder.name, before, settings)
         if file and found.get(MODEL_FILE, file[MODEL_FILE]) != file[MODEL_FILE]:
             raise ValueError(
                 f"expected the file {job.model} that {folder.name} was begun with, got another of "
