@@ -71,7 +71,7 @@ main() {
     visit second melts.extxyz again --seed 2 --high 2500
     visit second "$glasses" warmed --seed 3 --high 1200 --source "own glass"
     # what a melt-quench passes through, which is few beside the rest, is half of the last training
-    train final "${STEPS:-100000}" {melts,visited}.labels.*.extxyz \
+    train final "${STEPS:-80000}" {melts,visited}.labels.*.extxyz \
         --half {again,warmed,near}.labels.*.extxyz --begin second
     # under its teacher's name, which jobs and reports then carry
     cp final/model.pb "final/$(basename "${model##*:}" .model).pb"

@@ -40,7 +40,7 @@ def read(files: list[Path]) -> tuple[list[Atoms], list[Atoms]]:
 
 
 def write_data(structures: list[Atoms], folder: Path) -> list[str]:
-    """Folders of DeePMD's arrays, one for each formula."""
+    """Folders of DeePMD's arrays, one for each formula, as seen from the one above."""
     import dpdata
 
     if not structures:
@@ -49,7 +49,8 @@ def write_data(structures: list[Atoms], folder: Path) -> list[str]:
     for atoms in structures:
         systems.append(dpdata.LabeledSystem(atoms, fmt="ase/structure", type_map=TYPES))
     systems.to("deepmd/npy", str(folder), set_size=100000)
-    return sorted(str(path.parent) for path in folder.glob("**/type.raw"))
+    parents = (path.parent for path in folder.glob("**/type.raw"))
+    return sorted(str(parent.relative_to(folder.parent)) for parent in parents)
 
 
 class Data(NamedTuple):
