@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,10 +73,16 @@ def fit_line(x: Any, y: Any, errors: Any = None) -> Line:
     return Line(slope, intercept, error)
 
 
+def over_seeds(values: Sequence[float]) -> Mean:
+    """Mean of independent values and its standard error by their scatter, nan for one alone."""
+    spread = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return Mean(float(np.mean(values)), float(spread))
+
+
 def mean_of(means: list[Mean]) -> Mean:
     """Mean of independent values: the larger of the error they scatter by and that they state."""
-    values = np.array([m.value for m in means])
+    values = [m.value for m in means]
     stated = float(np.sqrt(sum(m.error**2 for m in means)) / len(means))
-    spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    mean, spread = over_seeds(values)
     known = [error for error in (stated, spread) if np.isfinite(error)]
-    return Mean(float(values.mean()), max(known, default=float("nan")))
+    return Mean(mean, max(known, default=float("nan")))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .averages import Mean
+from .averages import Mean, over_seeds
 from .facts import composition, facts, measured_moduli
 
 PAPER = "doi:10.1021/acs.jctc.5c00218"
@@ -263,11 +263,6 @@ class Shift(NamedTuple):
     seeds: int
 
 
-def _over_seeds(values: Sequence[float]) -> Mean:
-    spread = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return Mean(float(np.mean(values)), float(spread))
-
-
 def _quantities(result: Result) -> dict[str, float]:
     """Numbers of a result that dispersion may change, by label."""
     structure, stiff = result["structure"], result["stiffness"]
@@ -297,8 +292,8 @@ def shifts(results: Sequence[Result]) -> list[Shift]:
         for quantity in both[0][0]:
             known = [(a[quantity], b[quantity]) for a, b in both if quantity in a and quantity in b]
             if known:
-                means = [_over_seeds(column) for column in (*zip(*known, strict=True),)]
-                shift = _over_seeds([b - a for a, b in known])
+                means = [over_seeds(column) for column in (*zip(*known, strict=True),)]
+                shift = over_seeds([b - a for a, b in known])
                 found.append(Shift(glass, name, quantity, means[0], means[1], shift, len(known)))
     return found
 

@@ -6,24 +6,17 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from dynamics_tables import Glasses, quenched
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from page_parts import called, studied
 
+from d3torch_glass.averages import over_seeds
 from d3torch_glass.facts import composition, compositions
 
 COLOURS = {"chgnet:0.3.0": "#c8553d", "sevenn:7net-0": "#3b6ea5", "sevenn:7net-l3i5": "#4f8a5b"}
 OTHERS = ("#8a6fb0", "#b08d2f", "#5b5b5b")
 AWAY = {"chgnet:0.3.0": -0.35, "sevenn:7net-0": 0.35, "sevenn:7net-l3i5": 0.9}
-
-
-def _mean(jobs: list[Any]) -> tuple[float, float | None]:
-    """Density and its standard error over seeds, if they are several."""
-    values = [job["density"] for job in jobs]
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
-    return float(np.mean(values)), error
 
 
 def _glasses(axis: Any, found: Glasses, colours: dict[str, str], legend: str) -> None:
@@ -34,7 +27,7 @@ def _glasses(axis: Any, found: Glasses, colours: dict[str, str], legend: str) ->
     for (model, glass, *kind), each in found.items():
         x = composition(glass).na2o + AWAY.get(model, 0.0) + 0.8 * kinds.index(tuple(kind))
         colour = colours[model]
-        ends = [_mean([pair[k] for pair in each]) for k in (0, 1)]
+        ends = [over_seeds([pair[k]["density"] for pair in each]) for k in (0, 1)]
         for (mean, error), face in zip(ends, ("white", colour), strict=True):
             axis.errorbar(x, mean, error, fmt="o", ms=5, capsize=2, mfc=face, color=colour)
         axis.plot([x, x], [mean for mean, _ in ends], "-", lw=0.8, color=colour, zorder=0)

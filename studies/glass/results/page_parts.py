@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from d3torch_glass.averages import over_seeds
 from d3torch_glass.facts import composition, compositions
 
 Job = dict[str, Any]
@@ -29,11 +30,9 @@ def called(model: str) -> str:
 
 def told(values: Sequence[float], digits: int, sign: str = "") -> str:
     """Mean of a number over seeds, with its standard error if they are several."""
-    mean = round(float(np.mean(values)), digits) + 0.0  # no -0
-    if len(values) == 1:
-        return f"{mean:{sign}.{digits}f}"
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return f"{mean:{sign}.{digits}f} ± {error:.{digits}f}"
+    mean, error = over_seeds(values)
+    rounded = round(mean, digits) + 0.0  # no -0
+    return f"{rounded:{sign}.{digits}f}" + ("" if np.isnan(error) else f" ± {error:.{digits}f}")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
