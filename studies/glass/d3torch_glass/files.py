@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files of potentials; files that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+FILES = ("mace", "deepmd")
+"""Families of potentials whose name after the colon is a file."""
+
+
+def model_path(model: str) -> Path:
+    """Where a potential is if it is a file, with or without its family before it."""
+    family, _, name = model.partition(":")
+    return Path(name if family in FILES else model)
 
 
 @contextmanager

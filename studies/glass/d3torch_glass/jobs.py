@@ -23,7 +23,7 @@ import ase.io
 from ase import Atoms
 
 from .facts import composition
-from .files import at_work, write_json, written_aside
+from .files import at_work, model_path, write_json, written_aside
 from .initial import initial_structure
 from .levels import SHARE
 from .protocol import Chain, Protocol, chains
@@ -85,7 +85,7 @@ def versions() -> dict[str, str]:
 
 def model_file(model: str) -> dict[str, str]:
     """Digest of the file that a model is in, as a part of a manifest; empty where there is none."""
-    path = Path(model if Path(model).is_file() else model.partition(":")[2])
+    path = model_path(model)
     if not path.is_file():
         return {}
     return {MODEL_FILE: hashlib.sha256(path.read_bytes()).hexdigest()[:16]}

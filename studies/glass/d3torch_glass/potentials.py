@@ -17,6 +17,7 @@ from d3torch.integrations.ase import D3Calculator
 from d3torch.recognise import dispersion_in, dispersion_in_file
 from d3torch.settings import Settings
 
+from .files import FILES, model_path
 from .potential import PMMCS, d3_style
 
 MODELS = "pmmcs, sevenn:NAME, chgnet:NAME, mace:FILE, deepmd:FILE, module:function, or a MACE file"
@@ -36,11 +37,10 @@ def settings_in_file(model: str) -> Settings | None:
     Raises:
         ValueError: for a file that has it and cannot be read here.
     """
-    family, _, name = model.partition(":")
-    model = name if family in FILES else model
-    if not zipfile.is_zipfile(model) or dispersion_in_file(model) is None:
+    path = str(model_path(model))
+    if not zipfile.is_zipfile(path) or dispersion_in_file(path) is None:
         return None
-    return Settings.from_dict(read_record(model))
+    return Settings.from_dict(read_record(path))
 
 
 def refuse_second_dispersion(inside: str | None, model: str, d3: str) -> None:
@@ -93,9 +93,6 @@ FAMILIES = {"mace": _mace, "sevenn": _sevenn, "chgnet": _chgnet, "deepmd": _deep
 
 PACKAGES = {"mace": "mace-torch", "sevenn": "sevenn", "chgnet": "chgnet", "deepmd": "deepmd-kit"}
 """Of these families, on PyPI."""
-
-FILES = ("mace", "deepmd")
-"""Those whose name after the colon is a file."""
 
 
 def _require(family: str) -> None:

@@ -15,8 +15,8 @@ from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
 from d3torch_glass.analyse import analyse_job, ended_chains, frames_of
+from d3torch_glass.files import FILES
 from d3torch_glass.jobs import MODEL_FILE, glass, initial, read_job, read_manifest
-from d3torch_glass.potentials import FILES
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.structure import BONDS
 
