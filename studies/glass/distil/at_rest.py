@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from program import failed
 
 from d3torch_glass.averages import block_mean
 from d3torch_glass.facts import ELEMENTS, mass_density
@@ -67,7 +66,6 @@ run {steps}
 
 def densities(atoms: Atoms, model: Path, d3: str, picoseconds: float) -> dict[str, float]:
     """Density at rest, the pressure there in GPa, and that at 300 K if it is wanted, g/cm^3."""
-    lmp = os.environ.get("LMP", "lmp").split()
     mass = float(atoms.get_masses().sum())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,11 +76,8 @@ def densities(atoms: Atoms, model: Path, d3: str, picoseconds: float) -> dict[st
             settle, steps = (round(ps * 1e3 / DT_FS) for ps in (SETTLE_PS, picoseconds))
             text += WARM.format(dt=DT_FS * 1e-3, seed=1, settle=settle, steps=steps, every=EVERY)
         (folder / "in").write_text(text, encoding="utf-8")
-        words = [*lmp, "-in", "in", "-log", "log"]
-        done = subprocess.run(words, cwd=folder, capture_output=True)
-        if done.returncode:
-            said = (done.stdout + done.stderr).decode(errors="replace").strip()[-500:]
-            raise RuntimeError(f"expected LAMMPS to run, got: {said}")
+        if why := failed(folder):
+            raise RuntimeError(why)
         volume, pressure = map(float, (folder / "rest").read_text(encoding="utf-8").split())
         found = {"rest": float(mass_density(mass, volume)), "pressure": pressure * 1e-4}
         if picoseconds > 0:

@@ -3,7 +3,7 @@
 # Usage: TEACHER=PYTHON STUDENT=PYTHON distil.sh FOLDER [MODEL]   (default: sevenn:7net-0)
 # TEACHER is the Python of an environment with the potential and d3torch-glass, STUDENT that of
 # one with deepmd-kit[cpu,lmp], dpdata and ASE. Called again after a kill, it goes on.
-# PARTS processes label at once (default: 2); FIRST and STEPS are steps of training.
+# PARTS processes label and visit at once (default: 2), FIRST and STEPS are steps of training.
 set -euo pipefail
 folder=$1
 model=${2:-sevenn:7net-0}
@@ -59,7 +59,7 @@ visit() { # visit MODEL STARTS NAME WORDS...: where the potential goes by itself
     label "$3"
 }
 
-main() {
+main() { # a function is read whole: a change of this file does not reach a run that is under way
     local glasses=$here/../results/structures.extxyz.xz
     [ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz --glasses "$glasses"
     [ -e near.extxyz ] || "$TEACHER" "$here/structures.py" near.extxyz --near "$glasses"

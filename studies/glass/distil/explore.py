@@ -14,8 +14,6 @@ LAMMPS stops.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from program import failed
 from structures import at_rest
 
 from d3torch_glass.facts import ELEMENTS, composition, mass_density
@@ -65,7 +64,6 @@ def lost(atoms: Atoms, measured: float) -> bool:
 
 def frames(atoms: Atoms, model: Path, pressure: float, seed: int, high: float) -> list[Atoms]:
     """What a run passes through, up to where it is lost."""
-    lmp = os.environ.get("LMP", "lmp").split()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ase.io.write(folder / "initial.data", atoms, format="lammps-data", specorder=ELEMENTS)
@@ -75,11 +73,9 @@ def frames(atoms: Atoms, model: Path, pressure: float, seed: int, high: float) -
             bar=pressure * 1e4, high=high, part=part, rest=STEPS - part,
         )  # fmt: skip
         (folder / "in").write_text(text, encoding="utf-8")
-        done = subprocess.run([*lmp, "-in", "in", "-log", "log"], cwd=folder, capture_output=True)
-        dump = folder / "frames"
+        why, dump = failed(folder), folder / "frames"
         if not dump.exists() or dump.stat().st_size == 0:
-            said = (done.stdout + done.stderr).decode(errors="replace").strip()[-500:]
-            raise RuntimeError(f"expected LAMMPS to run, got: {said}")
+            raise RuntimeError(why or "expected frames from LAMMPS, got none")
         found = ase.io.read(dump, ":", format="lammps-dump-text")
     kept = []
     for each in found:
