@@ -29,6 +29,7 @@ from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersio
 from d3torch_glass.expansion import run_expansion
 from d3torch_glass.facts import compositions
 from d3torch_glass.files import at_work
+from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.static import REST, StaticJob, run_static
@@ -36,14 +37,20 @@ from d3torch_glass.static import REST, StaticJob, run_static
 SEVENNET, CHGNET, WIDE = "sevenn:7net-0", "chgnet:0.3.0", "sevenn:7net-l3i5"
 ALL = tuple(c.name for c in compositions())
 LARGE = ("SiO2", "NS33")
-TOLERANCE = ("--force", "0.03", "--pressure", "0.02")
-PLAN = ("expansion:2x2", "sevenn:5x9", "chgnet:14x2")
+TOLERANCE = ("--force", "0.03", "--pressure", "0.02", "--strain", "0")
+TIGHT = ("--force", "0.005", "--pressure", "0.01", "--strain", "0.005")
+"""Of glasses that are strained: their C_ij come from small stresses."""
+QUENCH = (
+    *("--rate", "200", "--heating", "1000", "--melt-ps", "3", "--final-ps", "4"),
+    *("--initial-rate", "200", "--initial-hold-ps", "10", "--checkpoint-ps", "0.25"),
+)
+PLAN = ("expansion:2x2", "melts:3x2", "sevenn:5x9", "chgnet:14x2")
 
 
 class Task(NamedTuple):
-    """A job and how far it goes: ``rest``, ``levels`` (to its end) or ``expansion``."""
+    """A job and how far it goes: ``rest``, ``levels`` (to its end), ``expansion``, ``quench``."""
 
-    job: StaticJob
+    job: Job
     args: argparse.Namespace
     kind: str
 
@@ -51,6 +58,12 @@ class Task(NamedTuple):
     def name(self) -> str:
         """Unique among tasks."""
         return f"{self.job.name}_{3 * self.job.units}_{self.kind}"
+
+    @property
+    def static(self) -> StaticJob:
+        """The job of one on the static route."""
+        assert isinstance(self.job, StaticJob)
+        return self.job
 
 
 class NextTask(Exception):
@@ -66,18 +79,38 @@ def tasks(
     names: tuple[str, ...] = ALL,
     d3: tuple[str, ...] = ("none", "d3torch"),
     atoms: int = 102,
+    how: tuple[str, ...] = TOLERANCE,
 ) -> list[Task]:
     """Those of ``d3torch glass run`` with the settings of the study."""
     parent = folder if atoms == 102 else folder / f"atoms_{atoms}"
+    parent = parent / "strained" if how is TIGHT else parent
     words = ["glass", "run", str(parent), "--route", "static", "--model", model, "--d3", *d3]
     words += ["--d3-preset", "converged", "--composition", *names, "--seed", *map(str, seeds)]
-    words += ["--atoms", str(atoms), "--preset", "demo", *TOLERANCE]
-    words += ["--pressures", "0,2.5,5", "--strain", "0", "--displacement", "0", "--device", device]
+    words += ["--atoms", str(atoms), "--preset", "demo", *how]
+    words += ["--pressures", "0,2.5,5", "--displacement", "0", "--device", device]
+    return _planned(words, kind)
+
+
+def _planned(words: list[str], kind: str) -> list[Task]:
+    """Tasks of a command line."""
     parser = argparse.ArgumentParser()
     add_glass(parser.add_subparsers())
     args = parser.parse_args(words)
     settle_dispersion(args)
     return [Task(job, args, kind) for job in planned_jobs(args)]
+
+
+def quenches(folder: Path, device: str) -> list[Task]:
+    """Melts of 102 atoms by SevenNet-0 itself, cooled at 200 K/ps: those of two compositions."""
+    words = ["glass", "run", str(folder), "--model", SEVENNET, "--d3", "none", "d3torch"]
+    words += ["--d3-preset", "converged", "--atoms", "102", "--preset", "demo", *QUENCH]
+    words += ["--device", device]
+    found = [
+        task
+        for name, seeds in (("NS33", "12"), ("SiO2", "1"))
+        for task in _planned([*words, "--composition", name, "--seed", *seeds], "quench")
+    ]
+    return sorted(found, key=lambda task: task.job.seed)
 
 
 def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
@@ -89,14 +122,15 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     warm = some(SEVENNET, "expansion", (1,), LARGE)
     warmed = {task.job for task in warm}
     seven = [task for task in some(SEVENNET, "rest", (1, 2, 3)) if task.job not in warmed]
-    seven += some(SEVENNET, "levels", (1,))
+    seven += some(SEVENNET, "levels", (1,), how=TIGHT) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
-    seven += some(SEVENNET, "levels", (2, 3)) + some(SEVENNET, "rest", (1,), d3=("d3torch-abc",))
+    seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",))
     wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
     chg = some(CHGNET, "levels", (2, 3), ALL[1:]) + some(CHGNET, "rest", (1,), LARGE, atoms=300)
     chg += some(CHGNET, "rest", (1, 2, 3), d3=("d3torch-abc",)) + some(CHGNET, "levels", (1, 2, 3))
     return {
         "expansion": [(SEVENNET, warm)],
+        "melts": [(SEVENNET, quenches(folder, device))],
         "sevenn": [(SEVENNET, seven), (WIDE, wide)],
         "chgnet": [(CHGNET, chg)],
     }
@@ -213,14 +247,16 @@ class Worker:
             if task.kind != "levels" and name != REST:
                 raise NextTask
 
-        if task.kind == "expansion":
+        if task.kind == "quench":
+            run_job(task.job, parent, calculator, only=("quench",), extra=extra)
+        elif task.kind == "expansion":
             try:
-                run_static(task.job, parent, calculator, tell, extra)
+                run_static(task.static, parent, calculator, tell, extra)
             except NextTask:
                 self.say(f"{task.name}: at rest")
-            run_expansion(task.job, parent, calculator, extra=extra)
+            run_expansion(task.static, parent, calculator, extra=extra)
         else:
-            run_static(task.job, parent, calculator, tell, extra)
+            run_static(task.static, parent, calculator, tell, extra)
 
 
 def _work(args: argparse.Namespace) -> None:
