@@ -243,7 +243,7 @@ for step in $steps; do
       # the rest knows no GPU: it shows that a build with CUDA serves the CPU too; nothing is emulated where there is a GPU
       rest=$(ls tests/*/test_*.py | grep -v -e test_cuda_pairs -e test_cuda_list -e test_cuda_lattice -e test_cuda_emulation -e test_gpu.py)
       seconds=$((budget - SECONDS - 10))
-      record "The rest of the suite" 600 80 env -u D3TORCH_EMULATED_CUDA \
+      record "The rest of the suite" 600 160 env -u D3TORCH_EMULATED_CUDA \
         "$python" scripts/checks/gpu_suite.py --seconds $((seconds > 0 ? seconds : 0)) $rest
       ;;
   esac

@@ -69,11 +69,11 @@ def main() -> int:
     deadline = time.monotonic() + args.seconds
     with ThreadPoolExecutor(args.jobs) as pool:
         outcomes = list(pool.map(lambda file: run(file, deadline), args.files))
-    for outcome in sorted(outcomes, key=lambda o: o.status):
-        print(outcome.line)
     for outcome in outcomes:
         if outcome.status == FAILED:
             print(f"\n{outcome.line}\n{outcome.output[-3000:]}")
+    for outcome in sorted(outcomes, key=lambda o: o.status):  # last: the report keeps the end
+        print(outcome.line)
     statuses = {outcome.status for outcome in outcomes}
     return FAILED if FAILED in statuses else max(statuses)
 

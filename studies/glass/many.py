@@ -28,7 +28,6 @@ from d3torch_glass.cli import add_glass
 from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersion
 from d3torch_glass.expansion import run_expansion
 from d3torch_glass.facts import compositions
-from d3torch_glass.files import at_work
 from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
@@ -136,15 +135,13 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     }
 
 
-def _busy(folder: Path) -> bool:
-    """Whether another thread or process is at work in the folder of a job."""
-    if not folder.exists():
-        return False
+def _taken(path: Path) -> bool:
+    """Take what a name stands for, unless another thread or process has it."""
     try:
-        with at_work(folder):
-            return False
-    except ValueError:
-        return True
+        path.open("x").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 class Worker:
@@ -179,15 +176,21 @@ class Worker:
         if self.failed > 1 or time.time() > self.until - 2.0:
             return None
         for task in planned:
-            path = self.folder / "claims" / task.name
-            if path.exists() or _busy(task.args.folder / task.job.name):
+            path, folder = self._claim(task.name), self._claim_of_folder(task)
+            if path.exists() or not _taken(folder):
                 continue
-            try:
-                path.open("x").close()
-            except FileExistsError:
-                continue
-            return task
+            if _taken(path):
+                return task
+            folder.unlink()
         return None
+
+    def _claim(self, name: str) -> Path:
+        return self.folder / "claims" / name
+
+    def _claim_of_folder(self, task: Task) -> Path:
+        """Tasks of one folder, at rest and then under pressure, are not done side by side."""
+        parts = task.args.folder.relative_to(self.folder).parts
+        return self._claim("_".join([*parts, task.job.name, "at_work"]))
 
     def run(self) -> None:
         """Work through the lists of the role."""
@@ -235,6 +238,8 @@ class Worker:
                     with self.lock:
                         self.failed += 1
                     end = "FAILED\n" + traceback.format_exc()
+                finally:
+                    self._claim_of_folder(task).unlink()
                 self.say(f"{task.name}: {time.time() - began:.1f} s, {end}")
         finally:
             batch.leave()

@@ -314,7 +314,7 @@ def _suite(folder: Path, *names: str, seconds: float = 100) -> tuple[int, dict[s
     script = str(ROOT / "scripts" / "checks" / "gpu_suite.py")
     command = [sys.executable, script, "--jobs", "2", "--seconds", str(seconds), *names]
     out = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    lines = [line.split(": ", 1) for line in out.stdout.splitlines()[: len(names)]]
+    lines = [line.split(": ", 1) for line in out.stdout.splitlines()[-len(names) :]]
     return out.returncode, {line[0]: line[1] for line in lines}
 
 

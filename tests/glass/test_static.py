@@ -218,6 +218,19 @@ def test_one_process_works_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert not list(tmp_path.glob("*/.at_work"))
 
 
+def test_a_process_that_ends_at_that_moment_is_no_accident(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is gone between the lock and the look whether it is still the same file."""
+
+    def locked_too_late(file: Any, operation: int) -> None:
+        (tmp_path / ".at_work").unlink()
+
+    monkeypatch.setattr("d3torch_glass.files.fcntl.flock", locked_too_late)
+    with pytest.raises(ValueError, match="expected no other process"), at_work(tmp_path):
+        pass
+
+
 def test_nothing_is_left_of_displacements(tmp_path: Path) -> None:
     atoms = argon(1)
     protocol = StaticProtocol(displacement=0.01)

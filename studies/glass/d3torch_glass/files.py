@@ -50,9 +50,9 @@ def at_work(folder: Path) -> Iterator[None]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise BlockingIOError  # of a process that ended between the two lines above
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):
             raise ValueError(
                 f"expected no other process at work in {folder}, got one: wait for its end"
             ) from None
