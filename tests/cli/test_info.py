@@ -25,7 +25,8 @@ HIDES_TORCH = "import sys\nsys.modules['torch'] = None\n"
 
 def _run(path: Path, *words: str) -> tuple[int, str, list[str]]:
     """Exit code, stdout and lines of stderr of a Python that finds d3torch in a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(path)}
+    paths = [str(path), os.environ.get("PYTHONPATH")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, *words]
     out = subprocess.run(command, env=environment, cwd=path, capture_output=True, text=True)
     return out.returncode, out.stdout, out.stderr.splitlines()

@@ -467,7 +467,8 @@ def test_a_file_of_mace_prints_nothing_else(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     """Where the package of this test is found from any folder."""
-    return {**os.environ, "PYTHONPATH": str(Path(d3torch.__file__).parents[1])}
+    paths = [str(Path(d3torch.__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def test_labels_of_an_older_version_are_read_and_added_back(
