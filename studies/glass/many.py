@@ -43,7 +43,7 @@ QUENCH = (
     *("--rate", "200", "--heating", "1000", "--melt-ps", "3", "--final-ps", "4"),
     *("--initial-rate", "200", "--initial-hold-ps", "10", "--checkpoint-ps", "0.25"),
 )
-PLAN = ("expansion:2x2", "melts:3x2", "sevenn:5x9", "chgnet:14x2")
+PLAN = ("expansion:1x4", "melts:2x6", "sevenn:5x9", "chgnet:14x2")
 
 
 class Task(NamedTuple):
@@ -100,16 +100,12 @@ def _planned(words: list[str], kind: str) -> list[Task]:
 
 
 def quenches(folder: Path, device: str) -> list[Task]:
-    """Melts of 102 atoms by SevenNet-0 itself, cooled at 200 K/ps: those of two compositions."""
+    """Melts of 102 atoms by SevenNet-0 itself, cooled at 200 K/ps, all of a seed first."""
     words = ["glass", "run", str(folder), "--model", SEVENNET, "--d3", "none", "d3torch"]
     words += ["--d3-preset", "converged", "--atoms", "102", "--preset", "demo", *QUENCH]
     words += ["--device", device]
-    found = [
-        task
-        for name, seeds in (("NS33", "12"), ("SiO2", "1"))
-        for task in _planned([*words, "--composition", name, "--seed", *seeds], "quench")
-    ]
-    return sorted(found, key=lambda task: task.job.seed)
+    words += ["--composition", *LARGE, "--seed", "1", "2", "3"]
+    return sorted(_planned(words, "quench"), key=lambda task: task.job.seed)
 
 
 def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:

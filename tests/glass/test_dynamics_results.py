@@ -9,6 +9,8 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
+from checkout import checkout
 
 pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
 
@@ -25,7 +27,10 @@ from d3torch_glass.runner import CHECKPOINT
 PROTOCOL = Protocol(**{**PRESETS["toy"], "vdos_ps": 0.0, "strains": ()})
 D3 = Settings(xc="pbe", cutoff=8.0, cn_cutoff=8.0)
 BULK, SAMPLES = 40.0, 20
-TABLES = ("melt_quench", "melt_properties", "distilled", "against_teacher", "at_rest")
+TABLES = (
+    "melt_quench", "melt_properties", "distilled", "against_teacher", "at_rest", "warm",
+    "beside_teacher",
+)  # fmt: skip
 
 
 def _rows(chain: Chain, volume: float) -> Any:
@@ -241,11 +246,64 @@ def test_a_distilled_potential_stands_beside_its_teacher_at_rest(scripts: Any) -
     jobs = [job(seed, d3, 2.0 + 0.1 * (d3 != "none")) for seed in (1, 2, 3)
             for d3 in ("none", "d3torch")]  # fmt: skip
     bare = {"rest": 2.02, "warm": 1.9998}
-    found = {"1": {"none": bare, "d3torch": {"rest": 2.1}}, "3": {"none": bare},
+    found = {"1": {"none": bare, "d3torch": {"rest": 2.1, "warm": 2.079}}, "3": {"none": bare},
              "2": {"none": {"rest": 2.06}, "d3torch": {"rest": 2.142}}}  # fmt: skip
     data = {"jobs": dict(enumerate(jobs)), "at_rest": {"deepmd:7net-0": {"SiO2": found}}}
-    row = scripts("page_tables").TABLES["at_rest"](data).splitlines()[-1]
-    assert row == (
+    tables = scripts("page_tables").TABLES
+    assert tables["at_rest"](data).splitlines()[-1] == (
         "| SevenNet-0 distilled | SiO2 | 2 | +2.0 ± 1.0 % | +1.0 ± 1.0 % | +0.100 ± 0.000 | "
-        "+0.081 ± 0.001 | -1.00 % |"
+        "+0.081 ± 0.001 |"
     )
+    warm = tables["warm"](data).splitlines()
+    assert warm[2:] == ["| SevenNet-0 distilled | SiO2 | 1 | -1.00 % | -1.00 % |"]
+
+
+def _write_melt(study: Path, d3: str, model: str, densities: list[float], steps: int) -> None:
+    """A melt-quench of toy length that has come to a step of its cooling, by its densities."""
+    job = Job("SiO2", 1, model, d3, 34, MELT)
+    folder, chain = study / job.name, chains(MELT)["quench"]
+    (folder / "quench").mkdir(parents=True)
+    write_manifest(job, folder)
+    ase.io.write(folder / "initial.extxyz", Atoms("SiO2" * 34, cell=[10.0] * 3, pbc=True))
+    mass = Atoms("SiO2" * 34).get_masses().sum()
+    rows = []
+    for k, (stage, density) in enumerate(zip(chain.stages, densities, strict=True)):
+        row = np.zeros((stage.steps if k < 2 else steps, len(COLUMNS)))
+        row[:, 0], row[:, 1] = k, 1 + np.arange(len(row))
+        row[:, COLUMNS.index("volume")] = 10.0 * mass / (6.02214076 * density)
+        rows.append(row)
+        if k == 2:
+            break
+    write_arrays(folder / "quench" / "samples_000000.npz", {"rows": np.concatenate(rows)})
+    x = np.zeros((102, 3))
+    state = State(x, x, 10.0 * np.eye(3), 10.0 * np.eye(3), np.zeros(0), 2, steps, 1, 1.0)
+    write_arrays(folder / "quench" / CHECKPOINT, state._asdict())
+
+
+MELT = Protocol(**{**PRESETS["toy"], "high": 2500.0, "rate": 1100.0, "dt_fs": 2.0})
+
+
+def test_a_distilled_potential_stands_beside_its_teacher_in_the_melt(
+    scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as both have come; a stretch that one has half of is in no table."""
+    monkeypatch.syspath_prepend(checkout() / "studies" / "glass" / "distil")
+    quench = chains(MELT)["quench"].stages[2].steps
+    for d3, more in (("none", 0.0), ("d3torch", 0.1)):
+        melts = [2.0, 2.1 + more, 2.2 + more, 2.3]
+        _write_melt(tmp_path / "teacher", d3, "sevenn:7net-0", melts, round(0.46 * quench))
+        melts[1] += 0.02
+        _write_melt(tmp_path / "student", d3, str(tmp_path / "7net-0.pb"), melts, quench)
+    given = ["x", str(tmp_path / "teacher"), str(tmp_path / "student")]
+    monkeypatch.setattr("sys.argv", given)
+    scripts("beside_teacher").main()
+    found = json.loads((tmp_path / "student" / "beside_teacher.json").read_text())
+    none = found["deepmd:7net-0"]["SiO2"]["1"]["none"]
+    assert none.keys() == {"2500 K", "2500 to 1900 K", "1900 to 1500 K"}
+    assert none["2500 K"] == pytest.approx([2.1, 2.12], rel=1e-6)
+    table = scripts("page_tables").TABLES["beside_teacher"]({"beside_teacher": found})
+    assert "| shift, SevenNet-0 | SiO2 | 1 | +0.100 | +0.100 | +0.100 |" in table
+    assert "| SevenNet-0 distilled + D3 | SiO2 | 1 | 2.220 | 2.300 | 2.300 |" in table
+    monkeypatch.setattr("sys.argv", [*given[:2], str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="expected a melt-quench of one protocol in both"):
+        scripts("beside_teacher").main()

@@ -149,3 +149,24 @@ def test_a_worker_does_each_task_once(tmp_path: Path, monkeypatch: pytest.Monkey
         rest = read_relaxed(path)
         assert rest is not None
         assert rest.done
+
+
+def test_tasks_of_one_folder_are_not_done_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at rest, then under pressure; that of the other glass in between."""
+    many = _study_script(monkeypatch)
+    (tmp_path / "claims").mkdir()
+
+    def some(kind: str, seed: int) -> list[Any]:
+        return many.tasks(tmp_path, "cpu", "chgnet:0.3.0", kind, (seed,), ("SiO2",), ("none",))
+
+    rest, levels, other = some("rest", 1), some("levels", 1), some("rest", 2)
+    planned = [*rest, *levels, *other]
+    one, two = (many.Worker("chgnet", k, 1, tmp_path, "cpu", time.time() + 600.0) for k in (0, 1))
+    assert one._next(planned) == rest[0]
+    assert two._next(planned) == other[0]
+    assert two._next(planned) is None
+    one._claim_of_folder(rest[0]).unlink()
+    assert two._next(planned) == levels[0]
+    assert one._next(planned) is None

@@ -41,6 +41,11 @@ class Shown(NamedTuple):
     printed: str
 
 
+def program_path() -> str:
+    """Where blocks of a shell find programs: beside this Python first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
 def _command(line: str) -> str:
     """What a command prints, stderr too; that of d3torch runs in this process."""
     words = shlex.split(line.replace("\\\n", " "))
@@ -49,8 +54,7 @@ def _command(line: str) -> str:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             d3torch_command(words[1:])
         return out.getvalue()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    given = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    given = {**os.environ, "PATH": program_path(), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         ["bash", "-c", line], env=given, text=True, check=True, stdout=-1, stderr=-2
     ).stdout

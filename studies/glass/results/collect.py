@@ -16,10 +16,16 @@ from collect_dynamics import PAIRS, add_dynamics, data_name
 from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
+from d3torch_glass.averages import block_mean
+from d3torch_glass.dynamics import COLUMNS
+from d3torch_glass.expansion import FOLDER as EXPANSION
+from d3torch_glass.expansion import PROTOCOL, expansion_chain
+from d3torch_glass.facts import mass_density
 from d3torch_glass.files import write_json
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.prediction import pressure_of
-from d3torch_glass.relaxing import Relaxed
+from d3torch_glass.relaxing import Relaxed, read_relaxed
+from d3torch_glass.runner import load
 from d3torch_glass.static import (
     REST,
     STIFFNESS,
@@ -33,6 +39,7 @@ from d3torch_glass.static_analysis import analyse_static
 
 HERE = Path(__file__).parent
 DATA, STRUCTURES = HERE / "data.json", HERE / "structures.extxyz.xz"
+SETTLE_PS = 1.0
 PARTS = ("jobs", "dynamics", "distilled", "against_teacher")
 
 
@@ -107,6 +114,25 @@ def add_distilled(folder: Path, data: dict[str, Any]) -> None:
         data["against_teacher"][names.get(job, job)] = found
 
 
+def add_warmed(folder: Path, data: dict[str, Any]) -> None:
+    """Add densities at 300 K of glasses that began at rest: of what is behind the first ps."""
+    chain = expansion_chain(PROTOCOL)
+    for path in sorted((folder / EXPANSION).glob("*/manifest.json")):
+        job, run = read_static_job(path.parent), load(chain, path.parent / chain.name)
+        rest = read_relaxed(folder / job.name / f"{REST}.npz")
+        mass = float(initial(job, folder).get_masses().sum())
+        settled = run.rows[:, COLUMNS.index("step")] * chain.dt > 1e3 * SETTLE_PS
+        if rest is None or not settled.any():
+            continue
+        warm = block_mean(mass_density(mass, run.column("volume")[settled]))
+        of_glass = data.setdefault("warmed", {}).setdefault(job.model, {})
+        of_seed = of_glass.setdefault(job.composition, {}).setdefault(str(job.seed), {})
+        of_seed[job.d3] = {
+            "rest": mass_density(mass, rest.volume), "warm": warm.value, "warm_error": warm.error,
+            "ps": float(run.rows[-1, COLUMNS.index("step")]) * chain.dt * 1e-3,
+        }  # fmt: skip
+
+
 def dynamics_manifests(folder: Path) -> list[Path]:
     """Manifests of the jobs of the dynamics route in a folder."""
     return [p for p in sorted(folder.glob("*/manifest.json")) if route_of(p.parent) == "dynamics"]
@@ -118,7 +144,8 @@ def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) 
         add = add_static if route_of(path.parent) == "static" else add_dynamics
         add(path.parent, data, structures)
     add_distilled(folder, data)
-    for kind in ("crystals", "rearrangement", "memory", "at_rest"):
+    add_warmed(folder, data)
+    for kind in ("crystals", "rearrangement", "memory", "at_rest", "beside_teacher"):
         data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
     for path in sorted(folder.glob("timing_*.json")):
         data.setdefault("timing", {})[path.stem.removeprefix("timing_")] = read_json(path)

@@ -174,16 +174,49 @@ def at_rest_table(data: Any) -> str:
             ]
             shifts = ([b["density"] - a["density"] for _, a, b in both],
                       [m["d3torch"]["rest"] - m["none"]["rest"] for m, _, _ in both])  # fmt: skip
-            warm = [[100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m, _, _ in both
-                     if "warm" in m[d3]] for d3 in D3]  # fmt: skip
             rows.append([called(model), glass, str(len(both)),
                          *(told(v, 1, "+") + " %" for v in off_by),
-                         *(told(v, 3, "+") for v in shifts),
-                         *(told(v, 2, "+") + " %" if v else "" for v in warm)])  # fmt: skip
+                         *(told(v, 3, "+") for v in shifts)])  # fmt: skip
     head = ("potential", "glass", "seeds", "off its teacher, without D3", "with D3",
-            "shift by D3, teacher", "distilled", "300 K against rest, without D3",
-            "with D3")  # fmt: skip
-    return without_empty(head, rows) if rows else NOT_RUN
+            "shift by D3, teacher", "distilled")  # fmt: skip
+    return table(head, rows) if rows else NOT_RUN
+
+
+def warm_table(data: Any) -> str:
+    """What 300 K does to the density of glasses at rest."""
+    rows = []
+    for model, glasses in (*data.get("warmed", {}).items(), *data.get("at_rest", {}).items()):
+        for glass, seeds in glasses.items():
+            known = [m for m in seeds.values() if all("warm" in m.get(d3, {}) for d3 in D3)]
+            if known:
+                cells = [told([100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m in known], 2, "+")
+                         for d3 in D3]  # fmt: skip
+                rows.append([called(model), glass, str(len(known)), *(f"{c} %" for c in cells)])
+    head = ("potential", "glass", "seeds", "without D3", "with D3")
+    return table(head, rows) if rows else NOT_RUN
+
+
+def beside_teacher_table(data: Any) -> str:
+    """Densities of melts on their way to a glass, by a potential and by that distilled from it."""
+    known = {
+        (model, glass): both
+        for model, glasses in data.get("beside_teacher", {}).items()
+        for glass, seeds in glasses.items()
+        if (both := [found for found in seeds.values() if {*D3} <= {*found}])
+    }
+    every = [found[d3] for both in known.values() for found in both for d3 in D3]
+    stretches = [name for name in every[0] if all(name in one for one in every)] if every else []
+    rows = []
+    for (model, glass), both in known.items():
+        for k, name in enumerate((called(TEACHERS[model]), called(model))):
+            bare, added = ([[f[d3][s][k] for f in both] for s in stretches] for d3 in D3)
+            shift = [np.subtract(b, a).tolist() for a, b in zip(bare, added, strict=True)]
+            for label, values, sign in (
+                (name, bare, ""), (name + " + D3", added, ""), ("shift, " + name, shift, "+"),
+            ):  # fmt: skip
+                cells = [told(each, 3, sign) for each in values]
+                rows.append([label, glass, str(len(both)), *cells])
+    return table(("potential", "glass", "seeds", *stretches), rows) if rows else NOT_RUN
 
 
 def melt_summary(data: Any) -> list[str]:

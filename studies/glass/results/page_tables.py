@@ -9,11 +9,13 @@ import numpy as np
 from dynamics_tables import (
     against_teacher_table,
     at_rest_table,
+    beside_teacher_table,
     distilled_table,
     melt_error_rows,
     melt_property_table,
     melt_quench_table,
     melt_summary,
+    warm_table,
 )
 from page_parts import (
     QUANTITIES,
@@ -227,5 +229,5 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
     "cost": cost_table, "melt_quench": melt_quench_table, "melt_properties": melt_property_table,
     "distilled": distilled_table, "against_teacher": against_teacher_table,
-    "at_rest": at_rest_table,
+    "at_rest": at_rest_table, "warm": warm_table, "beside_teacher": beside_teacher_table,
 }  # fmt: skip
