@@ -28,6 +28,7 @@ from d3torch_glass.cli import add_glass
 from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersion
 from d3torch_glass.expansion import run_expansion
 from d3torch_glass.facts import compositions
+from d3torch_glass.files import AtWork, at_work
 from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
@@ -39,6 +40,8 @@ LARGE = ("SiO2", "NS33")
 TOLERANCE = ("--force", "0.03", "--pressure", "0.02", "--strain", "0")
 TIGHT = ("--force", "0.005", "--pressure", "0.01", "--strain", "0.005")
 """Of glasses that are strained: their C_ij come from small stresses."""
+STRAINED = "strained"
+"""Folder of these."""
 QUENCH = (
     *("--rate", "200", "--heating", "1000", "--melt-ps", "3", "--final-ps", "4"),
     *("--initial-rate", "200", "--initial-hold-ps", "10", "--checkpoint-ps", "0.25"),
@@ -56,7 +59,8 @@ class Task(NamedTuple):
     @property
     def name(self) -> str:
         """Unique among tasks."""
-        return f"{self.job.name}_{3 * self.job.units}_{self.kind}"
+        strained = "strained_" if self.args.folder.name == STRAINED else ""
+        return f"{strained}{self.job.name}_{3 * self.job.units}_{self.kind}"
 
     @property
     def static(self) -> StaticJob:
@@ -82,7 +86,7 @@ def tasks(
 ) -> list[Task]:
     """Those of ``d3torch glass run`` with the settings of the study."""
     parent = folder if atoms == 102 else folder / f"atoms_{atoms}"
-    parent = parent / "strained" if how is TIGHT else parent
+    parent = parent / STRAINED if how is TIGHT else parent
     words = ["glass", "run", str(parent), "--route", "static", "--model", model, "--d3", *d3]
     words += ["--d3-preset", "converged", "--composition", *names, "--seed", *map(str, seeds)]
     words += ["--atoms", str(atoms), "--preset", "demo", *how]
@@ -230,12 +234,14 @@ class Worker:
                     end = "at rest"
                 except TimeIsUp:
                     end = "stopped"
+                except AtWork:
+                    end = "left to another process"
                 except Exception:
                     with self.lock:
                         self.failed += 1
                     end = "FAILED\n" + traceback.format_exc()
                 finally:
-                    self._claim_of_folder(task).unlink()
+                    self._claim_of_folder(task).unlink(missing_ok=True)
                 self.say(f"{task.name}: {time.time() - began:.1f} s, {end}")
         finally:
             batch.leave()
@@ -302,6 +308,15 @@ def main() -> int:
         _work(args)
         return 0
     (args.folder / "claims").mkdir(parents=True, exist_ok=True)
+    try:
+        with at_work(args.folder):
+            return _share_out(args)
+    except AtWork as error:
+        raise SystemExit(f"many.py: {error}") from None
+
+
+def _share_out(args: argparse.Namespace) -> int:
+    """Run the processes of a plan; the exit code."""
     for claim in (args.folder / "claims").iterdir():
         claim.unlink()
     until = args.until or time.time() + args.seconds

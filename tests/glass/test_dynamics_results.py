@@ -299,11 +299,18 @@ def test_a_distilled_potential_stands_beside_its_teacher_in_the_melt(
     scripts("beside_teacher").main()
     found = json.loads((tmp_path / "student" / "beside_teacher.json").read_text())
     none = found["deepmd:7net-0"]["SiO2"]["1"]["none"]
-    assert none.keys() == {"2500 K", "2500 to 1900 K", "1900 to 1500 K"}
-    assert none["2500 K"] == pytest.approx([2.1, 2.12], rel=1e-6)
+    assert [*none["teacher"]] == ["2500 K", "2500 to 1900 K", "1900 to 1500 K"]
+    assert [*none["student"]][3:] == ["1500 to 1100 K", "1100 to 700 K", "700 to 300 K"]
+    assert (none["teacher"]["2500 K"], none["student"]["2500 K"]) == pytest.approx((2.1, 2.12))
     table = scripts("page_tables").TABLES["beside_teacher"]({"beside_teacher": found})
-    assert "| shift, SevenNet-0 | SiO2 | 1 | +0.100 | +0.100 | +0.100 |" in table
-    assert "| SevenNet-0 distilled + D3 | SiO2 | 1 | 2.220 | 2.300 | 2.300 |" in table
+    assert "| shift, SevenNet-0 | SiO2 | 1 | +0.100 | +0.100 | +0.100 |  |  |  |" in table
+    assert "| SevenNet-0 distilled + D3 | SiO2 | 1 | 2.220 | 2.300 | 2.300 | 2.300 |" in table
+    (tmp_path / "teacher" / "SiO2_sevenn-7net-0_none_s1" / "quench" / CHECKPOINT).unlink()
+    scripts("beside_teacher").main()
+    found = json.loads((tmp_path / "student" / "beside_teacher.json").read_text())
+    table = scripts("page_tables").TABLES["beside_teacher"]({"beside_teacher": found})
+    assert "| SevenNet-0 |" not in table
+    assert "| SevenNet-0 distilled | SiO2 | 1 | 2.120 |" in table
     monkeypatch.setattr("sys.argv", [*given[:2], str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="expected a melt-quench of one protocol in both"):
         scripts("beside_teacher").main()

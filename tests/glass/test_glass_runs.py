@@ -32,6 +32,7 @@ from d3torch_glass.potential import PMMCS
 from d3torch_glass.protocol import PRESETS, Protocol, chains
 from d3torch_glass.report import number
 from d3torch_glass.runner import follow, load, read_state, start_state
+from d3torch_glass.static import StaticJob, StaticProtocol, read_static_job
 
 ROOT = checkout()
 TOY = Protocol(**PRESETS["toy"])
@@ -154,6 +155,45 @@ def test_an_option_that_came_later_was_at_its_default(tmp_path: Path) -> None:
         write_manifest(
             dataclasses.replace(job, protocol=dataclasses.replace(TOY, heating=9.0)), tmp_path
         )
+
+
+@pytest.mark.parametrize("made", ["strain_y", "lammps/uniaxial_x/samples.1"])
+def test_what_was_not_begun_may_be_given_later(tmp_path: Path, made: str) -> None:
+    """Strains of a glass that had none, and others until they run; compression alone is run."""
+    (tmp_path / "compress").mkdir()
+    bare = Job("NS33", 1, "pmmcs", "none", 32, dataclasses.replace(TOY, strains=()))
+    write_manifest(bare, tmp_path)
+    first = json.loads((tmp_path / "manifest.json").read_text())
+    for strains in ((0.02,), (0.01, 0.02)):
+        job = dataclasses.replace(bare, protocol=dataclasses.replace(TOY, strains=strains))
+        write_manifest(job, tmp_path)
+        assert read_job(tmp_path) == job
+    found = json.loads((tmp_path / "manifest.json").read_text())
+    assert found["digest"] != first["digest"]
+    assert found["begun"] == first["begun"]
+    (tmp_path / made).mkdir(parents=True)
+    before = (tmp_path / "manifest.json").read_bytes()
+    for other in ({"strains": (0.03,)}, {"pressures": (0.0, 3.0)}, {"rate": 7.0, "vdos_ps": 9.0}):
+        changed = dataclasses.replace(job, protocol=dataclasses.replace(job.protocol, **other))
+        with pytest.raises(ValueError, match="got others for protocol"):
+            write_manifest(changed, tmp_path)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    later = dataclasses.replace(job, protocol=dataclasses.replace(job.protocol, vdos_ps=9.0))
+    write_manifest(later, tmp_path)
+    assert read_job(tmp_path) == later
+
+
+def test_a_glass_at_rest_may_be_strained_later(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"pressures": (0.0,), "strain": 0.0, "displacement": 0.0}
+    job = StaticJob("NS33", 1, "pmmcs", "none", 32, StaticProtocol(**given))
+    write_manifest(job, tmp_path)
+    (tmp_path / "rest.npz").touch()
+    job = dataclasses.replace(job, protocol=StaticProtocol(**given | {"strain": 0.005}))
+    write_manifest(job, tmp_path)
+    assert read_static_job(tmp_path) == job
+    (tmp_path / "strain_01.npz").touch()
+    with pytest.raises(ValueError, match="got others for protocol"):
+        write_manifest(dataclasses.replace(job, protocol=StaticProtocol(**given)), tmp_path)
 
 
 def test_a_potential_that_was_trained_anew_is_another(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_the_module(how: str) -> None:
         assert (a - b).abs().max() <= 1e-11 * b.abs().max()
 
 
-@pytest.mark.xfail(run=False, reason="crashed where g++ links libstdc++ statically, as any package")
+@pytest.mark.xfail(run=False, reason="any package crashed where g++ links libstdc++ statically")
 def test_a_packaged_module_of_aotinductor(tmp_path: Path) -> None:
     x, cell, numbers = (t.cuda() for t in _crystal())
     module = Energy(_model()).cuda()

@@ -39,12 +39,16 @@ def written_aside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+class AtWork(ValueError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
     """Keep other processes of this machine out of a folder; one that was killed keeps none out.
 
     Raises:
-        ValueError: if another is at work there.
+        AtWork: if another is at work there.
     """
     path = folder / ".at_work"
     with path.open("w") as file:
@@ -53,7 +57,7 @@ def at_work(folder: Path) -> Iterator[None]:
             if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise BlockingIOError  # of a process that ended between the two lines above
         except (BlockingIOError, FileNotFoundError):
-            raise ValueError(
+            raise AtWork(
                 f"expected no other process at work in {folder}, got one: wait for its end"
             ) from None
         try:

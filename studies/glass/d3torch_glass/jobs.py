@@ -66,6 +66,16 @@ class Job:
         plain = "".join(c if c.isalnum() else "-" for c in model)
         return f"{self.composition}_{plain}_{self.d3}_s{self.seed}"
 
+    def used_by(self) -> dict[str, tuple[str, ...]]:
+        """Settings that a job may get later, and the names of files or folders that they made."""
+        strained = ("strain_?", "uniaxial_?")
+        return {
+            **dict.fromkeys(("vdos_ps", "vdos_dt_fs", "vdos_sample_fs"), ("vdos",)),
+            **dict.fromkeys(("pressures", "pressure_ps"), ("compress",)),
+            **dict.fromkeys(("strains", "strain_ps"), strained),
+            "hold_ps": ("compress", *strained),
+        }
+
     def settings(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
@@ -94,9 +104,10 @@ def model_file(model: str) -> dict[str, str]:
 def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
     """Write what defines a job, or check that the folder is of this job.
 
-    An option that came after the folder was at its default. A model in a file must be the same
-    file, by its digest. A job may go on with another device, which changes results no more than
-    rounding does; the manifest then says so under ``went_on``.
+    An option that came after the folder was at its default. Strains, pressures and vibrations may
+    be given later, as long as none of them was begun. A model in a file must be the same file, by
+    its digest. A job may go on with another device, which changes results no more than rounding
+    does; the manifest then says so under ``went_on``.
 
     Raises:
         ValueError: if the folder was begun with other settings, or another file of that name.
@@ -110,18 +121,44 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
         found = json.loads(path.read_text(encoding="utf-8"))
         plain = dataclasses.replace(job, protocol=type(job.protocol)()).settings()["protocol"]
         before = {**found["settings"], "protocol": {**plain, **found["settings"]["protocol"]}}
-        _check_settings(folder.name, before, settings)
+        wanted = _with_later(job, folder, before, settings)
+        _check_settings(folder.name, wanted, settings)
         if file and found.get(MODEL_FILE, file[MODEL_FILE]) != file[MODEL_FILE]:
             raise ValueError(
                 f"expected the file {job.model} that {folder.name} was begun with, got another of "
                 "that name: take another folder, or remove this one"
             )
+        if wanted != before:
+            found |= _settled(wanted)
+            write_json(path, found)
         _note_device(path, found, {"device": settings.get("device"), "at": now, "versions": own})
         return
-    text = json.dumps(settings, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    begun = {"settings": settings, "digest": digest, **file, "begun": now, "versions": own}
+    begun = {**_settled(settings), **file, "begun": now, "versions": own}
     write_json(path, begun)
+
+
+def _settled(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings and their digest, as a manifest has them."""
+    text = json.dumps(settings, sort_keys=True)
+    return {"settings": settings, "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def _is_begun(folder: Path, name: str) -> bool:
+    """Whether a chain, or what else has the name, was begun, here or in LAMMPS."""
+    places = (name, f"lammps/{name}/samples.*", f"lammps/{name}/*.partial")
+    return any(next(folder.glob(place), None) is not None for place in places)
+
+
+def _with_later(
+    job: Job, folder: Path, before: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings from before, with those of now where nothing was begun that used them."""
+    now = {
+        key: settings["protocol"][key]
+        for key, names in job.used_by().items()
+        if not any(_is_begun(folder, name) for name in names)
+    }
+    return {**before, "protocol": {**before["protocol"], **now}}
 
 
 def _check_settings(name: str, before: dict[str, Any], settings: dict[str, Any]) -> None:

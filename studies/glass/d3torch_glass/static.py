@@ -126,6 +126,14 @@ class StaticJob(Job):
         start = f"_{self.start:+g}" if self.start else ""
         return f"{super().name}_static{start}"
 
+    def used_by(self) -> dict[str, tuple[str, ...]]:
+        """Settings that a job may get later, and the names of files that they made."""
+        return {
+            "pressures": ("at_*.npz",),
+            "strain": ("strain_*.npz", STIFFNESS),
+            "displacement": ("displaced", HESSIAN),
+        }
+
     def settings(self) -> dict[str, Any]:
         """All of it that decides results, as JSON has it: more steps may be allowed later."""
         found = {**super().settings(), "route": "static"}

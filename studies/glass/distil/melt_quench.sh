@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Melt, quench and compression of all glasses with a distilled potential, with and without D3.
+# Melt, quench, compression and, if asked for, strain of glasses of a distilled potential, with and without D3.
 # Usage: STUDENT=PYTHON melt_quench.sh STUDY MODEL.pb   with `python -m d3torch glass` at hand, as
 # PYTHON, and PLUGIN, the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
 # MODEL.pb is what distil.sh leaves, or ../results/7net-0.pb; STUDY gets it in compressed form.
 # Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
-# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; MS_PER_ATOM is for the estimate, and
-# ESTIMATE_ONLY=1 stops after it.
+# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; STRAINS such as 0.015,0.03 adds strains of each
+# axis, also of glasses that are there. MS_PER_ATOM is for the estimate, ESTIMATE_ONLY=1 stops after it.
 set -euo pipefail
 study=$1
 given=$(realpath "$2")
 read -ra names <<< "${COMPOSITIONS:-NS33 SiO2 NS20 NS50 NS10 NS40 NS30 NS22.5}"
 read -ra seeds <<< "${SEEDS:-1}"
 rate=${RATE:-50}
+strains=${STRAINS:-none}
 atoms=${ATOMS:-300}
 export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
@@ -23,7 +24,7 @@ LAMMPS_PLUGIN_PATH=$(cd "$PLUGIN" && pwd)
 awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
     -v each="${MS_PER_ATOM:-0.06}" 'BEGIN {
     steps = (2200 / 400 + 10 + 2200 / rate + 10) * 500
-    printf "%d jobs of %d steps, about %.0f minutes of one core, compression not counted\n",
+    printf "%d jobs of %d steps, about %.0f minutes of one core, compression and strain not counted\n",
         jobs, steps, jobs * steps * atoms * each / 6e4 }'
 [ -z "${ESTIMATE_ONLY:-}" ] || exit 0
 mkdir -p "$study"
@@ -43,9 +44,11 @@ if [ "$(cat "$model.from")" != "$digest" ]; then
 fi
 "${PYTHON:-python}" -m d3torch glass lammps "$study" --model "$model" --d3 none d3torch \
     --composition "${names[@]}" --seed "${seeds[@]}" --atoms "$atoms" --preset demo --rate "$rate" \
-    --heating 400 --melt-ps 10 --final-ps 10 --vdos-ps 0 --strains none --checkpoint-ps 5 \
+    --heating 400 --melt-ps 10 --final-ps 10 --vdos-ps 0 --strains "$strains" --checkpoint-ps 5 \
     --initial-rate 1000 | sed 's/^bash //' > "$study/jobs"
-for chains in quench compress; do # in the order of seeds and names, both kinds of D3 together
+parts=(quench compress)
+[ "$strains" = none ] || parts+=("strain_x strain_y strain_z")
+for chains in "${parts[@]}"; do # in the order of seeds and names, both kinds of D3 together
     for seed in "${seeds[@]}"; do
         for name in "${names[@]}"; do
             awk -F/ -v name="${name}_" -v seed="_s$seed" '{ job = $(NF - 2) }

@@ -25,7 +25,7 @@ from d3torch_glass.files import write_json
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.relaxing import Relaxed, read_relaxed
-from d3torch_glass.runner import load
+from d3torch_glass.runner import load, read_state
 from d3torch_glass.static import (
     REST,
     STIFFNESS,
@@ -78,7 +78,10 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         "ended": [*levels, *({"stiffness"} & {*found["ended"]})],
         **pulls(glass),
     }
-    moduli = ("bulk", "youngs", "poisson") if not found["missing"] else ()
+    compressed = all(
+        level_name(p) in levels for p in read_static_job(folder).protocol.pressures[1:]
+    )
+    moduli = ("youngs", "poisson", *(("bulk",) if compressed else ()))
     record |= {key: stiffness[key]["value"] for key in moduli if key in stiffness}
     glass.info = {"name": folder.name, "density": round(record["density"], 5)}
     return record, glass
@@ -118,12 +121,15 @@ def add_warmed(folder: Path, data: dict[str, Any]) -> None:
     """Add densities at 300 K of glasses that began at rest: of what is behind the first ps."""
     chain = expansion_chain(PROTOCOL)
     for path in sorted((folder / EXPANSION).glob("*/manifest.json")):
-        job, run = read_static_job(path.parent), load(chain, path.parent / chain.name)
+        job = read_static_job(path.parent)
         rest = read_relaxed(folder / job.name / f"{REST}.npz")
-        mass = float(initial(job, folder).get_masses().sum())
-        settled = run.rows[:, COLUMNS.index("step")] * chain.dt > 1e3 * SETTLE_PS
-        if rest is None or not settled.any():
+        if rest is None or read_state(path.parent / chain.name) is None:
             continue
+        run = load(chain, path.parent / chain.name)
+        settled = run.rows[:, COLUMNS.index("step")] * chain.dt > 1e3 * SETTLE_PS
+        if not settled.any():
+            continue
+        mass = float(initial(job, folder).get_masses().sum())
         warm = block_mean(mass_density(mass, run.column("volume")[settled]))
         of_glass = data.setdefault("warmed", {}).setdefault(job.model, {})
         of_seed = of_glass.setdefault(job.composition, {}).setdefault(str(job.seed), {})
@@ -155,6 +161,8 @@ def rounded(value: Any) -> Any:
     """Six significant digits everywhere."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 

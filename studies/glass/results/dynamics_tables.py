@@ -16,6 +16,8 @@ from page_parts import (
     changes,
     matched,
     mean_errors,
+    measured_modulus,
+    modulus_errors,
     off,
     studied,
     table,
@@ -82,10 +84,24 @@ def melt_error_rows(data: Any) -> list[list[str]]:
     """Rows of the table of errors, over the compositions of one protocol."""
     rows = []
     for (model, atoms, protocol), glasses in by_protocol(data).items():
-        p, count = dict(protocol), len(glasses)
-        what = f"{count} composition{'s' * (count > 1)}, melt-quench at {p['rate']:g} K/ps"
-        rows += mean_errors(model, glasses, f"{what}, {atoms} atoms, {p['low']:g} K")
+        count = len(glasses)
+        what = f"{count} composition{'s' * (count > 1)}, {_quench(atoms, protocol)}"
+        rows += mean_errors(model, glasses, what)
     return rows
+
+
+def _quench(atoms: int, protocol: Key) -> str:
+    p = dict(protocol)
+    return f"melt-quench at {p['rate']:g} K/ps, {atoms} atoms, {p['low']:g} K"
+
+
+def melt_modulus_rows(data: Any) -> list[list[str]]:
+    """Rows of the table of moduli, over the compositions of one protocol."""
+    return [
+        row
+        for (model, atoms, protocol), glasses in by_protocol(data).items()
+        for row in modulus_errors(model, glasses, _quench(atoms, protocol))
+    ]
 
 
 COLUMNS = (
@@ -97,11 +113,13 @@ COLUMNS = (
 def melt_property_table(data: Any) -> str:
     """A row for each glass: values without D3, and what D3 adds; columns that no glass has go."""
     head = ("potential", "glass", "atoms", "K/ps", "seeds", *(q.name for q in COLUMNS),
-            "ideal mean Q^n")  # fmt: skip
+            "ideal mean Q^n", "measured K, GPa")  # fmt: skip
     rows = []
     for (model, glass, atoms, protocol), each in quenched(data).items():
         begin = [called(model), glass, str(atoms), f"{dict(protocol)['rate']:g}", str(len(each))]
-        rows.append([*begin, *changes(each, COLUMNS), f"{each[0][0]['ideal_qn']:.3f}"])
+        true = measured_modulus(each[0][0], "bulk")
+        rows.append([*begin, *changes(each, COLUMNS), f"{each[0][0]['ideal_qn']:.3f}",
+                     "-" if true is None else f"{true:.1f}"])  # fmt: skip
     return without_empty(head, rows) if rows else NOT_RUN
 
 
@@ -197,26 +215,45 @@ def warm_table(data: Any) -> str:
 
 
 def beside_teacher_table(data: Any) -> str:
-    """Densities of melts on their way to a glass, by a potential and by that distilled from it."""
-    known = {
-        (model, glass): both
-        for model, glasses in data.get("beside_teacher", {}).items()
-        for glass, seeds in glasses.items()
-        if (both := [found for found in seeds.values() if {*D3} <= {*found}])
-    }
-    every = [found[d3] for both in known.values() for found in both for d3 in D3]
-    stretches = [name for name in every[0] if all(name in one for one in every)] if every else []
-    rows = []
-    for (model, glass), both in known.items():
-        for k, name in enumerate((called(TEACHERS[model]), called(model))):
-            bare, added = ([[f[d3][s][k] for f in both] for s in stretches] for d3 in D3)
-            shift = [np.subtract(b, a).tolist() for a, b in zip(bare, added, strict=True)]
-            for label, values, sign in (
-                (name, bare, ""), (name + " + D3", added, ""), ("shift, " + name, shift, "+"),
-            ):  # fmt: skip
-                cells = [told(each, 3, sign) for each in values]
-                rows.append([label, glass, str(len(both)), *cells])
+    """Densities of melts on their way to a glass, by a potential and by that distilled from it.
+
+    Of each stretch those seeds count that have it without and with D3, by the one potential.
+    """
+    stretches: dict[str, None] = {}
+    lines: list[tuple[list[str], dict[str, str]]] = []
+    for model, glasses in data.get("beside_teacher", {}).items():
+        for glass, seeds in glasses.items():
+            both = [found for found in seeds.values() if {*D3} <= {*found}]
+            for whose, name in (("teacher", called(TEACHERS.get(model, "teacher"))),
+                                ("student", called(model))):  # fmt: skip
+                mine = [[found[d3][whose] for d3 in D3] for found in both]
+                known: dict[str, list[tuple[float, float]]] = {}
+                for bare, added in mine:
+                    for s in bare.keys() & added.keys():
+                        known.setdefault(s, []).append((bare[s], added[s]))
+                stretches |= dict.fromkeys(s for bare, _ in mine for s in bare if s in known)
+                lines += _three_lines(name, glass, known)
+    rows = [[*begin, *(cells.get(s, "") for s in stretches)] for begin, cells in lines if cells]
     return table(("potential", "glass", "seeds", *stretches), rows) if rows else NOT_RUN
+
+
+def _three_lines(
+    name: str, glass: str, known: dict[str, list[tuple[float, float]]]
+) -> list[tuple[list[str], dict[str, str]]]:
+    """Begin and cells of the lines without D3, with it, and of the shift; (n) for fewer seeds."""
+    count, lines = max(map(len, known.values()), default=0), []
+    for label, pick, sign in (
+        (name, lambda a, b: a, ""),
+        (name + " + D3", lambda a, b: b, ""),
+        ("shift, " + name, lambda a, b: b - a, "+"),
+    ):
+        cells = {
+            s: told([pick(*v) for v in each], 3, sign)
+            + (f" ({len(each)})" if len(each) < count else "")
+            for s, each in known.items()
+        }
+        lines.append(([label, glass, str(count)], cells))
+    return lines
 
 
 def melt_summary(data: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d3torch_glass.averages import over_seeds
-from d3torch_glass.facts import composition, compositions
+from d3torch_glass.facts import composition, compositions, measured_moduli
 
 Job = dict[str, Any]
 Pair = tuple[Job, Job]
@@ -49,6 +49,12 @@ def measured(job: Job) -> float:
 def off(job: Job) -> float:
     """Error of the density, %."""
     return 100.0 * (float(job["density"]) / measured(job) - 1.0)
+
+
+def measured_modulus(job: Job, key: str) -> float | None:
+    """``bulk``, ``youngs`` or ``poisson`` of the glass by experiment; None where not measured."""
+    found = measured_moduli(composition(job["composition"]).na2o)
+    return None if found is None else float(getattr(found, key))
 
 
 class Quantity(NamedTuple):
@@ -133,3 +139,27 @@ def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> lis
         mean, signed = np.mean(np.abs(errors)), np.mean(errors)
         rows.append([called(model) + name, what, f"{mean:.2f} %", f"{signed:+.2f} %"])
     return rows
+
+
+def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
+    """Mean absolute and mean error of K and E, GPa, over compositions, without and with D3.
+
+    Of those that were measured, and in which both jobs of a pair have the modulus.
+    """
+    rows = []
+    for k, name in enumerate(("", " + D3")):
+        cells = []
+        for key in ("bulk", "youngs"):
+            errors = [np.mean(found) for each in glasses if (found := _off(each, k, key))]
+            mean, signed = (f"{np.mean(np.abs(errors)):.1f}", f"{np.mean(errors):+.1f}") if errors \
+                else ("-", "-")  # fmt: skip
+            cells += [str(len(errors)) if errors else "-", mean, signed]
+        rows.append([called(model) + name, what, *cells])
+    return rows if any(cell != "-" for cell in rows[0][2:]) else []
+
+
+def _off(each: Sequence[Pair], k: int, key: str) -> list[float]:
+    """Errors of a modulus of one composition, over seeds."""
+    known = [pair for pair in each if all(key in job for job in pair)]
+    true = measured_modulus(each[0][0], key)
+    return [] if true is None else [pair[k][key] - true for pair in known]

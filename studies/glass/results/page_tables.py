@@ -12,6 +12,7 @@ from dynamics_tables import (
     beside_teacher_table,
     distilled_table,
     melt_error_rows,
+    melt_modulus_rows,
     melt_property_table,
     melt_quench_table,
     melt_summary,
@@ -23,6 +24,7 @@ from page_parts import (
     called,
     changes,
     mean_errors,
+    modulus_errors,
     off,
     pairs,
     studied,
@@ -77,6 +79,21 @@ def error_table(data: Any) -> str:
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
              for m, e in paper.items()]  # fmt: skip
     return table(("potential", "what", "mean absolute error", "mean error"), rows)
+
+
+def modulus_table(data: Any) -> str:
+    """Errors of K and E over compositions, beside those of the study."""
+    paper, rows, found = facts()["errors_vs_experiment"], [], studied(data)
+    for model in dict.fromkeys(key[0] for key in found):
+        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        rows += modulus_errors(model, mine, "at rest, 102 atoms")
+    rows += melt_modulus_rows(data)
+    bulk, youngs = (paper[f"{name}_modulus_MAE_GPa"] for name in ("bulk", "youngs"))
+    rows += [[f"{m.replace('-D3', ' + D3')} (study)", "melt-quench, 1500 atoms, 300 K", "-",
+              str(bulk[m]), "-", "-", str(youngs[m]), "-"] for m in bulk]  # fmt: skip
+    head = ("potential", "what", "compositions", "K, mean absolute error, GPa", "mean error",
+            "compositions", "E, mean absolute error, GPa", "mean error")  # fmt: skip
+    return table(head, rows)
 
 
 def memory_table(data: Any) -> str:
@@ -225,7 +242,8 @@ def summary(data: Any) -> str:
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "summary": summary, "density": density_table, "errors": error_table,
-    "properties": property_table, "memory": memory_table, "networks": network_table,
+    "properties": property_table, "moduli": modulus_table, "memory": memory_table,
+    "networks": network_table,
     "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
     "cost": cost_table, "melt_quench": melt_quench_table, "melt_properties": melt_property_table,
     "distilled": distilled_table, "against_teacher": against_teacher_table,
