@@ -164,6 +164,20 @@ def test_tables_have_pairs_and_say_what_was_not_run(collected: Any, scripts: Any
     assert tables["summary"](empty) == ""
 
 
+def test_moduli_are_compared_where_both_jobs_have_them(collected: Any, scripts: Any) -> None:
+    """K of silica, 36.2 GPa by Brillouin scattering; NS50 was not measured."""
+    for d3 in ("none", "d3torch"):
+        _write_job(collected.study, collected.crystal, ("NS50", 1, d3, 1.0), ("quench", "compress"))
+    tables, data = scripts("page_tables").TABLES, {"crystals": {}, "jobs": {}} | collected()
+    row = (
+        "| SevenNet-0 distilled | melt-quench at 2000 K/ps, 96 atoms, 300 K | 1 | 3.8 | +3.8 | - |"
+    )
+    assert row in tables["moduli"](data)
+    assert "| 36.2 |" in tables["melt_properties"](data)
+    del data["dynamics"]["SiO2_7net-0_none_s1_2000Kps_96"]["bulk"]
+    assert "SevenNet-0 distilled" not in tables["moduli"](data)
+
+
 def test_errors_are_over_seeds_where_there_are_several(collected: Any, scripts: Any) -> None:
     for d3, density in (("none", 0.96), ("d3torch", 0.99)):
         _write_job(collected.study, collected.crystal, ("SiO2", 2, d3, density), ("quench",))

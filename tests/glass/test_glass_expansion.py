@@ -20,6 +20,7 @@ from glass_crystals import answers, argon
 
 from d3torch_glass.dispersion import recorded_device
 from d3torch_glass.expansion import PROTOCOL, expansion_chain, run_expansion
+from d3torch_glass.files import at_work
 from d3torch_glass.jobs import write_manifest
 from d3torch_glass.relaxing import read_relaxed
 from d3torch_glass.runner import Followed, load
@@ -149,6 +150,30 @@ def test_a_worker_does_each_task_once(tmp_path: Path, monkeypatch: pytest.Monkey
         rest = read_relaxed(path)
         assert rest is not None
         assert rest.done
+
+
+def test_folders_of_other_processes_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in which ``d3torch glass run`` is at work is no failure; a second script is refused."""
+    many = _study_script(monkeypatch)
+    for seed in (1, 2):
+        _plant(tmp_path, seed, cells=2)
+    (tmp_path / "claims").mkdir()
+    planned = many.tasks(tmp_path, "cpu", "chgnet:0.3.0", "rest", (1, 2), ("SiO2",), ("none",))
+    monkeypatch.setattr(many, "lists", lambda folder, device: {"chgnet": [("argon", planned)]})
+    monkeypatch.setattr(many, "many_at_once", lambda model: _Argon())
+    busy = tmp_path / planned[0].job.name
+    busy.mkdir()
+    worker = many.Worker("chgnet", 0, 1, tmp_path, "cpu", time.time() + 600.0)
+    with at_work(busy), at_work(tmp_path):
+        worker.run()
+        monkeypatch.setattr("sys.argv", ["many.py", str(tmp_path), "1", "--device", "cpu"])
+        with pytest.raises(SystemExit, match="expected no other process at work"):
+            many.main()
+    log = (tmp_path / "many.log").read_text()
+    assert (worker.failed, log.count("left to another"), log.count("at rest")) == (0, 1, 1)
+    assert list(tmp_path.glob("claims/*_rest"))
 
 
 def test_tasks_of_one_folder_are_not_done_side_by_side(
