@@ -85,6 +85,8 @@ def _run(script: Path, chosen: str, pieces: int | None = None) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LMP": program, "CHAINS": chosen}
     out = subprocess.run(["bash", str(script)], env=environment, **QUIET)
     assert (out.returncode == 0) == (pieces is None), out.stderr
+    if pieces is not None:
+        assert f"{chosen}: expected LAMMPS to end piece {pieces + 1}, it failed: see" in out.stderr
 
 
 def test_a_run_that_was_cut_off_comes_to_the_same_end(
