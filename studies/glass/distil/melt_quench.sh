@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Melt, quench, compression and, if asked for, strain of glasses of a distilled potential, with and without D3.
+# Melt, quench, compression and, if asked for, strain of all glasses with a distilled potential,
+# with and without D3.
 # Usage: STUDENT=PYTHON melt_quench.sh STUDY MODEL.pb   with `python -m d3torch glass` at hand, as
 # PYTHON, and PLUGIN, the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
 # MODEL.pb is what distil.sh leaves, or ../results/7net-0.pb; STUDY gets it in compressed form.
 # Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
 # COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; STRAINS such as 0.015,0.03 adds strains of each
-# axis, also of glasses that are there. MS_PER_ATOM is for the estimate, ESTIMATE_ONLY=1 stops after it.
+# axis, also of glasses that are there. MS_PER_ATOM is for the estimate, and ESTIMATE_ONLY=1 stops
+# after it.
 set -euo pipefail
 study=$1
 given=$(realpath "$2")
@@ -24,7 +26,7 @@ LAMMPS_PLUGIN_PATH=$(cd "$PLUGIN" && pwd)
 awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
     -v each="${MS_PER_ATOM:-0.06}" 'BEGIN {
     steps = (2200 / 400 + 10 + 2200 / rate + 10) * 500
-    printf "%d jobs of %d steps, about %.0f minutes of one core, compression and strain not counted\n",
+    printf "%d jobs of %d steps, %.0f minutes of one core, no compression or strain counted\n",
         jobs, steps, jobs * steps * atoms * each / 6e4 }'
 [ -z "${ESTIMATE_ONLY:-}" ] || exit 0
 mkdir -p "$study"

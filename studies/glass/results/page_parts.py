@@ -151,9 +151,11 @@ def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> 
         cells = []
         for key in ("bulk", "youngs"):
             errors = [np.mean(found) for each in glasses if (found := _off(each, k, key))]
-            mean, signed = (f"{np.mean(np.abs(errors)):.1f}", f"{np.mean(errors):+.1f}") if errors \
-                else ("-", "-")  # fmt: skip
-            cells += [str(len(errors)) if errors else "-", mean, signed]
+            if errors:
+                mean, signed = np.mean(np.abs(errors)), np.mean(errors)
+                cells += [str(len(errors)), f"{mean:.1f}", f"{signed:+.1f}"]
+            else:
+                cells += ["-", "-", "-"]
         rows.append([called(model) + name, what, *cells])
     return rows if any(cell != "-" for cell in rows[0][2:]) else []
 
