@@ -118,6 +118,13 @@ def test_a_run_that_was_cut_off_comes_to_the_same_end(
     assert json.loads((folder / "results.json").read_text())["density"]["value"] > 2.0
     _check_last_state(folder)
     _check_first_volume(folder)
+    chain = chains(read_job(folder).protocol)["quench"]
+    atoms: Any = ase.io.read(folder / "initial.extxyz")
+    for change in ({"steps": 7}, {"pressure": (0.0, 1.0)}, {"strain": (0.0, 0.01)}):
+        other = chain._replace(stages=(*chain.stages[:-1], chain.stages[-1]._replace(**change)))
+        with pytest.raises(ValueError, match="to be run as the manifest has"):
+            collect(other, folder / "lammps" / "quench", tmp_path / "nowhere", atoms)
+    assert collect(chain, folder / "lammps" / "quench", tmp_path / "again", atoms)
 
 
 def _check_last_state(folder: Path) -> None:

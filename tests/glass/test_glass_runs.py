@@ -157,10 +157,12 @@ def test_an_option_that_came_later_was_at_its_default(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("made", ["strain_y", "lammps/uniaxial_x/samples.1"])
+@pytest.mark.parametrize("made", ["strain_y/checkpoint.npz", "lammps/uniaxial_x/samples.1"])
 def test_what_was_not_begun_may_be_given_later(tmp_path: Path, made: str) -> None:
     """Strains of a glass that had none, and others until they run; compression alone is run."""
+    (tmp_path / "strain_y").mkdir()  # empty: killed before its first checkpoint
     (tmp_path / "compress").mkdir()
+    (tmp_path / "compress" / "checkpoint.npz").touch()
     bare = Job("NS33", 1, "pmmcs", "none", 32, dataclasses.replace(TOY, strains=()))
     write_manifest(bare, tmp_path)
     first = json.loads((tmp_path / "manifest.json").read_text())
@@ -171,11 +173,18 @@ def test_what_was_not_begun_may_be_given_later(tmp_path: Path, made: str) -> Non
     found = json.loads((tmp_path / "manifest.json").read_text())
     assert found["digest"] != first["digest"]
     assert found["begun"] == first["begun"]
-    (tmp_path / made).mkdir(parents=True)
+    assert [g["protocol"] for g in found["given_later"]] == [
+        {"strains": [0.02]},
+        {"strains": [0.01, 0.02]},
+    ]
+    (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / made).touch()
     before = (tmp_path / "manifest.json").read_bytes()
     for other in ({"strains": (0.03,)}, {"pressures": (0.0, 3.0)}, {"rate": 7.0, "vdos_ps": 9.0}):
         changed = dataclasses.replace(job, protocol=dataclasses.replace(job.protocol, **other))
-        with pytest.raises(ValueError, match="got others for protocol"):
+        place = "compress" if "pressures" in other else str(Path(made).parent)
+        told = "remove this one" if "rate" in other else f"remove {place} in it"
+        with pytest.raises(ValueError, match=f"got others for protocol.*{told}"):
             write_manifest(changed, tmp_path)
     assert (tmp_path / "manifest.json").read_bytes() == before
     later = dataclasses.replace(job, protocol=dataclasses.replace(job.protocol, vdos_ps=9.0))

@@ -35,6 +35,8 @@ PACKAGES = (
 )  # fmt: skip
 GPU = "gpu"
 """Name of the card, among the versions of a manifest and the extra settings of a job."""
+LATER = "given_later"
+"""Of a manifest: settings that were given after it was begun, when, and by which versions."""
 MODEL_FILE = "model_file"
 """Of a manifest: digest of the file of a model."""
 
@@ -121,15 +123,17 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
         found = json.loads(path.read_text(encoding="utf-8"))
         plain = dataclasses.replace(job, protocol=type(job.protocol)()).settings()["protocol"]
         before = {**found["settings"], "protocol": {**plain, **found["settings"]["protocol"]}}
-        wanted = _with_later(job, folder, before, settings)
-        _check_settings(folder.name, wanted, settings)
+        later = _given_later(job, folder, before["protocol"], settings["protocol"])
+        wanted = {**before, "protocol": {**before["protocol"], **later}}
+        _check_settings(job, folder, wanted, settings)
         if file and found.get(MODEL_FILE, file[MODEL_FILE]) != file[MODEL_FILE]:
             raise ValueError(
                 f"expected the file {job.model} that {folder.name} was begun with, got another of "
                 "that name: take another folder, or remove this one"
             )
-        if wanted != before:
-            found |= _settled(wanted)
+        if later:
+            given = {"protocol": later, "at": now, "versions": own}
+            found |= {**_settled(wanted), LATER: [*found.get(LATER, []), given]}
             write_json(path, found)
         _note_device(path, found, {"device": settings.get("device"), "at": now, "versions": own})
         return
@@ -143,32 +147,47 @@ def _settled(settings: dict[str, Any]) -> dict[str, Any]:
     return {"settings": settings, "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _is_begun(folder: Path, name: str) -> bool:
-    """Whether a chain, or what else has the name, was begun, here or in LAMMPS."""
-    places = (name, f"lammps/{name}/samples.*", f"lammps/{name}/*.partial")
-    return any(next(folder.glob(place), None) is not None for place in places)
+def _begun(folder: Path, names: Sequence[str]) -> list[Path]:
+    """What chains, or whatever else has the names, have left so far, here or in LAMMPS."""
+    inside = ("checkpoint.npz", "samples_*", "samples.*", "*.partial")
+    found: list[Path] = []
+    for name in names:
+        for place in (*folder.glob(name), *folder.glob(f"lammps/{name}")):
+            if place.is_file() or any(next(place.glob(file), None) for file in inside):
+                found.append(place)
+    return found
 
 
-def _with_later(
-    job: Job, folder: Path, before: dict[str, Any], settings: dict[str, Any]
+def _given_later(
+    job: Job, folder: Path, before: dict[str, Any], now: dict[str, Any]
 ) -> dict[str, Any]:
-    """Settings from before, with those of now where nothing was begun that used them."""
-    now = {
-        key: settings["protocol"][key]
+    """Settings of a protocol that are others now, where nothing was begun that used them."""
+    return {
+        key: now[key]
         for key, names in job.used_by().items()
-        if not any(_is_begun(folder, name) for name in names)
+        if now[key] != before[key] and not _begun(folder, names)
     }
-    return {**before, "protocol": {**before["protocol"], **now}}
 
 
-def _check_settings(name: str, before: dict[str, Any], settings: dict[str, Any]) -> None:
+def _check_settings(
+    job: Job, folder: Path, before: dict[str, Any], settings: dict[str, Any]
+) -> None:
     """Refuse to go on with other settings than before, the device excepted."""
     names = (settings.keys() | before.keys()) - {"device"}
-    others = sorted(k for k in names if settings.get(k) != before.get(k))
-    if others:
+    others = {k for k in names if settings.get(k) != before.get(k)}
+    told, places = sorted(others - {"protocol"}), set()
+    if "protocol" in others:
+        old, new = before["protocol"], settings["protocol"]
+        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        told += [f"protocol.{key}" for key in keys]
+        if keys == [key for key in keys if key in job.used_by()] and len(others) == 1:
+            begun = (place for key in keys for place in _begun(folder, job.used_by()[key]))
+            places = {str(place.relative_to(folder)) for place in begun}
+    if told:
+        remove = ", ".join(sorted(places)) + " in it" if places else "this one"
         raise ValueError(
-            f"expected the settings that {name} was begun with, got others for "
-            f"{', '.join(others)}: take another folder, or remove this one"
+            f"expected the settings that {folder.name} was begun with, got others for "
+            f"{', '.join(told)}: take another folder, or remove {remove}"
         )
 
 

@@ -39,6 +39,23 @@ def _samples(path: Path, stage: float, target: float, strain: float) -> Any:
     return rows
 
 
+def _check_plan(chain: Chain, rows: Any, source: Path) -> None:
+    """Refuse output of other settings than those of the chain.
+
+    Raises:
+        ValueError: if steps, pressure or strain of a stage are others.
+    """
+    for number, stage in enumerate(chain.stages):
+        mine = rows[rows[:, 1] == number]
+        found = [mine[:, 3].sum(), *mine[-1:, 7], float(mine[:, 3] @ mine[:, 10])]
+        wanted = [stage.steps, stage.pressure[1] * 1e4, stage.steps * float(np.mean(stage.strain))]
+        if not (len(found) == 3 and np.allclose(found, wanted, rtol=1e-9, atol=1e-6)):
+            raise ValueError(
+                f"expected {stage.name} of {chain.name} in {source} to be run as the manifest has "
+                "it, got other steps, pressures or strains"
+            )
+
+
 def _seconds(path: Path) -> float:
     began, ended = path.read_text(encoding="ascii").split()
     return float(ended) - float(began)
@@ -55,6 +72,9 @@ def collect(chain: Chain, source: Path, target: Path, atoms: Atoms) -> bool:
 
     Returns:
         Whether the chain had ended; nothing is done before.
+
+    Raises:
+        ValueError: if it was run with other settings.
     """
     if not (source / "state.end").exists():
         return False
@@ -63,6 +83,7 @@ def collect(chain: Chain, source: Path, target: Path, atoms: Atoms) -> bool:
         return True
     target.mkdir(exist_ok=True)
     rows = np.loadtxt(source / "plan.tsv", skiprows=1, ndmin=2)
+    _check_plan(chain, rows, source)
     seconds = 0.0
     for k, row in enumerate(rows):
         arrays = {"rows": _samples(source / f"samples.{k + 1}", row[1], row[9], row[10])}

@@ -192,7 +192,7 @@ for chain in ${{CHAINS:-{chains}}}; do
         -var piece "$piece" -var first "$first" -var steps "$steps" -var t0 "$t0" -var t1 "$t1" \\
         -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" \\
         -var volume "$volume" < /dev/null || {{
-        echo "$chain: expected LAMMPS to end piece $next, it failed: see $PWD/log.partial" >&2
+        echo "$chain: expected LAMMPS to end piece $next, it failed: see $PWD" >&2
         exit 1
       }}
       echo "$began $(date +%s.%N)" > wall.partial

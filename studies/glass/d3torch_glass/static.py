@@ -131,7 +131,7 @@ class StaticJob(Job):
         return {
             "pressures": ("at_*.npz",),
             "strain": ("strain_*.npz", STIFFNESS),
-            "displacement": ("displaced", HESSIAN),
+            "displacement": ("displaced/*", HESSIAN),
         }
 
     def settings(self) -> dict[str, Any]:
