@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from importing import importing_from
 
 import d3torch
 from d3torch import _library
@@ -25,10 +25,10 @@ HIDES_TORCH = "import sys\nsys.modules['torch'] = None\n"
 
 def _run(path: Path, *words: str) -> tuple[int, str, list[str]]:
     """Exit code, stdout and lines of stderr of a Python that finds d3torch in a folder."""
-    paths = [str(path), os.environ.get("PYTHONPATH")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, *words]
-    out = subprocess.run(command, env=environment, cwd=path, capture_output=True, text=True)
+    out = subprocess.run(
+        command, env=importing_from(path), cwd=path, capture_output=True, text=True
+    )
     return out.returncode, out.stdout, out.stderr.splitlines()
 
 

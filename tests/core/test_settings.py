@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from importing import importing_from
 
 import d3torch
 from d3torch import (
@@ -459,16 +459,11 @@ def test_a_file_of_mace_prints_nothing_else(folder: Path) -> None:
     """In a process of its own, where importing MACE says a lot."""
     write_fused(ASKED, folder)
     command = [sys.executable, "-m", "d3torch", "energy", "set.xyz", "--json"]
-    given = {"capture_output": True, "text": True, "check": True, "env": environment()}
+    env = importing_from(Path(d3torch.__file__).parents[1])
+    given = {"capture_output": True, "text": True, "check": True, "env": env}
     found = subprocess.run([*command, "--settings-of", "fused.model"], **given)
     assert found.stderr == ""
     assert Settings.from_dict(json.loads(found.stdout)["settings"]) == ASKED
-
-
-def environment() -> dict[str, str]:
-    """Where the package of this test is found from any folder."""
-    paths = [str(Path(d3torch.__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def test_labels_of_an_older_version_are_read_and_added_back(

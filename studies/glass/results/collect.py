@@ -17,7 +17,6 @@ from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
 from d3torch_glass.averages import block_mean
-from d3torch_glass.dynamics import COLUMNS
 from d3torch_glass.expansion import FOLDER as EXPANSION
 from d3torch_glass.expansion import PROTOCOL, expansion_chain
 from d3torch_glass.facts import mass_density
@@ -78,9 +77,7 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         "ended": [*levels, *({"stiffness"} & {*found["ended"]})],
         **pulls(glass),
     }
-    compressed = all(
-        level_name(p) in levels for p in read_static_job(folder).protocol.pressures[1:]
-    )
+    compressed = all(level_name(pressure) in levels for pressure in job.protocol.pressures[1:])
     moduli = ("youngs", "poisson", *(("bulk",) if compressed else ()))
     record |= {key: stiffness[key]["value"] for key in moduli if key in stiffness}
     glass.info = {"name": folder.name, "density": round(record["density"], 5)}
@@ -126,7 +123,8 @@ def add_warmed(folder: Path, data: dict[str, Any]) -> None:
         if rest is None or read_state(path.parent / chain.name) is None:
             continue
         run = load(chain, path.parent / chain.name)
-        settled = run.rows[:, COLUMNS.index("step")] * chain.dt > 1e3 * SETTLE_PS
+        ps = run.column("step") * chain.dt * 1e-3
+        settled = ps > SETTLE_PS
         if not settled.any():
             continue
         mass = float(initial(job, folder).get_masses().sum())
@@ -135,7 +133,7 @@ def add_warmed(folder: Path, data: dict[str, Any]) -> None:
         of_seed = of_glass.setdefault(job.composition, {}).setdefault(str(job.seed), {})
         of_seed[job.d3] = {
             "rest": mass_density(mass, rest.volume), "warm": warm.value, "warm_error": warm.error,
-            "ps": float(run.rows[-1, COLUMNS.index("step")]) * chain.dt * 1e-3,
+            "ps": float(ps[-1]),
         }  # fmt: skip
 
 
