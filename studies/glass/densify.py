@@ -1,33 +1,51 @@
-"""D3 in PMMCS glasses of 1500 atoms: densification beside pressure over bulk modulus.
+"""D3 in PMMCS glasses at 300 K: densification beside the pressure of D3 over the bulk modulus.
 
-Usage: python studies/glass/densify.py FOLDER STRUCTURE [HOLD_PS [PRESSURE]]. Goes on where it was
-stopped. PRESSURE, GPa, is best what dispersion pulls with: K depends on it.
+Usage: python studies/glass/densify.py FOLDER STRUCTURE [--hold PS] [--pressure GPA] [--seed N...]
+Goes on where it was stopped. The pressure is best what dispersion pulls with: K depends on it. Each
+seed gives velocities to three runs; FOLDER/densification.json has, by the name of the structure and
+the seed, what :class:`d3torch_glass.densification.Densification` has.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
 from pathlib import Path
 
+from ase import Atoms
 from ase.io import read
 
 from d3torch import D3Calculator
+from d3torch_glass.analyse import as_mean
 from d3torch_glass.densification import densification
+from d3torch_glass.files import write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.protocol import Protocol
 
 
 def main() -> None:
-    folder, structure = Path(sys.argv[1]), sys.argv[2]
-    hold = float(sys.argv[3]) if len(sys.argv) > 3 else 8.0
-    pressure = float(sys.argv[4]) if len(sys.argv) > 4 else 2.0
-    p = Protocol(
-        dt_fs=2.0, tdamp_fs=100.0, pdamp_fs=300.0, hold_ps=hold, frame_ps=0.2, checkpoint_ps=0.5
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("structure", type=Path)
+    parser.add_argument("--hold", type=float, default=8.0, metavar="PS")
+    parser.add_argument("--pressure", type=float, default=2.0, metavar="GPA")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N")
+    args = parser.parse_args()
+    steps = {"dt_fs": 2.0, "tdamp_fs": 100.0, "pdamp_fs": 300.0}
+    p = Protocol(**steps, hold_ps=args.hold, frame_ps=0.2, checkpoint_ps=0.5)
     d3 = D3Calculator("pbe", preset="mace_mp")  # 40 bohr, as the study's
-    found = densification(read(structure), PMMCS(), d3, pressure, p, folder)
-    for name, mean in found._asdict().items():
-        print(f"{name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
+    atoms, path = read(args.structure), args.folder / "densification.json"
+    assert isinstance(atoms, Atoms)
+    for seed in args.seed:
+        folder = args.folder / args.structure.stem / f"s{seed}"
+        outcome = densification(atoms, PMMCS(), d3, args.pressure, p, folder, seed)
+        for name, mean in outcome._asdict().items():
+            print(f"seed {seed} {name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        glass = found.setdefault(args.structure.stem, {"atoms": len(atoms), "runs": {}})
+        values = {name: as_mean(mean) for name, mean in outcome._asdict().items()}
+        glass["runs"][str(seed)] = {"ps": args.hold, "pressure": args.pressure, **values}
+        write_json(path, found)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from d3torch_glass.static import REST, StaticJob, run_static
 
 SEVENNET, CHGNET, WIDE = "sevenn:7net-0", "chgnet:0.3.0", "sevenn:7net-l3i5"
 ALL = tuple(c.name for c in compositions())
-LARGE = ("SiO2", "NS33")
+LARGE = ("NS33", "SiO2")
 TOLERANCE = ("--force", "0.03", "--pressure", "0.02", "--strain", "0")
 TIGHT = ("--force", "0.005", "--pressure", "0.01", "--strain", "0.005")
 """Of glasses that are strained: their C_ij come from small stresses."""
@@ -103,9 +103,9 @@ def _planned(words: list[str], kind: str) -> list[Task]:
     return [Task(job, args, kind) for job in planned_jobs(args)]
 
 
-def quenches(folder: Path, device: str) -> list[Task]:
-    """Melts of 102 atoms by SevenNet-0 itself, cooled at 200 K/ps, all of a seed first."""
-    words = ["glass", "run", str(folder), "--model", SEVENNET, "--d3", "none", "d3torch"]
+def quenches(folder: Path, device: str, model: str) -> list[Task]:
+    """Melts of 102 atoms by a universal potential itself, cooled at 200 K/ps, a seed at a time."""
+    words = ["glass", "run", str(folder), "--model", model, "--d3", "none", "d3torch"]
     words += ["--d3-preset", "converged", "--atoms", "102", "--preset", "demo", *QUENCH]
     words += ["--device", device]
     words += ["--composition", *LARGE, "--seed", "1", "2", "3"]
@@ -129,9 +129,11 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     chg += some(CHGNET, "rest", (1, 2, 3), d3=("d3torch-abc",)) + some(CHGNET, "levels", (1, 2, 3))
     return {
         "expansion": [(SEVENNET, warm)],
-        "melts": [(SEVENNET, quenches(folder, device))],
+        "melts": [(SEVENNET, quenches(folder, device, SEVENNET))],
         "sevenn": [(SEVENNET, seven), (WIDE, wide)],
         "chgnet": [(CHGNET, chg)],
+        "chgnet_expansion": [(CHGNET, some(CHGNET, "expansion", (1,), LARGE))],
+        "chgnet_melts": [(CHGNET, quenches(folder, device, CHGNET))],
     }
 
 

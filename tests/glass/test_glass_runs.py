@@ -345,3 +345,32 @@ def test_dispersion_densifies_by_its_pressure_over_the_bulk_modulus(tmp_path: Pa
     assert found.measured.value < -0.02
     assert found.pressure_after.value < found.pressure_before.value
     assert found.measured.value == pytest.approx(found.predicted.value, rel=0.3)
+
+
+def test_trajectories_of_one_glass_stand_side_by_side(
+    scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of densify.py: each seed has runs of its own, and the table takes the mean over them."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("SiO2_96_s1.extxyz", _small("SiO2"), format="extxyz")
+    given = ["x", "study", "SiO2_96_s1.extxyz", "--hold", "0.5", "--pressure", "1.5", "--seed"]
+    for seeds in (["1"], ["1", "2"]):
+        monkeypatch.setattr("sys.argv", [*given, *seeds])
+        scripts("densify").main()
+    with pytest.raises(ValueError, match=r"expected two frames or more, each 1 ps, got 0\.3 ps"):
+        densification(_small(), PMMCS(), PMMCS(), 2.0, Protocol(hold_ps=0.3), tmp_path)
+    found = json.loads(Path("study/densification.json").read_text())
+    runs = found["SiO2_96_s1"]["runs"]
+    assert [*runs] == ["1", "2"]
+    assert runs["1"]["measured"]["value"] != runs["2"]["measured"]["value"]
+    still = {"SiO2_96_s1": {"full": -0.033, "pressed_full": -0.035}}
+    for run, measured in zip(runs.values(), (-0.034, -0.036), strict=True):
+        values = {"bulk": 40.0, "predicted": -0.04, "measured": measured}
+        run |= {key: {"value": value, "error": None} for key, value in values.items()}
+    table = scripts("page_tables").TABLES["densification"](
+        {"densification": found, "rearrangement": still}
+    )
+    assert table.splitlines()[2] == (
+        "| SiO2, seed 1 | 96 | 2 | 0.5 | 40.00 ± 0.00 | -4.00 ± 0.00 | -3.50 ± 0.10 | "
+        "0.875 ± 0.025 | 0.943 |"
+    )

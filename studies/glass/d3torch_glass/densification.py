@@ -40,15 +40,17 @@ class Densification(NamedTuple):
     measured: Mean
 
 
-def _hold(atoms: Atoms, calculator: Any, pressure: float, p: Protocol, folder: Path) -> Followed:
-    """NPT at one pressure, from the structure as it is; every picosecond a frame."""
+def _hold(
+    atoms: Atoms, calculator: Any, pressure: float, p: Protocol, folder: Path, seed: int
+) -> Followed:
+    """NPT at one pressure, from the structure as it is."""
     steps, every = round(p.hold_ps * 1e3 / p.dt_fs), max(1, round(p.frame_ps * 1e3 / p.dt_fs))
     temperature = (p.low, p.low)
     stage = Stage("hold", steps, temperature, (pressure, pressure), frames=every)
     chain = Chain("hold", "isotropic", p.dt_fs, (stage,))
     moving = atoms.copy()
     moving.calc = calculator
-    follow(chain, p, moving, lambda: start_state(atoms, p.low, 1), folder)
+    follow(chain, p, moving, lambda: start_state(atoms, p.low, seed), folder)
     return load(chain, folder)
 
 
@@ -69,7 +71,13 @@ def _ratio(top: Mean, bottom: Mean) -> Mean:
 
 
 def densification(
-    atoms: Atoms, potential: Any, dispersion: Any, pressure: float, p: Protocol, folder: Path
+    atoms: Atoms,
+    potential: Any,
+    dispersion: Any,
+    pressure: float,
+    p: Protocol,
+    folder: Path,
+    seed: int = 1,
 ) -> Densification:
     """Run the three holds, or go on with them, and compare.
 
@@ -80,16 +88,20 @@ def densification(
         pressure: p, GPa, near what dispersion pulls with.
         p: ``hold_ps``, of which the second half counts, ``frame_ps``, ``low`` and steps are used.
         folder: of the three runs.
+        seed: of their velocities.
 
     Raises:
-        ValueError: for a pressure that is not positive.
+        ValueError: for a pressure that is not positive, or fewer than two frames.
     """
     if not pressure > 0:
         raise ValueError(f"expected a positive pressure, got {pressure}")
+    if p.hold_ps < 2.0 * p.frame_ps:
+        each = f"each {p.frame_ps:g} ps"
+        raise ValueError(f"expected two frames or more, {each}, got {p.hold_ps:g} ps of each run")
     both = SumCalculator([potential, dispersion])
-    free = _hold(atoms, potential, 0.0, p, folder / "free")
-    pressed = _hold(atoms, potential, pressure, p, folder / "pressed")
-    pulled = _hold(atoms, both, 0.0, p, folder / "pulled")
+    free = _hold(atoms, potential, 0.0, p, folder / "free", seed)
+    pressed = _hold(atoms, potential, pressure, p, folder / "pressed", seed)
+    pulled = _hold(atoms, both, 0.0, p, folder / "pulled", seed)
     v0, v1, v2 = (block_mean(r.column("volume", share=SHARE)) for r in (free, pressed, pulled))
     squeezed, measured = (Mean(r.value - 1.0, r.error) for r in (_ratio(v1, v0), _ratio(v2, v0)))
     bulk = _ratio(Mean(-pressure, 0.0), squeezed)

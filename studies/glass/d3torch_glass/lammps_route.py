@@ -191,7 +191,8 @@ for chain in ${{CHAINS:-{chains}}}; do
       "${{lmp[@]}}" -in in.lammps -log log.partial -screen none \\
         -var piece "$piece" -var first "$first" -var steps "$steps" -var t0 "$t0" -var t1 "$t1" \\
         -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" \\
-        -var volume "$volume" < /dev/null || {{
+        -var volume "$volume" < /dev/null 2> errors.partial || {{
+        tail -n 5 errors.partial >&2
         echo "$chain: expected LAMMPS to end piece $next, it failed: see $PWD" >&2
         exit 1
       }}
@@ -201,7 +202,7 @@ for chain in ${{CHAINS:-{chains}}}; do
       mv end.partial end
       mv state.partial "state.$next"
       mv wall.partial "wall.$next"  # from here on the piece is done
-      rm -f "state.$((piece - 1))"
+      rm -f "state.$((piece - 1))" errors.partial
     done
     cp "state.$(tail -n 1 plan.tsv | cut -f 1 | awk '{{print $1 + 1}}')" state.end
   )

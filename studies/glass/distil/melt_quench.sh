@@ -6,8 +6,8 @@
 # MODEL.pb is what distil.sh leaves, or ../results/7net-0.pb; STUDY gets it in compressed form.
 # Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
 # COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; STRAINS such as 0.015,0.03 adds strains of each
-# axis, also of glasses that are there (to be given in later calls too). MS_PER_ATOM is for the estimate, and ESTIMATE_ONLY=1 stops
-# after it.
+# axis, also of glasses that are there (to be given in later calls too). MS_PER_ATOM is for the
+# estimate, and ESTIMATE_ONLY=1 stops after it.
 set -euo pipefail
 study=$1
 given=$(realpath "$2")

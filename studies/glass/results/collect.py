@@ -40,6 +40,10 @@ HERE = Path(__file__).parent
 DATA, STRUCTURES = HERE / "data.json", HERE / "structures.extxyz.xz"
 SETTLE_PS = 1.0
 PARTS = ("jobs", "dynamics", "distilled", "against_teacher")
+TABLES = (
+    "crystals", "rearrangement", "densification", "memory", "at_rest", "beside_teacher",
+)  # fmt: skip
+"""Left by scripts, as files of these names."""
 
 
 def pulls(atoms: Atoms) -> dict[str, float]:
@@ -149,7 +153,7 @@ def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) 
         add(path.parent, data, structures)
     add_distilled(folder, data)
     add_warmed(folder, data)
-    for kind in ("crystals", "rearrangement", "memory", "at_rest", "beside_teacher"):
+    for kind in TABLES:
         data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
     for path in sorted(folder.glob("timing_*.json")):
         data.setdefault("timing", {})[path.stem.removeprefix("timing_")] = read_json(path)

@@ -19,6 +19,7 @@ from dynamics_tables import (
     warm_table,
 )
 from page_parts import (
+    NOT_RUN,
     QUANTITIES,
     Job,
     called,
@@ -211,6 +212,29 @@ RESPONSES: tuple[tuple[str, int, Callable[[Any], float]], ...] = (
 )  # fmt: skip
 
 
+def densification_table(data: Any) -> str:
+    """PMMCS at 300 K: what D3 does to the volume, beside its pressure over K, and both at rest."""
+    rows = []
+    for name, glass in data.get("densification", {}).items():
+        runs = [*glass["runs"].values()]
+        predicted, measured = ([r[key]["value"] for r in runs] for key in ("predicted", "measured"))
+        still = data["rearrangement"].get(name)
+        cells = [
+            told([r["bulk"]["value"] for r in runs], 2),
+            told([100 * x for x in predicted], 2),
+            told([100 * x for x in measured], 2),
+            told([a / b for a, b in zip(measured, predicted, strict=True)], 3),
+            f"{still['full'] / still['pressed_full']:.3f}" if still else "-",
+        ]
+        kind, _, *seed = name.split("_")  # such as SiO2_300_s1
+        times = " and ".join(f"{ps:g}" for ps in dict.fromkeys(r["ps"] for r in runs))
+        label = ", seed ".join([kind, *(s.removeprefix("s") for s in seed)])
+        rows.append([label, str(glass["atoms"]), str(len(runs)), times, *cells])
+    head = ("glass", "atoms", "trajectories", "ps", "K, GPa", "predicted, %", "found, %",
+            "found over predicted", "the same at rest")  # fmt: skip
+    return table(head, rows) if rows else NOT_RUN
+
+
 def cost_table(data: Any) -> str:
     rows = []
     for name, t in data.get("timing", {}).items():
@@ -245,6 +269,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "properties": property_table, "moduli": modulus_table, "memory": memory_table,
     "networks": network_table,
     "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
+    "densification": densification_table,
     "cost": cost_table, "melt_quench": melt_quench_table, "melt_properties": melt_property_table,
     "distilled": distilled_table, "against_teacher": against_teacher_table,
     "at_rest": at_rest_table, "warm": warm_table, "beside_teacher": beside_teacher_table,
