@@ -125,8 +125,10 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
     seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",))
     wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
-    chg = some(CHGNET, "levels", (2, 3), ALL[1:]) + some(CHGNET, "rest", (1,), LARGE, atoms=300)
-    chg += some(CHGNET, "rest", (1, 2, 3), d3=("d3torch-abc",)) + some(CHGNET, "levels", (1, 2, 3))
+    chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
+    for seed in (1, 2, 3):
+        chg += some(CHGNET, "rest", (seed,), d3=("d3torch-abc",))
+    chg += some(CHGNET, "levels", (1, 2, 3))
     return {
         "expansion": [(SEVENNET, warm)],
         "melts": [(SEVENNET, quenches(folder, device, SEVENNET))],
