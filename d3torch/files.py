@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 def aside(path: str | Path) -> Path:
-    """The place beside a file where this process writes it: hidden, in the same folder."""
+    """The place beside a file where this thread writes it: hidden, in the same folder."""
     target = Path(path)
-    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+    return target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.partial")
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """D3 in PMMCS glasses at 300 K: densification beside the pressure of D3 over the bulk modulus.
 
 Usage: python studies/glass/densify.py FOLDER STRUCTURE [--hold PS] [--pressure GPA] [--seed N...]
-Goes on where it was stopped. The pressure is best what dispersion pulls with: K depends on it. Each
-seed gives velocities to three runs; FOLDER/densification.json has, by the name of the structure and
-the seed, what :class:`d3torch_glass.densification.Densification` has.
+Goes on where it was stopped, with the same structure, time and pressure. Each seed gives velocities
+to three runs; FOLDER/densification.json has, by the name of the structure and the seed, what
+:class:`d3torch_glass.densification.Densification` has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ase.io import read
 from d3torch import D3Calculator
 from d3torch_glass.analyse import as_mean
 from d3torch_glass.densification import densification
-from d3torch_glass.files import write_json
+from d3torch_glass.files import at_work, digest, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.protocol import Protocol
 
@@ -27,17 +27,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("structure", type=Path)
-    parser.add_argument("--hold", type=float, default=8.0, metavar="PS")
-    parser.add_argument("--pressure", type=float, default=2.0, metavar="GPA")
-    parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N")
+    kept = "of which the second half counts (default: %(default)s)"
+    parser.add_argument("--hold", type=float, default=8.0, metavar="PS", help=f"each run, {kept}")
+    near = "best what dispersion pulls with, since K depends on it (default: %(default)s)"
+    parser.add_argument("--pressure", type=float, default=2.0, metavar="GPA", help=near)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="velocities")
     args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with at_work(args.folder):
+            run(args)
+    except ValueError as error:
+        raise SystemExit(f"densify.py: {error}") from None
+
+
+def run(args: argparse.Namespace) -> None:
+    """One seed after another."""
     steps = {"dt_fs": 2.0, "tdamp_fs": 100.0, "pdamp_fs": 300.0}
     p = Protocol(**steps, hold_ps=args.hold, frame_ps=0.2, checkpoint_ps=0.5)
     d3 = D3Calculator("pbe", preset="mace_mp")  # 40 bohr, as the study's
     atoms, path = read(args.structure), args.folder / "densification.json"
     assert isinstance(atoms, Atoms)
+    begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
+    begun |= {"ps": args.hold, "pressure": args.pressure}
     for seed in args.seed:
         folder = args.folder / args.structure.stem / f"s{seed}"
+        settle(folder / "settings.json", begun)
         outcome = densification(atoms, PMMCS(), d3, args.pressure, p, folder, seed)
         for name, mean in outcome._asdict().items():
             print(f"seed {seed} {name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)

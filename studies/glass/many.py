@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -46,6 +47,7 @@ QUENCH = (
     *("--rate", "200", "--heating", "1000", "--melt-ps", "3", "--final-ps", "4"),
     *("--initial-rate", "200", "--initial-hold-ps", "10", "--checkpoint-ps", "0.25"),
 )
+ROLES = ("expansion", "melts", "sevenn", "chgnet", "chgnet_expansion", "chgnet_melts")
 PLAN = ("expansion:1x4", "melts:2x6", "sevenn:5x9", "chgnet:14x2")
 
 
@@ -123,7 +125,7 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     seven = [task for task in some(SEVENNET, "rest", (1, 2, 3)) if task.job not in warmed]
     seven += some(SEVENNET, "levels", (1,), how=TIGHT) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
-    seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",))
+    seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,))
     wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
@@ -270,8 +272,8 @@ class Worker:
             run_static(task.static, parent, calculator, tell, extra)
 
 
-def _work(args: argparse.Namespace) -> None:
-    """In a process of its own."""
+def _work(args: argparse.Namespace) -> int:
+    """In a process of its own; the exit code, 1 if a job failed."""
     role, number, threads, until = args.one
     torch.set_num_threads(1)
     torch._C._jit_set_texpr_fuser_enabled(False)  # it would compile kernels for each new size
@@ -281,6 +283,7 @@ def _work(args: argparse.Namespace) -> None:
     except BaseException:
         worker.say("FAILED\n" + traceback.format_exc())
         raise
+    return 1 if worker.failed else 0
 
 
 def _options() -> argparse.Namespace:
@@ -289,7 +292,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--until", type=float, help="wall clock in s, instead of SECONDS from now")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--plan", nargs="+", default=PLAN, metavar="ROLE:PROCESSESxTHREADS")
+    roles = ", ".join(ROLES)
+    told = f"roles: {roles} (default: {' '.join(PLAN)})"
+    parser.add_argument("--plan", nargs="+", default=PLAN, metavar="ROLE:NxTHREADS", help=told)
     one = ("ROLE", "NUMBER", "THREADS", "UNTIL")
     parser.add_argument("--one", nargs=4, metavar=one, help="one process of a plan")
     return parser.parse_args()
@@ -308,9 +313,13 @@ def _wait(processes: list[subprocess.Popen[bytes]], until: float) -> int:
 def main() -> int:
     """The exit code."""
     args = _options()
+    for word in args.plan:
+        if not re.fullmatch(rf"({'|'.join(ROLES)}):[1-9]\d*x[1-9]\d*", word):
+            raise SystemExit(
+                f"many.py: expected a plan such as {PLAN[0]} of known roles, got {word}"
+            )
     if args.one:
-        _work(args)
-        return 0
+        return _work(args)
     (args.folder / "claims").mkdir(parents=True, exist_ok=True)
     try:
         with at_work(args.folder):

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import write_json
+from d3torch_glass.files import at_work, settle, write_json
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
@@ -40,7 +40,18 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="+")
     parser.add_argument("--model", default="pmmcs")
     args = parser.parse_args()
-    path = args.folder / "memory.json"
+    args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with at_work(args.folder):
+            run(args)
+    except ValueError as error:
+        raise SystemExit(f"memory.py: {error}") from None
+
+
+def run(args: argparse.Namespace) -> None:
+    """One glass after another."""
+    path, folder = args.folder / "memory.json", args.folder / args.model.replace(":", "-")
+    settle(folder / "settings.json", {"atoms": args.atoms})
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for seed in args.seed:
         for name in ("SiO2", "NS33"):
@@ -49,7 +60,7 @@ def main() -> None:
                 ends = of_model.setdefault(f"{percent:+g}", {})
                 if str(seed) not in ends:
                     given = (name, seed, percent, args.atoms, args.model)
-                    ends[str(seed)] = end(*given, args.folder / args.model.replace(":", "-"))
+                    ends[str(seed)] = end(*given, folder)
                     write_json(path, found)
                     print(*given, ends[str(seed)], flush=True)
 

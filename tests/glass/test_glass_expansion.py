@@ -171,9 +171,24 @@ def test_folders_of_other_processes_are_left_alone(
         monkeypatch.setattr("sys.argv", ["many.py", str(tmp_path), "1", "--device", "cpu"])
         with pytest.raises(SystemExit, match="expected no other process at work"):
             many.main()
+        monkeypatch.setattr("sys.argv", ["many.py", str(tmp_path), "1", "--plan", "chgnet:1x0"])
+        with pytest.raises(SystemExit, match=r"expected a plan such as .*, got chgnet:1x0"):
+            many.main()
     log = (tmp_path / "many.log").read_text()
     assert (worker.failed, log.count("left to another"), log.count("at rest")) == (0, 1, 1)
     assert list(tmp_path.glob("claims/*_rest"))
+
+
+def test_every_role_has_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names that differ, but for those at rest that another role may have done."""
+    many = _study_script(monkeypatch)
+    lists = many.lists(tmp_path, "cpu")
+    assert {*lists} == {*many.ROLES}
+    for role, models in lists.items():
+        for model, tasks in models:
+            assert {task.job.model for task in tasks} == {model}, role
+    names = [task.name for _, tasks in lists["sevenn"] for task in tasks]
+    assert {"NS33_sevenn-7net-0_none_s1_static_102_rest"} <= {*names}
 
 
 def test_tasks_of_one_folder_are_not_done_side_by_side(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from d3torch.cli import main
+from d3torch_glass.files import at_work
 from d3torch_glass.jobs import glass, read_job
 from d3torch_glass.lammps_results import collect
 from d3torch_glass.lammps_route import PLAN, plan, style
@@ -103,6 +105,11 @@ def test_a_run_that_was_cut_off_comes_to_the_same_end(
     out = subprocess.run(["bash", str(whole)], env={**os.environ, "CHAINS": "strain_y"}, **QUIET)
     assert out.returncode == 1
     assert out.stderr == "strain_y: expected the end of the quench first\n"
+    if shutil.which("flock"):
+        with at_work(whole.parent):
+            out = subprocess.run(["bash", str(whole)], env={**os.environ}, **QUIET)
+        assert out.returncode == 1
+        assert f"expected no other process at work in {whole.parent}, got one" in out.stderr
     _run(whole, "quench strain_y")
     _run(broken, "quench", 1)
     _run(broken, "quench")

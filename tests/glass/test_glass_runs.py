@@ -357,6 +357,11 @@ def test_trajectories_of_one_glass_stand_side_by_side(
     for seeds in (["1"], ["1", "2"]):
         monkeypatch.setattr("sys.argv", [*given, *seeds])
         scripts("densify").main()
+    monkeypatch.setattr("sys.argv", [*given, "1", "--hold", "0.6"])
+    with pytest.raises(
+        SystemExit, match=r"densify\.py: expected the settings .* others for ps: take"
+    ):
+        scripts("densify").main()
     with pytest.raises(ValueError, match=r"expected two frames or more, each 1 ps, got 0\.3 ps"):
         densification(_small(), PMMCS(), PMMCS(), 2.0, Protocol(hold_ps=0.3), tmp_path)
     found = json.loads(Path("study/densification.json").read_text())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     The study has one of its own: its jobs run with any calculator of ASE, without d3torch. They
     last for days, so what they leave is on the disk before it has its name.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
         yield partial
         with partial.open("rb+") as file:
@@ -75,6 +77,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON aside and rename it."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def digest(*arrays: Any) -> str:
+    """Of the content of arrays."""
+    content = b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def settle(path: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings of a run in a file, or see that they are those that it was begun with.
+
+    Raises:
+        ValueError: if they are others.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    others = [key for key in settings if settings[key] != before.get(key)]
+    if others:
+        raise ValueError(
+            f"expected the settings that {path.parent} was begun with, got others for "
+            f"{', '.join(others)}: take another folder, or remove this one"
+        )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -164,6 +164,13 @@ RUN = """#!/usr/bin/env bash
 set -euo pipefail
 cd "$(dirname "$0")"
 read -r -a lmp <<< "${{LMP:-{program}}}"
+if command -v flock > /dev/null; then # also held by a LAMMPS whose script was killed
+  exec 9> .at_work
+  if ! flock -n 9; then
+    echo "expected no other process at work in $PWD, got one: wait for its end" >&2
+    exit 1
+  fi
+fi
 # Mean volume of the glass at rest: the last half of the samples of the quench's last stage.
 mean_volume() {{
   awk -v last="$(tail -n 1 plan.tsv | cut -f 2)" \\

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Melt, quench, compression and, if asked for, strain of all glasses with a distilled potential,
 # with and without D3.
-# Usage: STUDENT=PYTHON melt_quench.sh STUDY MODEL.pb   with `python -m d3torch glass` at hand, as
-# PYTHON, and PLUGIN, the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
+# Usage: melt_quench.sh STUDY MODEL.pb
 # MODEL.pb is what distil.sh leaves, or ../results/7net-0.pb; STUDY gets it in compressed form.
-# Prints an estimate first; called again after a kill, it goes on. AT_ONCE jobs run at a time.
-# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; STRAINS such as 0.015,0.03 adds strains of each
-# axis, also of glasses that are there (to be given in later calls too). MS_PER_ATOM is for the
-# estimate, and ESTIMATE_ONLY=1 stops after it.
+# STUDENT is the Python of an environment with deepmd-kit[cpu,lmp], PYTHON one that has d3torch-glass
+# (default: python), PLUGIN the folder of a d3torchplugin.so for the LAMMPS beside STUDENT.
+# Prints an estimate first (ESTIMATE_ONLY=1: no more than that; MS_PER_ATOM is for it); called again
+# after a kill, it goes on. AT_ONCE jobs run at a time.
+# COMPOSITIONS, SEEDS, ATOMS and RATE (K/ps) choose; another RATE or ATOMS needs a STUDY of its own.
+# STRAINS such as 0.015,0.03 adds strains of each axis, also of glasses that are there (to be given
+# in later calls too).
 set -euo pipefail
 study=$1
 given=$(realpath "$2")
@@ -16,12 +18,6 @@ read -ra seeds <<< "${SEEDS:-1}"
 rate=${RATE:-50}
 strains=${STRAINS:-none}
 atoms=${ATOMS:-300}
-export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
-export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
-export LMP LAMMPS_PLUGIN_PATH
-bin=$(cd "$(dirname "$STUDENT")" && pwd)
-LMP=${LMP:-$bin/lmp}
-LAMMPS_PLUGIN_PATH=$(cd "$PLUGIN" && pwd)
 
 awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atoms" \
     -v each="${MS_PER_ATOM:-0.06}" 'BEGIN {
@@ -29,6 +25,13 @@ awk -v jobs=$((2 * ${#names[@]} * ${#seeds[@]})) -v rate="$rate" -v atoms="$atom
     printf "%d jobs of %d steps, %.0f minutes of one core, no compression or strain counted\n",
         jobs, steps, jobs * steps * atoms * each / 6e4 }'
 [ -z "${ESTIMATE_ONLY:-}" ] || exit 0
+export OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
+export LMP LAMMPS_PLUGIN_PATH
+bin=$(cd "$(dirname "${STUDENT:?expected the Python of an environment with DeePMD-kit}")" && pwd)
+LMP=${LMP:-$bin/lmp}
+LAMMPS_PLUGIN_PATH=$(cd "${PLUGIN:?expected the folder of a d3torchplugin.so}" && pwd)
+
 mkdir -p "$study"
 study=$(realpath "$study")
 model=$study/$(basename "$given")
@@ -48,14 +51,20 @@ fi
     --composition "${names[@]}" --seed "${seeds[@]}" --atoms "$atoms" --preset demo --rate "$rate" \
     --heating 400 --melt-ps 10 --final-ps 10 --vdos-ps 0 --strains "$strains" --checkpoint-ps 5 \
     --initial-rate 1000 | sed 's/^bash //' > "$study/jobs"
+of() { # of NAME SEED: scripts of its jobs
+    awk -F/ -v name="$1_" -v seed="_s$2" '{ job = $(NF - 2) }
+        index(job, name) == 1 && substr(job, length(job) - length(seed) + 1) == seed' "$study/jobs"
+}
+for name in "${names[@]}"; do
+    if [ -z "$(of "$name" "${seeds[0]}")" ]; then
+        echo "expected names of compositions such as NS33 or SiO2, got $name" >&2
+        exit 2
+    fi
+done
 parts=(quench compress)
 [ "$strains" = none ] || parts+=("strain_x strain_y strain_z")
 for chains in "${parts[@]}"; do # in the order of seeds and names, both kinds of D3 together
     for seed in "${seeds[@]}"; do
-        for name in "${names[@]}"; do
-            awk -F/ -v name="${name}_" -v seed="_s$seed" '{ job = $(NF - 2) }
-                index(job, name) == 1 && substr(job, length(job) - length(seed) + 1) == seed' \
-                "$study/jobs"
-        done
+        for name in "${names[@]}"; do of "$name" "$seed"; done
     done | CHAINS=$chains xargs -d '\n' -n 1 -P "${AT_ONCE:-2}" bash || exit 1
 done
