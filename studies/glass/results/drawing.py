@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,32 @@ from d3torch_glass.facts import composition, compositions
 
 COLOURS = {"chgnet:0.3.0": "#c8553d", "sevenn:7net-0": "#3b6ea5", "sevenn:7net-l3i5": "#4f8a5b"}
 OTHERS = ("#8a6fb0", "#b08d2f", "#5b5b5b")
+MARKERS = "os^D"
 AWAY = {"chgnet:0.3.0": -0.35, "sevenn:7net-0": 0.35, "sevenn:7net-l3i5": 0.9}
 
 
 def _glasses(axis: Any, found: Glasses, colours: dict[str, str], legend: str) -> None:
-    """Density against Na2O: hollow without D3, full with it; errors over seeds."""
+    """Density against Na2O: hollow without D3, full with it; a marker for size and protocol."""
     known = compositions()
     axis.plot([c.na2o for c in known], [c.density for c in known], "k-", lw=1, label="experiment")
-    kinds = [*dict.fromkeys(key[2:] for key in found)]  # sizes and protocols
+    kinds = [kind for kind, _ in Counter(key[2:] for key in found).most_common()]
     for (model, glass, *kind), each in found.items():
-        x = composition(glass).na2o + AWAY.get(model, 0.0) + 0.8 * kinds.index(tuple(kind))
+        which = kinds.index(tuple(kind))
+        x = composition(glass).na2o + AWAY.get(model, 0.0) + 0.8 * which
         colour = colours[model]
         ends = [over_seeds([pair[k]["density"] for pair in each]) for k in (0, 1)]
         for (mean, error), face in zip(ends, ("white", colour), strict=True):
-            axis.errorbar(x, mean, error, fmt="o", ms=5, capsize=2, mfc=face, color=colour)
+            style = {"fmt": MARKERS[which % len(MARKERS)], "mfc": face, "color": colour}
+            axis.errorbar(x, mean, error, ms=5, capsize=2, **style)
         axis.plot([x, x], [mean for mean, _ in ends], "-", lw=0.8, color=colour, zorder=0)
     for model in dict.fromkeys(key[0] for key in found):
         for name, face in (("", "white"), (" + D3", colours[model])):
             style = {"mfc": face, "color": colours[model], "label": called(model) + name}
             axis.plot([], [], "o", ms=5, **style)
+    for (atoms, *protocol), marker in zip(kinds, cycle(MARKERS), strict=False):
+        for p in map(dict, protocol if len(kinds) > 1 else ()):
+            label = f"{atoms} atoms, {p['rate']:g} K/ps"
+            axis.plot([], [], marker, ms=5, mfc="white", color="grey", label=label)
     axis.legend(fontsize=7, frameon=False, loc=legend)
     axis.set_xlabel("Na$_2$O / mol %")
     axis.set_ylabel("density / (g/cm$^3$)")

@@ -257,9 +257,10 @@ def _three_lines(
 
 
 def melt_summary(data: Any) -> list[str]:
-    """A line for each potential, size and protocol."""
+    """A line for each potential, size and protocol, those with most compositions first."""
     lines = []
-    for (model, atoms, protocol), glasses in by_protocol(data).items():
+    found = sorted(by_protocol(data).items(), key=lambda item: -len(item[1]))
+    for (model, atoms, protocol), glasses in found:
         every, p = [pair for each in glasses for pair in each], dict(protocol)
         shift = [b["density"] - a["density"] for a, b in every]
         bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))

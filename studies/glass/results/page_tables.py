@@ -173,7 +173,8 @@ def prediction_table(data: Any) -> str:
         found, full = ([b["density"] - a["density"] for a, b in each]
                        for each in (known, triples.get(key, [])))  # fmt: skip
         cells.insert(4, told(found, 3, "+"))
-        cells.append(told(full, 3, "+") if full else "-")
+        count = f" ({len(full)})" if len(full) < len(found) else ""
+        cells.append(told(full, 3, "+") + count if full else "-")
         rows.append([called(key[0]), key[1], str(len(known)), *cells])
     head = ("potential", "glass", "seeds", "pull of D3 before, GPa", "shift by it", "pull after",
             "shift by that", "found", "pull with three-body, before", "shift by it",
