@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 from ase import Atoms
@@ -17,8 +18,8 @@ from ase.io import read
 
 from d3torch import D3Calculator
 from d3torch_glass.analyse import as_mean
-from d3torch_glass.densification import densification
-from d3torch_glass.files import at_work, digest, settle, write_json
+from d3torch_glass.densification import check_densification, densification
+from d3torch_glass.files import at_work, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.protocol import Protocol
 
@@ -33,16 +34,6 @@ def main() -> None:
     parser.add_argument("--pressure", type=float, default=2.0, metavar="GPA", help=near)
     parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="velocities")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with at_work(args.folder):
-            run(args)
-    except ValueError as error:
-        raise SystemExit(f"densify.py: {error}") from None
-
-
-def run(args: argparse.Namespace) -> None:
-    """One seed after another."""
     steps = {"dt_fs": 2.0, "tdamp_fs": 100.0, "pdamp_fs": 300.0}
     p = Protocol(**steps, hold_ps=args.hold, frame_ps=0.2, checkpoint_ps=0.5)
     d3 = D3Calculator("pbe", preset="mace_mp")  # 40 bohr, as the study's
@@ -50,17 +41,22 @@ def run(args: argparse.Namespace) -> None:
     assert isinstance(atoms, Atoms)
     begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
     begun |= {"ps": args.hold, "pressure": args.pressure}
-    for seed in args.seed:
-        folder = args.folder / args.structure.stem / f"s{seed}"
-        settle(folder / "settings.json", begun)
-        outcome = densification(atoms, PMMCS(), d3, args.pressure, p, folder, seed)
-        for name, mean in outcome._asdict().items():
-            print(f"seed {seed} {name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        glass = found.setdefault(args.structure.stem, {"atoms": len(atoms), "runs": {}})
-        values = {name: as_mean(mean) for name, mean in outcome._asdict().items()}
-        glass["runs"][str(seed)] = {"ps": args.hold, "pressure": args.pressure, **values}
-        write_json(path, found)
+    folders = {seed: args.folder / args.structure.stem / f"s{seed}" for seed in args.seed}
+    with ExitStack() as held:
+        with one_sentence():
+            held.enter_context(at_work(args.folder / "densification"))
+            check_densification(args.pressure, p)
+            for folder in folders.values():
+                settle(folder / "settings.json", begun)
+        for seed, folder in folders.items():
+            outcome = densification(atoms, PMMCS(), d3, args.pressure, p, folder, seed)
+            for name, mean in outcome._asdict().items():
+                print(f"seed {seed} {name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
+            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            glass = found.setdefault(args.structure.stem, {"atoms": len(atoms), "runs": {}})
+            values = {name: as_mean(mean) for name, mean in outcome._asdict().items()}
+            glass["runs"][str(seed)] = {"ps": args.hold, "pressure": args.pressure, **values}
+            write_json(path, found)
 
 
 if __name__ == "__main__":

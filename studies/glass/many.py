@@ -125,7 +125,7 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     seven = [task for task in some(SEVENNET, "rest", (1, 2, 3)) if task.job not in warmed]
     seven += some(SEVENNET, "levels", (1,), how=TIGHT) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
-    seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,))
+    seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,), LARGE)
     wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
@@ -301,13 +301,15 @@ def _options() -> argparse.Namespace:
 
 
 def _wait(processes: list[subprocess.Popen[bytes]], until: float) -> int:
-    """Until all have ended, those with an error counted; after some seconds of grace killed."""
+    """Until all have ended; how many did with an error, without those killed after some grace."""
+    late = set()
     for process in processes:
         try:
             process.wait(max(0.0, until + 8.0 - time.time()))
         except subprocess.TimeoutExpired:
             process.kill()
-    return sum(process.wait() != 0 for process in processes)
+            late.add(process.pid)
+    return sum(process.wait() != 0 for process in processes if process.pid not in late)
 
 
 def main() -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import at_work, settle, write_json
+from d3torch_glass.files import at_work, one_sentence, settle, write_json
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
@@ -40,18 +41,19 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="+")
     parser.add_argument("--model", default="pmmcs")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with at_work(args.folder):
-            run(args)
-    except ValueError as error:
-        raise SystemExit(f"memory.py: {error}") from None
+    folder = args.folder / args.model.replace(":", "-")
+    with ExitStack() as held:
+        with one_sentence():
+            if min(args.seed) < 1 or args.atoms < 3:
+                raise ValueError(f"expected atoms and seeds from 1, got {args.atoms}, {args.seed}")
+            held.enter_context(at_work(args.folder / "memory"))
+            settle(folder / "settings.json", {"atoms": args.atoms})
+        run(args, folder)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, folder: Path) -> None:
     """One glass after another."""
-    path, folder = args.folder / "memory.json", args.folder / args.model.replace(":", "-")
-    settle(folder / "settings.json", {"atoms": args.atoms})
+    path = args.folder / "memory.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for seed in args.seed:
         for name in ("SiO2", "NS33"):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ase import Atoms
 from ase.io import read
 
 from d3torch import D3Calculator
-from d3torch_glass.files import at_work, digest, settle, write_json
+from d3torch_glass.files import at_work, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.relaxing import Tolerance
 from d3torch_glass.response import response
@@ -43,12 +44,10 @@ def glasses(folder: Path, words: list[str]) -> Iterator[tuple[str, Atoms]]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with at_work(folder):
-            run(folder)
-    except ValueError as error:
-        raise SystemExit(f"rearrangement.py: {error}") from None
+    with ExitStack() as held:
+        with one_sentence():
+            held.enter_context(at_work(folder / "rearrangement"))
+        run(folder)
 
 
 def run(folder: Path) -> None:
@@ -58,7 +57,8 @@ def run(folder: Path) -> None:
     d3 = D3Calculator("pbe", preset="converged")
     for name, atoms in glasses(folder, sys.argv[2:]):
         begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
-        settle(folder / name / "settings.json", begun)
+        with one_sentence():
+            settle(folder / name / "settings.json", begun)
         if name not in found:
             outcome = response(atoms, PMMCS(), d3, folder / name, TOLERANCE)
             found[name] = {"atoms": len(atoms), **outcome._asdict()}

@@ -180,15 +180,15 @@ def test_folders_of_other_processes_are_left_alone(
 
 
 def test_every_role_has_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With names that differ, but for those at rest that another role may have done."""
+    """With names that differ, and of the one potential."""
     many = _study_script(monkeypatch)
     lists = many.lists(tmp_path, "cpu")
     assert {*lists} == {*many.ROLES}
     for role, models in lists.items():
         for model, tasks in models:
             assert {task.job.model for task in tasks} == {model}, role
-    names = [task.name for _, tasks in lists["sevenn"] for task in tasks]
-    assert {"NS33_sevenn-7net-0_none_s1_static_102_rest"} <= {*names}
+            names = [task.name for task in tasks]
+            assert len(names) == len({*names}) > 0
 
 
 def test_tasks_of_one_folder_are_not_done_side_by_side(

@@ -23,7 +23,8 @@ from glass_crystals import argon
 from d3torch import D3Calculator, Settings, __version__
 from d3torch.cli import main
 from d3torch.cli.records import read_record
-from d3torch_glass.densification import densification
+from d3torch_glass.averages import Mean
+from d3torch_glass.densification import Densification, densification
 from d3torch_glass.dynamics import inner_state, make_integrator, set_inner_state
 from d3torch_glass.facts import composition, mass_density
 from d3torch_glass.initial import initial_structure
@@ -350,32 +351,49 @@ def test_dispersion_densifies_by_its_pressure_over_the_bulk_modulus(tmp_path: Pa
 def test_trajectories_of_one_glass_stand_side_by_side(
     scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of densify.py: each seed has runs of its own, and the table takes the mean over them."""
+    """Of densify.py: a seed is kept with its settings, and the table takes the mean over seeds."""
     monkeypatch.chdir(tmp_path)
-    ase.io.write("SiO2_96_s1.extxyz", _small("SiO2"), format="extxyz")
-    given = ["x", "study", "SiO2_96_s1.extxyz", "--hold", "0.5", "--pressure", "1.5", "--seed"]
-    for seeds in (["1"], ["1", "2"]):
-        monkeypatch.setattr("sys.argv", [*given, *seeds])
+    ase.io.write("SiO2_108_s1.extxyz", argon(), format="extxyz")
+    measured = {1: -0.034, 2: -0.036}
+
+    def found(*given: Any) -> Densification:
+        return Densification(
+            *(Mean(x, 0.1) for x in (-1.5, -1.6, 40.0, -0.04, measured[given[-1]]))
+        )
+
+    def run(*more: str) -> None:
+        given = ["study", "SiO2_108_s1.extxyz", "--pressure", "1.5", *more]
+        monkeypatch.setattr("sys.argv", ["densify.py", *given])
         scripts("densify").main()
-    monkeypatch.setattr("sys.argv", [*given, "1", "--hold", "0.6"])
-    with pytest.raises(
-        SystemExit, match=r"densify\.py: expected the settings .* others for ps: take"
-    ):
-        scripts("densify").main()
-    with pytest.raises(ValueError, match=r"expected two frames or more, each 1 ps, got 0\.3 ps"):
-        densification(_small(), PMMCS(), PMMCS(), 2.0, Protocol(hold_ps=0.3), tmp_path)
-    found = json.loads(Path("study/densification.json").read_text())
-    runs = found["SiO2_96_s1"]["runs"]
-    assert [*runs] == ["1", "2"]
-    assert runs["1"]["measured"]["value"] != runs["2"]["measured"]["value"]
-    still = {"SiO2_96_s1": {"full": -0.033, "pressed_full": -0.035}}
-    for run, measured in zip(runs.values(), (-0.034, -0.036), strict=True):
-        values = {"bulk": 40.0, "predicted": -0.04, "measured": measured}
-        run |= {key: {"value": value, "error": None} for key, value in values.items()}
-    table = scripts("page_tables").TABLES["densification"](
-        {"densification": found, "rearrangement": still}
-    )
+
+    monkeypatch.setattr(scripts("densify"), "densification", found)
+    with pytest.raises(SystemExit, match=r"densify\.py: expected two frames or more, each 0\.2 ps"):
+        run("--hold", "0.3")
+    run("--hold", "0.5")
+    run("--hold", "0.5", "--seed", "1", "2")
+    with pytest.raises(SystemExit, match=r"densify\.py: expected the settings .* others for ps: "):
+        run("--hold", "0.6", "--seed", "2")
+    still = {"SiO2_108_s1": {"full": -0.033, "pressed_full": -0.035}}
+    data = {"densification": json.loads(Path("study/densification.json").read_text())}
+    table = scripts("page_tables").TABLES["densification"](data | {"rearrangement": still})
     assert table.splitlines()[2] == (
-        "| SiO2, seed 1 | 96 | 2 | 0.5 | 40.00 ± 0.00 | -4.00 ± 0.00 | -3.50 ± 0.10 | "
+        "| SiO2, seed 1 | 108 | 2 | 0.5 | 40.00 ± 0.00 | -4.00 ± 0.00 | -3.50 ± 0.10 | "
         "0.875 ± 0.025 | 0.943 |"
     )
+
+
+def test_trajectories_begin_with_velocities_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+
+    def begin(chain: Any, p: Any, atoms: Any, start: Any, folder: Any) -> None:
+        starts.append(start().momenta)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("d3torch_glass.densification.follow", begin)
+    for seed in (1, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            densification(argon(), PMMCS(), PMMCS(), 2.0, TOY, tmp_path, seed)
+    assert np.array_equal(starts[0], starts[1])
+    assert not np.allclose(starts[0], starts[2])

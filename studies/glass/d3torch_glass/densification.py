@@ -70,6 +70,19 @@ def _ratio(top: Mean, bottom: Mean) -> Mean:
     return Mean(value, abs(value) * float(np.hypot(*parts)))
 
 
+def check_densification(pressure: float, p: Protocol) -> None:
+    """Refuse what no run can be made of.
+
+    Raises:
+        ValueError: for a pressure that is not positive, or fewer than two frames.
+    """
+    if not pressure > 0:
+        raise ValueError(f"expected a positive pressure, got {pressure}")
+    if p.hold_ps < 2.0 * p.frame_ps:
+        each = f"each {p.frame_ps:g} ps"
+        raise ValueError(f"expected two frames or more, {each}, got {p.hold_ps:g} ps of each run")
+
+
 def densification(
     atoms: Atoms,
     potential: Any,
@@ -91,13 +104,9 @@ def densification(
         seed: of their velocities.
 
     Raises:
-        ValueError: for a pressure that is not positive, or fewer than two frames.
+        ValueError: as :func:`check_densification`.
     """
-    if not pressure > 0:
-        raise ValueError(f"expected a positive pressure, got {pressure}")
-    if p.hold_ps < 2.0 * p.frame_ps:
-        each = f"each {p.frame_ps:g} ps"
-        raise ValueError(f"expected two frames or more, {each}, got {p.hold_ps:g} ps of each run")
+    check_densification(pressure, p)
     both = SumCalculator([potential, dispersion])
     free = _hold(atoms, potential, 0.0, p, folder / "free", seed)
     pressed = _hold(atoms, potential, pressure, p, folder / "pressed", seed)

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,11 +48,12 @@ class AtWork(ValueError):
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine out of a folder; one that was killed keeps none out.
+    """Make a folder and keep other processes of this machine out; a killed one keeps none out.
 
     Raises:
         AtWork: if another is at work there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".at_work"
     with path.open("w") as file:
         try:
@@ -66,6 +68,15 @@ def at_work(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """End a script with what a ValueError says."""
+    try:
+        yield
+    except ValueError as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -166,7 +166,7 @@ cd "$(dirname "$0")"
 read -r -a lmp <<< "${{LMP:-{program}}}"
 if command -v flock > /dev/null; then # also held by a LAMMPS whose script was killed
   exec 9> .at_work
-  if ! flock -n 9; then
+  flock -n -E 75 9 || if [ $? -eq 75 ]; then
     echo "expected no other process at work in $PWD, got one: wait for its end" >&2
     exit 1
   fi
@@ -199,7 +199,7 @@ for chain in ${{CHAINS:-{chains}}}; do
         -var piece "$piece" -var first "$first" -var steps "$steps" -var t0 "$t0" -var t1 "$t1" \\
         -var p0 "$p0" -var p1 "$p1" -var scale "$scale" -var frames "$frames" \\
         -var volume "$volume" < /dev/null 2> errors.partial || {{
-        tail -n 5 errors.partial >&2
+        tail -q -n 5 errors.partial log.partial >&2 || true
         echo "$chain: expected LAMMPS to end piece $next, it failed: see $PWD" >&2
         exit 1
       }}

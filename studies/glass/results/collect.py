@@ -154,9 +154,16 @@ def add_study(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) 
     add_distilled(folder, data)
     add_warmed(folder, data)
     for kind in TABLES:
-        data.setdefault(kind, {}).update(read_json(folder / f"{kind}.json"))
+        data[kind] = merged(data.get(kind, {}), read_json(folder / f"{kind}.json"))
     for path in sorted(folder.glob("timing_*.json")):
         data.setdefault("timing", {})[path.stem.removeprefix("timing_")] = read_json(path)
+
+
+def merged(old: Any, new: Any) -> Any:
+    """What two files of one kind tell, entry by entry; of an entry of both, the new one."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: merged(old.get(key), each) for key, each in new.items()}
 
 
 def rounded(value: Any) -> Any:

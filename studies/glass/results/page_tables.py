@@ -227,9 +227,9 @@ def densification_table(data: Any) -> str:
             told([a / b for a, b in zip(measured, predicted, strict=True)], 3),
             f"{still['full'] / still['pressed_full']:.3f}" if still else "-",
         ]
-        kind, _, *seed = name.split("_")  # such as SiO2_300_s1
+        kind, *rest = name.split("_")  # such as SiO2_300_s1
         times = " and ".join(f"{ps:g}" for ps in dict.fromkeys(r["ps"] for r in runs))
-        label = ", seed ".join([kind, *(s.removeprefix("s") for s in seed)])
+        label = ", seed ".join([kind, *(s.removeprefix("s") for s in rest[1:])])
         rows.append([label, str(glass["atoms"]), str(len(runs)), times, *cells])
     head = ("glass", "atoms", "trajectories", "ps", "K, GPa", "predicted, %", "found, %",
             "found over predicted", "the same at rest")  # fmt: skip
