@@ -31,8 +31,12 @@ def evaluate(model, of=slice(None)):
 
 
 def _python(code: str, *arguments: str, prepare: str = PREPARE) -> subprocess.CompletedProcess[str]:
-    """What a program printed, that must end by itself."""
-    command = [sys.executable, "-c", prepare + code, *arguments]
+    """What a program printed, that must end by itself; Ctrl-C reaches it as from a terminal.
+
+    What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    """
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heard + prepare + code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 
 
