@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 from ase import Atoms
@@ -19,7 +18,7 @@ from ase.io import read
 from d3torch import D3Calculator
 from d3torch_glass.analyse import as_mean
 from d3torch_glass.densification import check_densification, densification
-from d3torch_glass.files import at_work, digest, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.protocol import Protocol
 
@@ -42,9 +41,8 @@ def main() -> None:
     begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
     begun |= {"ps": args.hold, "pressure": args.pressure}
     folders = {seed: args.folder / args.structure.stem / f"s{seed}" for seed in args.seed}
-    with ExitStack() as held:
+    with alone(args.folder / "densification"):
         with one_sentence():
-            held.enter_context(at_work(args.folder / "densification"))
             check_densification(args.pressure, p)
             for folder in folders.values():
                 settle(folder / "settings.json", begun)

@@ -29,7 +29,7 @@ from d3torch_glass.cli import add_glass
 from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersion
 from d3torch_glass.expansion import run_expansion
 from d3torch_glass.facts import compositions
-from d3torch_glass.files import AtWork, at_work
+from d3torch_glass.files import AtWork, alone
 from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
@@ -323,11 +323,8 @@ def main() -> int:
     if args.one:
         return _work(args)
     (args.folder / "claims").mkdir(parents=True, exist_ok=True)
-    try:
-        with at_work(args.folder):
-            return _share_out(args)
-    except AtWork as error:
-        raise SystemExit(f"many.py: {error}") from None
+    with alone(args.folder):
+        return _share_out(args)
 
 
 def _share_out(args: argparse.Namespace) -> int:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import at_work, one_sentence, settle, write_json
+from d3torch_glass.files import alone, one_sentence, settle, write_json
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
@@ -42,11 +41,10 @@ def main() -> None:
     parser.add_argument("--model", default="pmmcs")
     args = parser.parse_args()
     folder = args.folder / args.model.replace(":", "-")
-    with ExitStack() as held:
+    with alone(args.folder / "memory"):
         with one_sentence():
             if min(args.seed) < 1 or args.atoms < 3:
                 raise ValueError(f"expected atoms and seeds from 1, got {args.atoms}, {args.seed}")
-            held.enter_context(at_work(args.folder / "memory"))
             settle(folder / "settings.json", {"atoms": args.atoms})
         run(args, folder)
 

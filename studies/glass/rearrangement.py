@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 from ase import Atoms
 from ase.io import read
 
 from d3torch import D3Calculator
-from d3torch_glass.files import at_work, digest, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.relaxing import Tolerance
 from d3torch_glass.response import response
@@ -44,9 +43,7 @@ def glasses(folder: Path, words: list[str]) -> Iterator[tuple[str, Atoms]]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    with ExitStack() as held:
-        with one_sentence():
-            held.enter_context(at_work(folder / "rearrangement"))
+    with alone(folder / "rearrangement"):
         run(folder)
 
 

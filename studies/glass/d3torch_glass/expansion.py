@@ -57,7 +57,6 @@ def run_expansion(
     if rest is None or not rest.done:
         raise ValueError(f"expected a relaxed structure in {job.name}, got none")
     folder = parent / FOLDER / job.name
-    folder.mkdir(parents=True, exist_ok=True)
     with at_work(folder):
         settings = json.loads(json.dumps(dataclasses.asdict(p)))  # as a manifest has them
         write_manifest(job, folder, {**(extra or {}), FOLDER: settings})

@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,15 @@ def one_sentence() -> Iterator[None]:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """For scripts: :func:`at_work`, which ends with a sentence if another is at work."""
+    with ExitStack() as held:
+        with one_sentence():
+            held.enter_context(at_work(folder))
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text aside and rename it."""
     with written_aside(path) as partial:
@@ -90,10 +99,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def digest(*arrays: Any) -> str:
-    """Of the content of arrays."""
-    content = b"".join(np.ascontiguousarray(each).tobytes() for each in arrays)
-    return hashlib.sha256(content).hexdigest()[:16]
+def digest(*parts: Any) -> str:
+    """Of bytes, and of the content of arrays."""
+    content = (p if isinstance(p, bytes) else np.ascontiguousarray(p).tobytes() for p in parts)
+    return hashlib.sha256(b"".join(content)).hexdigest()[:16]
+
+
+def other_settings(name: str, others: Iterable[str], remove: str = "this one") -> ValueError:
+    """The refusal to go on in a folder with other settings than before."""
+    return ValueError(
+        f"expected the settings that {name} was begun with, got others for "
+        f"{', '.join(others)}: take another folder, or remove {remove}"
+    )
 
 
 def settle(path: Path, settings: dict[str, Any]) -> None:
@@ -108,10 +125,7 @@ def settle(path: Path, settings: dict[str, Any]) -> None:
     before = json.loads(path.read_text(encoding="utf-8"))
     others = [key for key in settings if settings[key] != before.get(key)]
     if others:
-        raise ValueError(
-            f"expected the settings that {path.parent} was begun with, got others for "
-            f"{', '.join(others)}: take another folder, or remove this one"
-        )
+        raise other_settings(str(path.parent), others)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ import ase.io
 from ase import Atoms
 
 from .facts import composition
-from .files import at_work, model_path, write_json, written_aside
+from .files import at_work, digest, model_path, other_settings, write_json, written_aside
 from .initial import initial_structure
 from .levels import SHARE
 from .protocol import Chain, Protocol, chains
@@ -100,7 +100,7 @@ def model_file(model: str) -> dict[str, str]:
     path = model_path(model)
     if not path.is_file():
         return {}
-    return {MODEL_FILE: hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return {MODEL_FILE: digest(path.read_bytes())}
 
 
 def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) -> None:
@@ -144,7 +144,7 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
 def _settled(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings and their digest, as a manifest has them."""
     text = json.dumps(settings, sort_keys=True)
-    return {"settings": settings, "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {"settings": settings, "digest": digest(text.encode())}
 
 
 def _begun(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -186,11 +186,7 @@ def _check_settings(
     names = [used_by.get(key.removeprefix("protocol."), ()) for key in others]
     begun = {place for each in names for place in _begun(folder, each)} if all(names) else set()
     inside = ", ".join(sorted(str(place.relative_to(folder)) for place in begun))
-    remove = f"{inside} in it" if inside else "this one"
-    raise ValueError(
-        f"expected the settings that {folder.name} was begun with, got others for "
-        f"{', '.join(others)}: take another folder, or remove {remove}"
-    )
+    raise other_settings(folder.name, others, f"{inside} in it" if inside else "this one")
 
 
 def _note_device(path: Path, found: dict[str, Any], stage: dict[str, Any]) -> None:
@@ -318,7 +314,6 @@ def run_job(
         if name not in planned:
             raise ValueError(f"expected a chain, one of {', '.join(planned)}, got {name!r}")
     folder = parent / job.name
-    folder.mkdir(parents=True, exist_ok=True)
     with at_work(folder):
         write_manifest(job, folder, extra)
         wanted = {"quench", *only} if only else set(planned)

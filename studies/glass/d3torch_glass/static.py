@@ -241,7 +241,6 @@ def run_static(
         RuntimeError: if a relaxation does not come to an end.
     """
     folder = parent / job.name
-    folder.mkdir(parents=True, exist_ok=True)
     with at_work(folder):
         _run(job, folder, calculator, bar, extra)
     return folder
