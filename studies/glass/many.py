@@ -323,12 +323,12 @@ def main() -> int:
     if args.one:
         return _work(args)
     (args.folder / "claims").mkdir(parents=True, exist_ok=True)
-    with alone(args.folder):
-        return _share_out(args)
+    with alone(args.folder) as descriptor:
+        return _share_out(args, descriptor)
 
 
-def _share_out(args: argparse.Namespace) -> int:
-    """Run the processes of a plan; the exit code."""
+def _share_out(args: argparse.Namespace, descriptor: int) -> int:
+    """Run the processes of a plan, which keep the folder if this one is killed; the exit code."""
     for claim in (args.folder / "claims").iterdir():
         claim.unlink()
     until = args.until or time.time() + args.seconds
@@ -338,7 +338,8 @@ def _share_out(args: argparse.Namespace) -> int:
         for number in range(int(number_of)):
             words = [__file__, str(args.folder), "0", "--device", args.device]
             words += ["--one", role, str(number), threads, str(until)]
-            processes.append(subprocess.Popen([sys.executable, *words]))
+            command = [sys.executable, *words]
+            processes.append(subprocess.Popen(command, pass_fds=(descriptor,)))
     return 1 if _wait(processes, until) else 0
 
 

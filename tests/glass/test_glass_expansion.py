@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -177,6 +181,36 @@ def test_folders_of_other_processes_are_left_alone(
     log = (tmp_path / "many.log").read_text()
     assert (worker.failed, log.count("left to another"), log.count("at rest")) == (0, 1, 1)
     assert list(tmp_path.glob("claims/*_rest"))
+
+
+def test_processes_keep_the_folder_when_their_parent_is_killed(tmp_path: Path) -> None:
+    child = tmp_path / "child.sh"
+    child.write_text(
+        '#!/bin/sh\necho $$ > "$2/child.partial"\n'
+        'mv "$2/child.partial" "$2/child"\nexec sleep 600\n'
+    )
+    child.chmod(0o755)
+    study = tmp_path / "study"
+    words = ["many.py", str(study), "600", "--device", "cpu", "--plan", "chgnet:1x1"]
+    program = (
+        f"import runpy, sys\nsys.executable, sys.argv = {str(child)!r}, {words!r}\n"
+        f"runpy.run_path({str(STUDY / 'many.py')!r}, run_name='__main__')\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    ended = time.time() + 120.0
+    while not (study / "child").exists() and time.time() < ended and parent.poll() is None:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    number = int((study / "child").read_text())
+    try:
+        with pytest.raises(ValueError, match="expected no other process"), at_work(study):
+            pass
+    finally:
+        os.kill(number, signal.SIGKILL)
+    time.sleep(0.5)
+    with at_work(study):
+        pass
 
 
 def test_every_role_has_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,11 @@ class AtWork(ValueError):
 
 
 @contextmanager
-def at_work(folder: Path) -> Iterator[None]:
+def at_work(folder: Path) -> Iterator[int]:
     """Make a folder and keep other processes of this machine out; a killed one keeps none out.
+
+    Gives a file descriptor. Processes that get it (``pass_fds``) keep others out too, if this
+    one is killed and they go on.
 
     Raises:
         AtWork: if another is at work there.
@@ -65,7 +68,7 @@ def at_work(folder: Path) -> Iterator[None]:
                 f"expected no other process at work in {folder}, got one: wait for its end"
             ) from None
         try:
-            yield
+            yield file.fileno()
         finally:
             path.unlink(missing_ok=True)
 
@@ -80,12 +83,12 @@ def one_sentence() -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[int]:
     """For scripts: :func:`at_work`, which ends with a sentence if another is at work."""
     with ExitStack() as held:
         with one_sentence():
-            held.enter_context(at_work(folder))
-        yield
+            descriptor = held.enter_context(at_work(folder))
+        yield descriptor
 
 
 def write_text(path: Path, text: str) -> None:
