@@ -47,7 +47,7 @@ QUENCH = (
     *("--rate", "200", "--heating", "1000", "--melt-ps", "3", "--final-ps", "4"),
     *("--initial-rate", "200", "--initial-hold-ps", "10", "--checkpoint-ps", "0.25"),
 )
-ROLES = ("expansion", "melts", "sevenn", "chgnet", "chgnet_expansion", "chgnet_melts")
+ROLES = ("expansion", "melts", "sevenn", "l3i5", "chgnet", "chgnet_expansion", "chgnet_melts")
 PLAN = ("expansion:1x4", "melts:2x6", "sevenn:5x9", "chgnet:14x2")
 
 
@@ -126,7 +126,8 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     seven += some(SEVENNET, "levels", (1,), how=TIGHT) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
     seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,), LARGE)
-    wide = some(WIDE, "rest", (1,)) + some(WIDE, "rest", (2,))
+    wide = some(WIDE, "rest", (1, 2))
+    wide.sort(key=lambda task: (task.job.seed, task.job.composition not in LARGE))
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
         chg += some(CHGNET, "rest", (seed,), d3=("d3torch-abc",))
@@ -135,6 +136,7 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
         "expansion": [(SEVENNET, warm)],
         "melts": [(SEVENNET, quenches(folder, device, SEVENNET))],
         "sevenn": [(SEVENNET, seven), (WIDE, wide)],
+        "l3i5": [(WIDE, wide)],
         "chgnet": [(CHGNET, chg)],
         "chgnet_expansion": [(CHGNET, some(CHGNET, "expansion", (1,), LARGE))],
         "chgnet_melts": [(CHGNET, quenches(folder, device, CHGNET))],
