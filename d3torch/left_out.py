@@ -26,6 +26,9 @@ RUNG = 2.0
 MARGIN = 1.1
 """Factor on what is left out, for what the grid misses."""
 
+AROUND = np.array([(i, j) for i in (0, -1, 1) for j in (0, -1, 1)])
+"""Sums of two lattice vectors next to one, itself first."""
+
 
 class Term(NamedTuple):
     """Pair energies -scale w_i w_j / r^power.
@@ -39,6 +42,25 @@ class Term(NamedTuple):
     power: int
     scale: float
     weights: Floats
+
+
+def reduced(cell: Floats) -> Floats:
+    """Three short vectors of the same lattice: none is shortened by the other two.
+
+    Along vectors of a skewed cell, steps of a grid whose planes are close are long, and would
+    spread atoms into vacuum.
+    """
+    cell = cell.copy()
+    for _ in range(100):
+        before = np.linalg.norm(cell, axis=1)
+        for i in range(3):
+            others = cell[[(i + 1) % 3, (i + 2) % 3]]
+            nearest = np.rint(np.linalg.lstsq(others.T, cell[i], rcond=None)[0])
+            tries = cell[i] - (nearest + AROUND) @ others
+            cell[i] = tries[np.argmin(np.linalg.norm(tries, axis=1))]
+        if (np.linalg.norm(cell, axis=1) > before * (1.0 - 1e-9)).all():
+            break
+    return cell
 
 
 def _spread(structure: Structure, weights: Floats, shape: tuple[int, ...]) -> Floats:
@@ -103,6 +125,7 @@ def left_out(structure: Structure, terms: list[Term], bohr: float) -> tuple[Floa
     Returns:
         Energies, (n_rungs,), the last one beyond all of the grid; the length of a rung.
     """
+    structure = structure._replace(cell=reduced(structure.cell))
     n, volume = len(structure.positions), abs(float(np.linalg.det(structure.cell)))
     heights = 1.0 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
     shape = tuple(max(1, round(height / (SPACING * bohr))) for height in heights)
