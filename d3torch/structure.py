@@ -101,6 +101,19 @@ def check_pbc(pbc: Any) -> NDArray[np.bool_]:
     return np.broadcast_to(array, 3).astype(np.bool_)
 
 
+def flatness(vectors: Floats) -> float:
+    """Least singular value of vectors, rows, each divided by its length; 0 with a zero vector."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    if (lengths == 0.0).any():
+        return 0.0
+    return float(np.linalg.svd(vectors / lengths[:, None], compute_uv=False).min())
+
+
+def has_volume(cell: Floats) -> bool:
+    """Whether three lattice vectors, rows, span a volume: none is zero or in the plane of two."""
+    return flatness(cell) >= FLATTEST
+
+
 def check_cell(cell: Any, pbc: NDArray[np.bool_]) -> Floats:
     """Lattice vectors as rows, (3, 3); zeros where there is no cell.
 
@@ -119,8 +132,7 @@ def check_cell(cell: Any, pbc: NDArray[np.bool_]) -> Floats:
     lengths = np.linalg.norm(array, axis=1)
     for axis in np.flatnonzero(pbc & (lengths == 0.0)):
         raise ValueError(f"expected a lattice vector for periodic axis {axis}, got zero")
-    directions = array[pbc] / lengths[pbc, None]
-    if np.linalg.svd(directions, compute_uv=False).min() < FLATTEST:
+    if flatness(array[pbc]) < FLATTEST:
         raise ValueError(
             f"expected linearly independent lattice vectors for the periodic axes, "
             f"got {array[pbc].tolist()}"

@@ -27,6 +27,7 @@ from d3torch.evaluate import Evaluator, hessian, virials_of_atoms
 from d3torch.integrations.ase import IGNORED, D3Calculator
 from d3torch.integrations.calculator_results import added, ask, copied, implemented, voigt
 from d3torch.levels import check_level
+from d3torch.structure import has_volume
 
 Floats = NDArray[np.float64]
 
@@ -213,7 +214,7 @@ class DispersionCalculator(Calculator):
     def _stress_of_dispersion(self, atoms: Atoms) -> Floats | None:
         """Stress of D3 in Voigt order wherever the cell has a volume, without pbc as well."""
         found: Floats | None = self.dispersion.results.get("stress")
-        if found is not None or atoms.cell.rank < 3:
+        if found is not None or not has_volume(atoms.cell.array):
             return found
         virial = -np.tensordot(atoms.positions, self.dispersion.results["forces"], (0, 0))
         return voigt(virial / atoms.cell.volume)
@@ -233,7 +234,13 @@ class DispersionCalculator(Calculator):
         return atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers, left_out
 
     def _with_stresses(self, found: Any, atoms: Atoms) -> Floats:
-        """Shares of atoms in the stress, (n, 6), with half of each pair added to either atom."""
+        """Shares of atoms in the stress, (n, 6), with half of each pair added to either atom.
+
+        Raises:
+            ValueError: for a cell without a volume.
+        """
+        if not has_volume(atoms.cell.array):
+            raise ValueError(f"expected a cell with a volume, got {atoms.cell.tolist()}")
         evaluator = self._evaluator(atoms, "stresses of atoms")
         virials = virials_of_atoms(evaluator, *self._where(atoms)).numpy()
         of_dispersion = np.array([voigt(each) for each in virials / atoms.cell.volume])

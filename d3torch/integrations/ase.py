@@ -28,6 +28,7 @@ from d3torch.model import D3
 from d3torch.results import symmetric
 from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
+from d3torch.structure import has_volume
 from d3torch.variants import Damping
 
 PROPERTIES = [
@@ -127,7 +128,7 @@ def resolve_device(device: object, backend: object) -> str:
 
 def voigt_stress(virial: Tensor, atoms: Atoms) -> Floats | None:
     """Return the stress in Voigt order; None for a molecule and a cell without volume."""
-    if not atoms.pbc.any() or atoms.cell.rank < 3:
+    if not atoms.pbc.any() or not has_volume(atoms.cell.array):
         return None
     stress: Floats = symmetric(virial).numpy() / atoms.cell.volume
     return stress.ravel()[VOIGT]

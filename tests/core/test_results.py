@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import d3torch
@@ -37,6 +38,17 @@ def test_stress_is_the_slope_of_the_energy_in_strain_by_volume() -> None:
     assert torch.equal(found[1], torch.zeros_like(found[1]))
     assert torch.equal(mace_virials(virial), -symmetric(virial))
     assert torch.equal(torch.jit.script(stress)(virial, cell), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_flat_cell_has_no_stress_and_a_needle_has(dtype: torch.dtype) -> None:
+    """Whatever rounding makes of its determinant."""
+    a, b = torch.tensor([[3.1, 0.3, 0.7], [1.3, 4.7, 0.2]], dtype=dtype)
+    needle = torch.stack((a, b / 30 + 5 * a, torch.tensor([0.0, 0.0, 0.2]).to(dtype) + 7 * a))
+    cell = torch.stack((torch.stack((a, b, a / 3 + b / 7)), needle))
+    found = stress(torch.ones(2, 3, 3, dtype=dtype), cell)
+    assert not found[0].any()
+    torch.testing.assert_close(found[1] * torch.linalg.det(needle).abs(), torch.ones_like(cell[0]))
 
 
 def test_symmetric_is_the_mean_with_the_transpose() -> None:

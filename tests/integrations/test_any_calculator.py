@@ -447,6 +447,19 @@ def test_stresses_that_d3_cannot_share_are_not_there() -> None:
         atoms.get_stresses()
 
 
+@pytest.mark.parametrize("third", [(0.0, 0.0, 0.0), (3.7, 3.7, 0.0)])
+def test_a_cell_without_volume_has_no_stress_of_d3(third: tuple[float, ...]) -> None:
+    """That of the calculator stays as it is; shares of atoms are not there."""
+    atoms = Atoms("Ar", cell=[(3.7, 0, 0), (0, 3.7, 0), third], pbc=(True, True, False))
+    given = {"energy": 0.0, "forces": np.zeros((1, 3)), "stress": np.ones(6)}
+    inner = SinglePointCalculator(atoms, **given, stresses=np.ones((1, 6)))
+    atoms.calc = calc = with_dispersion(inner, **NEAR)
+    assert np.array_equal(atoms.get_stress(), np.ones(6))
+    assert "dispersion_stress" not in calc.results
+    with pytest.raises(PropertyNotImplementedError, match=r"^stresses: expected a cell with a vol"):
+        atoms.get_stresses()
+
+
 # ---- what is refused ----
 
 

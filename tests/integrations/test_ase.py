@@ -93,8 +93,20 @@ def test_stress_is_the_strain_derivative_of_the_energy(make):
         assert stress[a, b] == pytest.approx(slope, abs=1e-6 * np.abs(stress).max())
 
 
+def flat():
+    """A periodic sheet whose third vector, which is not periodic, lies in its plane."""
+    atoms = skewed()
+    cell = atoms.cell.array.copy()
+    cell[2] = cell[0] + cell[1]
+    atoms.set_cell(cell)
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
 @pytest.mark.parametrize(
-    "atoms", [molecule("H2O", vacuum=3.0), chain()], ids=["molecule in a box", "chain, no volume"]
+    "atoms",
+    [molecule("H2O", vacuum=3.0), chain(), flat()],
+    ids=["molecule in a box", "chain, no volume", "sheet, third vector in its plane"],
 )
 def test_no_stress_without_a_periodic_volume(atoms):
     atoms.calc = D3Calculator(**CUTOFFS)
