@@ -35,6 +35,12 @@ OWN = ("dispersion_energy", "dispersion_forces", "dispersion_stress")
 """Results of D3 alone."""
 
 
+def _divides_by_another_volume(calculator: Any, atoms: Atoms) -> bool:
+    """Whether a stress is by the volume of a cell that was made longer along axes without pbc."""
+    kinds = (kind.__name__ for kind in type(calculator).__mro__)
+    return "MACECalculator" in kinds and not atoms.pbc.all()
+
+
 class DispersionCalculator(Calculator):
     """A calculator with D3 added to what it gives: see :func:`with_dispersion`.
 
@@ -198,6 +204,13 @@ class DispersionCalculator(Calculator):
     def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
         """Results of the calculator with those of D3 added where there are any."""
         found = {**kept, **added(kept, {**self.dispersion.results, **own}, len(atoms))}
+        if _divides_by_another_volume(self.calculator, atoms):
+            for name in {"stress", "stresses"} & found.keys():
+                del found[name]
+                self._dropped[name] = (
+                    "expected three periodic directions, as MACE divides by the volume of a longer "
+                    f"cell otherwise, got pbc {atoms.pbc.tolist()}: set all, or fuse the model"
+                )
         self._add_costly(found, atoms)
         return found
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.stress import full_3x3_to_voigt_6_stress
 
@@ -82,6 +83,22 @@ def test_mace() -> None:
     check_derivatives(calc, atoms, forces=1e-5, stress=1e-5)
     assert len(calc.calculator.models) == 1
     check_sum(copy.deepcopy(calc), bare, atoms)
+
+
+def test_a_slab_of_mace_has_no_stress_with_d3() -> None:
+    """MACE divides by the volume of a longer cell; energies and forces are those of the sum."""
+    atoms = salt()
+    atoms.set_cell(atoms.cell.array + np.diag([0.0, 0.0, 9.0]))
+    atoms.pbc = (True, True, False)
+    bare, calc = mace(atoms), with_dispersion(mace(atoms), **NEAR)
+    assert bare.get_property("stress", atoms) is not None
+    calc.get_property("energy", atoms)
+    assert {*bare.results} - {*calc.results} == {"stress"}
+    assert calc.get_property("dispersion_stress", atoms).any()
+    with pytest.raises(PropertyNotImplementedError, match="stress: expected three periodic direc"):
+        calc.get_property("stress", atoms)
+    atoms.pbc = True
+    check_derivatives(calc, atoms, forces=1e-5, stress=1e-5)
 
 
 def test_hessian_of_mace_is_that_of_the_fused_model() -> None:
