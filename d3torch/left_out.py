@@ -56,7 +56,7 @@ def reduced(cell: Floats) -> Floats:
         for i in range(3):
             others = cell[[(i + 1) % 3, (i + 2) % 3]]
             nearest = np.rint(np.linalg.lstsq(others.T, cell[i], rcond=None)[0])
-            tries = cell[i] - (nearest + AROUND) @ others
+            tries = cell[i] - np.matmul(nearest + AROUND, others)
             cell[i] = tries[np.argmin(np.linalg.norm(tries, axis=1))]
         if (np.linalg.norm(cell, axis=1) > before * (1.0 - 1e-9)).all():
             break
