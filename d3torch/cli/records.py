@@ -151,7 +151,8 @@ def _records_of_labels(path: str) -> Iterable[tuple[int, dict[str, Any]]]:
     for number, frame in enumerate(read_text_frames(path)):
         if frame.get(LABELS) is None:
             raise ValueError(
-                f"expected labels that d3torch subtracted from, got none in frame {number}"
+                "expected a file that d3torch wrote, such as labels that it subtracted from, got "
+                f"structures without settings of D3 in frame {number}"
             )
         yield number, record_of_frame(frame)
 
@@ -195,7 +196,8 @@ def read_text_record(path: str) -> dict[str, Any] | None:
         FileNotFoundError, ValueError: if there is no file; if there is no record in it.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"expected a file that d3torch wrote, got {path}, which is none")
+        got = "a folder" if Path(path).is_dir() else "a name that does not exist"
+        raise FileNotFoundError(f"expected a file that d3torch wrote, got {path}, {got}")
     with open(path, "rb") as file:
         head = file.read(64).lstrip()
     page = head.lower().startswith(b"<!doctype html")

@@ -499,10 +499,11 @@ def test_files_without_one_d3_are_refused(folder: Path, capsys: pytest.CaptureFi
         ("mixed.xyz", "expected one D3 in all frames of mixed.xyz, got another in 1"),
         ("later.xyz", "knows, got rs9, which d3torch 0.1.0 wrote"),
         ("broken.xyz", "expected a number for d3_width, got 'wide'"),
-        ("set.xyz", "expected labels that d3torch subtracted from, got none in frame 0"),
+        ("set.xyz", "such as labels that it subtracted from, got structures without settings of"),
         ("other.json", "expected a file with settings of d3torch, got other.json"),
         ("linear.pt", "expected a file with settings of d3torch, got linear.pt"),
-        ("none.pt", "expected a file that d3torch wrote, got none.pt, which is none"),
+        ("none.pt", "that d3torch wrote, got none.pt, a name that does not exist"),
+        (".", "that d3torch wrote, got ., a folder"),
     ):
         code, out, err = run(capsys, "energy", "set.xyz", "--settings-of", name)
         assert (code, out, err.count("\n")) == (2, "", 1)
