@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -48,7 +49,8 @@ class Structure(NamedTuple):
 def _as_array(values: Any) -> NDArray[Any]:
     """Array of a list, array or tensor on any device; of dtype object if it is ragged."""
     if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:
         return np.asarray(values)
     except ValueError:
@@ -155,16 +157,27 @@ def check_numbers(numbers: Any, n: int) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def refuse_mixed(name: str, atoms: Any) -> Any:
+    """What stands for some atoms, unless it is a list of bools and indices: True is no 1 here.
+
+    Raises:
+        TypeError: for that.
+    """
+    if isinstance(atoms, list | tuple) and len({isinstance(x, bool | np.bool_) for x in atoms}) > 1:
+        raise TypeError(f"expected {name} to be indices or a mask, got both in {atoms!r}")
+    return atoms
+
+
 def check_atoms(atoms: Any, n: int) -> NDArray[np.bool_] | None:
     """A mask of n atoms, of a mask or of indices, which may count from the end; None of None.
 
     Raises:
-        TypeError: for neither integers nor bools.
+        TypeError: for neither integers nor bools, or both.
         ValueError: for a mask of another shape, an index out of range.
     """
     if atoms is None:
         return None
-    array = _as_array(atoms)
+    array = _as_array(refuse_mixed("atoms", atoms))
     if array.dtype.kind not in "iub" and array.size > 0:
         raise TypeError(f"expected atoms to be indices or a mask of bools, got {atoms!r}")
     if array.dtype.kind == "b":

@@ -28,7 +28,7 @@ from d3torch.model import D3
 from d3torch.results import symmetric
 from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings
 from d3torch.settings import DEFAULTS as SETTINGS
-from d3torch.structure import has_volume
+from d3torch.structure import has_volume, refuse_mixed
 from d3torch.variants import Damping
 
 PROPERTIES = [
@@ -93,9 +93,9 @@ def as_list(atoms: Any) -> list[Any]:
     """Indices or mask of atoms as a list.
 
     Raises:
-        TypeError: for neither.
+        TypeError: for neither, or both.
     """
-    array = np.asarray(atoms)
+    array = np.asarray(refuse_mixed("exclude_atoms", atoms))
     if array.ndim != 1 or (array.dtype.kind not in "iub" and array.size):
         raise TypeError(f"expected exclude_atoms to be indices or a mask, got {atoms!r}")
     found: list[Any] = array.tolist()

@@ -167,3 +167,11 @@ def test_evaluate_refuses_numbers(numbers, words):
     with pytest.raises((ValueError, TypeError)) as caught:
         evaluate(D3BJ(["H", "O"], "pbe"), X, None, False, numbers)
     assert_one_sentence(caught.value, words)
+
+
+def test_positions_may_have_any_floating_dtype() -> None:
+    """What a tensor of bfloat16 holds, float64 holds too; numpy has no such dtype."""
+    model, x = D3BJ(["Ar"], "pbe"), torch.tensor(X) * 2.0
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        found = evaluate(model, x.to(dtype), None, False, [18, 18]).energy
+        assert found == evaluate(model, x.double(), None, False, [18, 18]).energy

@@ -19,6 +19,7 @@ from d3torch.evaluate import evaluate
 from d3torch.excluded import excluding
 from d3torch.model import BACKENDS
 from d3torch.module_settings import settings_of
+from d3torch.structure import check_atoms
 from d3torch.units import BOHR, HARTREE
 from d3torch.variants import VARIANTS
 
@@ -242,6 +243,10 @@ def test_masks_are_refused() -> None:
         D3Calculator("pbe", exclude_atoms=[9]).calculate(_structure("molecule"))
     with pytest.raises(TypeError, match="expected exclude_atoms to be indices or a mask, got 'Na'"):
         D3Calculator("pbe", exclude_atoms="Na")
+    with pytest.raises(TypeError, match=r"to be indices or a mask, got both in \[True, 2\]$"):
+        D3Calculator("pbe", exclude_atoms=[True, 2])
+    with pytest.raises(TypeError, match=r"expected atoms to be indices or a mask, got both in"):
+        check_atoms((0, np.False_), 2)
 
 
 def test_tables_that_are_doubled() -> None:
