@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from numbers import Real
 
+import torch
+
 from .units import BOHR, Units
 
 FARTHEST_REACH = 1000.0 / BOHR
@@ -15,6 +17,17 @@ Beyond it dispersion is worth some 1e-8 eV an atom, and an atom of a crystal has
 
 ATM_CUTOFF = 40.0
 """Cutoff of the three-body term in bohr, that of simple-dftd3."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Name of a floating dtype; under TorchScript, where a dtype is a number, as well."""
+    if dtype == torch.float64:
+        return "float64"
+    if dtype == torch.float32:
+        return "float32"
+    if dtype == torch.float16:
+        return "float16"
+    return "bfloat16" if dtype == torch.bfloat16 else "no floating-point dtype"
 
 
 def require_bool(name: str, value: object) -> bool:
@@ -125,3 +138,44 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def require_tensor(name: str, value: object) -> torch.Tensor:
+    """The value, if it is a tensor.
+
+    Raises:
+        TypeError: otherwise.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"expected {name} to be a tensor, got {type(value).__name__}")
+    return value
+
+
+def require_batch(positions: object, species: object, offsets: object, **rows: object) -> None:
+    """See that structures can be one batch, unless shapes are traced; kernels look at all else.
+
+    Args:
+        positions: of all atoms.
+        species: the same.
+        offsets: first atom of every system, then n_atoms; None for one system.
+        **rows: the cell, (..., 3, 3), and pbc, (..., 3), of all systems or of each; or None.
+
+    Raises:
+        TypeError: for what is no tensor.
+        ValueError: for other shapes.
+    """
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return
+    require_tensor("positions", positions)
+    require_tensor("species", species)
+    starts = torch.zeros(2) if offsets is None else require_tensor("offsets", offsets)
+    if starts.dim() != 1 or len(starts) == 0:
+        raise ValueError(f"expected offsets of shape (n_systems + 1,), got {tuple(starts.shape)}")
+    n = len(starts) - 1
+    for name, value in rows.items():
+        if value is None:
+            continue
+        shape, one = tuple(require_tensor(name, value).shape), (3, 3) if name == "cell" else (3,)
+        if shape[-len(one) :] != one or shape[: -len(one)] not in ((), (1,), (n,)):
+            each = ", ".join(map(str, (n, *one)))
+            raise ValueError(f"expected {name} of shape {one} or ({each}), got {shape}")

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from . import eager, ops
-from .checks import require_bool, require_choice, require_three_body
+from .checks import (
+    dtype_name,
+    require_batch,
+    require_bool,
+    require_choice,
+    require_tensor,
+    require_three_body,
+)
 from .excluded import excluding
 from .module_settings import (
     LENGTHS,
@@ -236,6 +243,7 @@ class D3(CheckedState):
     @torch.jit.export
     def coordination_number(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
         """Coordination numbers, (n_atoms,); arguments as of :meth:`forward`."""
+        self._check_dtype("vectors", vectors)
         if self.backend == "eager":
             return eager.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
         return ops.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
@@ -254,6 +262,7 @@ class D3(CheckedState):
         Arguments and errors are those of :meth:`forward`.
         """
         self._refuse_more_than_pairs()
+        self._check_dtype("vectors", vectors)
         damping = self.damping()
         tables, species = self._tables_of(species, exclude)
         if self.backend == "eager":
@@ -360,10 +369,23 @@ class D3(CheckedState):
             return eager.dispersion_on_list(whole, pairs, batch, tables, self.reach(), self.form)
         return ops.on_list(whole, pairs, batch, tables, self.reach(), self.form)
 
+    def _check_dtype(self, name: str, given: Tensor) -> None:
+        """Refuse another dtype than that of the tables, which nobody gave in this call.
+
+        Raises:
+            TypeError: for another.
+        """
+        if given.dtype != self.rcov.dtype:
+            raise TypeError(
+                f"expected {name} of the dtype of the module, {dtype_name(self.rcov.dtype)}, "
+                f"got {dtype_name(given.dtype)}"
+            )
+
     def _of_all_or_some(
         self, systems: ops.Systems, exclude: Tensor | None
     ) -> tuple[ops.Tables, ops.Systems]:
         """Tables, and the systems as they index them."""
+        self._check_dtype("positions", systems.positions)
         tables, species = self._tables_of(systems.species, exclude)
         return tables, ops.Systems(
             systems.positions, systems.cell, systems.pbc, species, systems.offsets
@@ -467,7 +489,13 @@ class D3(CheckedState):
             cell: (3, 3) or (n_systems, 3, 3), length; None for molecules.
             pbc: (3,) or (n_systems, 3), bool; None for True where there is a cell.
             offsets: first atom of every system, then n_atoms; None for one system.
+
+        Raises:
+            TypeError: for what is no tensor.
+            ValueError: for other shapes of cell, pbc or offsets.
         """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_batch(positions, species, offsets, cell=cell, pbc=pbc)
         n, device = positions.shape[0], positions.device
         starts = torch.arange(2, device=device) * n if offsets is None else offsets  # traced n too
         n_systems = starts.shape[0] - 1
@@ -527,8 +555,14 @@ class D3(CheckedState):
         """Species indices of atomic numbers, (n_atoms,), int64.
 
         Raises:
+            TypeError: for no tensor of integers.
             ValueError: if one of them is not among the elements; reads values, so it synchronises.
         """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensor("numbers", numbers)
+        if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+            raise TypeError("expected numbers to be integers, got a tensor of another kind")
+        numbers = numbers.to(torch.int64)
         lookup = torch.full_like(self.numbers[:1], -1).repeat(self.last + 1)  # ends: no element
         lookup[self.numbers] = torch.arange(self.numbers.shape[0], device=lookup.device)
         index = lookup[numbers.clamp(0, self.last)]
@@ -613,7 +647,7 @@ class D3(CheckedState):
     def extra_repr(self) -> str:
         """Settings, for print."""
         return (
-            f"elements={self.numbers.tolist()}, variant={self.variant!r}, cutoff={self.cutoff}, "
+            f"elements={self.elements}, variant={self.variant!r}, cutoff={self.cutoff}, "
             f"cn_cutoff={self.cn_cutoff}, width={self.width}, atm_cutoff={self.atm_cutoff}, "
             f"backend={self.backend!r}"
         )

@@ -106,7 +106,7 @@ def _told_damping(
 
     It is to the digits of float32, or of its own dtype if it has fewer.
     """
-    kind, there = kind_of(module), tensor.cpu()
+    kind, there = kind_of(module), tensor if tensor.is_meta else tensor.cpu()
     digits = there.dtype if there.dtype.itemsize < 4 else torch.float32
     record, xc = json.loads(getattr(module, "record", None) or "{}"), getattr(module, "xc", None)
     made: list[dict[str, Any]] = [{"xc": xc}] if xc else []

@@ -18,6 +18,7 @@ from torch.autograd import grad
 
 from d3torch import D3BJ, PRESETS, damping_parameters, functionals
 from d3torch.model import BACKENDS
+from d3torch.ops import Systems
 from d3torch.units import BOHR, HARTREE
 
 PBE = damping_parameters("pbe")
@@ -208,6 +209,28 @@ def test_species_are_places_in_the_list_of_elements() -> None:
     assert _model().species(numbers[:0]).tolist() == []
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_species_of_numbers_of_any_integer_dtype(dtype: torch.dtype) -> None:
+    """A mask, which torch takes uint8 for, is as long as what it is for: so many elements."""
+    model = D3BJ(range(1, 104), "pbe")
+    numbers = torch.arange(120).remainder(103) + 1
+    assert torch.equal(model.species(numbers.to(dtype)), numbers - 1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "got"),
+    [
+        ([1, 8], "to be a tensor, got list"),
+        (np.array([1, 8]), "to be a tensor, got ndarray"),
+        (torch.tensor([1.0]), "to be integers, got a tensor of another kind"),
+        (torch.tensor([True]), "to be integers, got a tensor of another kind"),
+    ],
+)
+def test_species_of_no_integers_are_refused(numbers: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"^expected numbers {got}$"):
+        _model().species(numbers)
+
+
 @pytest.mark.parametrize("number", [6, 103, 200, 0, -1])
 def test_numbers_without_a_place_are_refused(number: int) -> None:
     with pytest.raises(ValueError, match=rf"among \[14, 8, 11, 1\], got {number}$"):
@@ -327,6 +350,53 @@ def test_elements_without_data_are_refused() -> None:
         D3BJ(["H", "Am"], "pbe", reference="2010")
 
 
-def test_vectors_of_another_dtype_are_refused() -> None:
-    with pytest.raises(TypeError, match="rcov of the dtype of the vectors, Float, got Double"):
-        _model()(*_system(torch.float32))
+@backends
+def test_another_dtype_than_that_of_the_module_is_refused(backend: str) -> None:
+    """It is what was given that is wrong, and not a table or the damping of the module."""
+    model = D3BJ(["H"], "pbe", backend=backend)
+    x, species = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+    near = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, 3)
+    of_list = (torch.ones(2, 3), near[0], species)
+    calls: list[Callable[[Systems], Any]] = [
+        *(model.lattice, model.lattice_shares, model.evaluate, model.pairwise),
+        lambda systems: model.lattice(systems, model.damping()[None]),
+        lambda systems: model.on_list(systems, *near),
+        lambda systems: model.evaluate_on_list(systems, *near),
+        lambda _: model(*of_list),
+        lambda _: model.dispersion_energy(of_list[0], torch.ones(2).double(), *of_list[1:]),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"of the module, float64, got float32$"):
+            call(model.systems(x, species))
+    scripted = torch.jit.script(model)
+    with pytest.raises(torch.jit.Error, match="of the module, float64, got float32"):
+        scripted.lattice(scripted.systems(x, species))
+
+
+WRONG_BATCHES: list[tuple[dict[str, Any], str]] = [
+    ({"positions": np.zeros((2, 3))}, "positions to be a tensor, got ndarray"),
+    ({"species": [0, 0]}, "species to be a tensor, got list"),
+    ({"pbc": [True] * 3}, "pbc to be a tensor, got list"),
+    ({"cell": np.eye(3)}, "cell to be a tensor, got ndarray"),
+    ({"cell": torch.ones(3)}, r"cell of shape \(3, 3\) or \(1, 3, 3\), got \(3,\)"),
+    ({"cell": torch.ones(2, 3, 3)}, r"cell of shape \(3, 3\) or \(1, 3, 3\), got \(2, 3, 3\)"),
+    ({"pbc": torch.tensor(True)}, r"pbc of shape \(3,\) or \(1, 3\), got \(\)"),
+    ({"offsets": (0, 2)}, "offsets to be a tensor, got tuple"),
+    ({"offsets": torch.zeros(0)}, r"offsets of shape \(n_systems \+ 1,\), got \(0,\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), WRONG_BATCHES)
+def test_what_makes_no_batch_is_refused(change: dict[str, Any], sentence: str) -> None:
+    given = {"positions": torch.zeros(2, 3), "species": torch.zeros(2, dtype=torch.int64)}
+    with pytest.raises((TypeError, ValueError), match=f"^expected {sentence}$"):
+        _model().systems(**{**given, **change})
+
+
+def test_a_module_on_meta_tells_what_it_is() -> None:
+    here = D3BJ(["O", "H"], "pbe", s9=1.0)
+    with torch.device("meta"):
+        model = D3BJ(["O", "H"], "pbe", s9=1.0)
+    assert repr(model) == repr(here)
+    assert model.settings == here.settings
+    assert "elements=[8, 1]" in repr(model.to_empty(device="cpu"))
