@@ -88,6 +88,92 @@ def test_a_teacher_with_dispersion_is_refused(
         label.main()
 
 
+def test_labels_of_two_teachers_are_not_mixed(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ase.io.write(tmp_path / "structures.extxyz", _cold(2), format="extxyz")
+    whole = _label(scripts, monkeypatch, tmp_path)
+    for words, names in ((("--model", "other"), "model"), (("--part", "1/2"), "part")):
+        with pytest.raises(SystemExit, match=f"expected the settings .* others for {names}: "):
+            _label(scripts, monkeypatch, tmp_path, *words)
+    assert (tmp_path / "labels.extxyz").read_text(encoding="utf-8") == whole
+
+
+def test_training_keeps_to_what_it_was_begun_with(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    train = scripts("train")
+    ase.io.write(tmp_path / "structures.extxyz", _cold(3), format="extxyz")
+    _label(scripts, monkeypatch, tmp_path)
+    monkeypatch.setattr(train.subprocess, "run", lambda *given, **more: None)
+    monkeypatch.setattr(train, "write_data", lambda structures, folder: [folder.name])
+    monkeypatch.setattr(train, "errors", lambda model, structures: {})
+
+    def run(*words: str) -> None:
+        files = [str(tmp_path / "trained"), str(tmp_path / "labels.extxyz"), *words]
+        monkeypatch.setattr(sys, "argv", ["train.py", *files])
+        train.main()
+
+    run("--steps", "5")
+    run("--steps", "5")
+    with pytest.raises(SystemExit, match=r"train.py: expected the settings .* for steps: "):
+        run("--steps", "6")
+    ase.io.write(tmp_path / "structures.extxyz", _cold(4), format="extxyz")
+    _label(scripts, monkeypatch, tmp_path)
+    with pytest.raises(SystemExit, match=r"train.py: expected the settings .* for labels: "):
+        run("--steps", "5")
+
+
+def test_glasses_at_rest_are_of_one_potential(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at_rest = scripts("at_rest")
+    (tmp_path / "initial").mkdir()
+    ase.io.write(tmp_path / "initial" / "SiO2_102_s1_x.extxyz", SMALL, format="extxyz")
+    monkeypatch.setattr(at_rest, "densities", lambda *given: {"rest": 2.0})
+
+    def run(*words: str) -> None:
+        files = [str(tmp_path), str(tmp_path / "model.pb"), str(tmp_path / "study"), *words]
+        monkeypatch.setattr(sys, "argv", ["at_rest.py", *files])
+        at_rest.main()
+
+    (tmp_path / "model.pb").write_bytes(b"one")
+    run()
+    with pytest.raises(SystemExit, match=r"at_rest.py: expected the settings .* others for ps: "):
+        run("--ps", "5")
+    (tmp_path / "model.pb").write_bytes(b"two")
+    with pytest.raises(SystemExit, match=r"at_rest.py: expected the settings .* for model: "):
+        run()
+
+
+def test_a_folder_of_distilling_keeps_to_its_teacher(tmp_path: Path) -> None:
+    """Finished stages of one are not handed out under the name of another."""
+    folder, true = tmp_path / "folder", "/bin/true"
+    for name in ("melts", "near", "visited", "again", "warmed"):
+        (folder / name).mkdir(parents=True)
+        (folder / name).rmdir()
+        (folder / f"{name}.extxyz").write_text("")
+    for name in ("first", "second", "final"):
+        (folder / name).mkdir()
+        (folder / name / "error.json").write_text("{}")
+    (folder / "final" / "model.pb").write_text("student")
+
+    def distil(**variables: str) -> subprocess.CompletedProcess[str]:
+        model = variables.pop("model", "sevenn:7net-0")
+        words = ["bash", str(DISTIL / "distil.sh"), str(folder), model]
+        given = {**os.environ, "TEACHER": true, "STUDENT": true, **variables}
+        return subprocess.run(words, env=given, capture_output=True, text=True)
+
+    assert distil().returncode == 0
+    assert (folder / "final" / "7net-0.pb").read_text() == "student"
+    for variables in ({"model": "chgnet:0.3.0"}, {"STEPS": "7"}, {"FIRST": "7"}, {"PARTS": "3"}):
+        found = distil(**variables)
+        assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+        assert found.stderr.startswith("expected model sevenn:7net-0, PARTS=2, FIRST=20000, STEPS")
+    assert not (folder / "final" / "0.3.0.pb").exists()
+    assert distil().returncode == 0
+
+
 @pytest.mark.parametrize("cut", [0.0, 0.02, 0.5, 0.999])
 def test_labels_go_on_after_a_kill(
     scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut: float

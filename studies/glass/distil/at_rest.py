@@ -24,7 +24,7 @@ from program import failed
 
 from d3torch_glass.averages import block_mean
 from d3torch_glass.facts import ELEMENTS, mass_density
-from d3torch_glass.files import write_json
+from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import mass_commands
 
 NAME = re.compile(r"(?P<glass>[^_]+)_102_s(?P<seed>\d+)_")
@@ -94,6 +94,16 @@ def main() -> None:
     parser.add_argument("--warm", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--ps", type=float, default=10.0)
     args = parser.parse_args()
+    beside = args.study / "at_rest"
+    with alone(beside):
+        with one_sentence():
+            begun = {"model": digest(args.model.read_bytes()), "ps": args.ps}
+            settle(beside / f"{args.model.stem}.json", begun)
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """One glass after another."""
     path: Path = args.study / "at_rest.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     of_model = found.setdefault(f"deepmd:{args.model.stem}", {})

@@ -21,11 +21,15 @@ STUDENT=$(absolute "$STUDENT")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 export DP_INTRA_OP_PARALLELISM_THREADS=1 DP_INTER_OP_PARALLELISM_THREADS=1
 export LMP=${LMP:-$(dirname "$STUDENT")/lmp}
+export PYTHONPATH=$here/..${PYTHONPATH:+:$PYTHONPATH} # files.py of the study, for the student too
+file=
+[ ! -f "${model#*:}" ] || file=" $(sha256sum < "${model#*:}" | cut -c 1-16)"
+begun="model $model$file, PARTS=$parts, FIRST=${FIRST:-20000}, STEPS=${STEPS:-80000}"
 mkdir -p "$folder"
 cd "$folder"
-[ -e parts ] || echo "$parts" > parts
-if [ "$(cat parts)" != "$parts" ]; then
-    echo "expected PARTS=$(cat parts), with which $folder was begun, got $parts" >&2
+[ -e settings ] || echo "$begun" > settings
+if [ "$(cat settings)" != "$begun" ]; then
+    echo "expected $(cat settings), with which $folder was begun, got $begun" >&2
     exit 2
 fi
 running=()

@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from d3torch.recognise import dispersion_in
+from d3torch_glass.files import alone, digest, model_path, one_sentence, settle, write_text
 from d3torch_glass.potentials import base_calculator
 
 
@@ -32,7 +33,7 @@ def labelled(path: Path) -> int:
     while first < len(lines):
         after = first + 2 + int(lines[first])
         if after > len(lines) or not lines[after - 1].endswith("\n"):
-            path.write_text("".join(lines[:first]), encoding="utf-8")
+            write_text(path, "".join(lines[:first]))
             break
         first, count = after, count + 1
     return count
@@ -61,6 +62,20 @@ def main() -> None:
     parser.add_argument("--force", type=float, default=30.0)
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
+    beside = args.labels.with_name(f".{args.labels.name}")
+    with alone(beside):
+        begun = {name: getattr(args, name) for name in ("model", "part", "force")}
+        file = model_path(args.model)
+        begun["file"] = digest(file.read_bytes()) if file.is_file() else None
+        if not args.labels.exists():
+            (beside / "settings.json").unlink(missing_ok=True)
+        with one_sentence():
+            settle(beside / "settings.json", begun)
+        run(args, part, parts)
+
+
+def run(args: argparse.Namespace, part: int, parts: int) -> None:
+    """One structure after another."""
     structures = list(ase.io.iread(args.structures))[part - 1 :: parts]
     calculator = base_calculator(args.model)
     inside = dispersion_in(calculator)

@@ -3,8 +3,9 @@
 Usage: python studies/glass/distil/train.py FOLDER LABELS.extxyz... [--half LABELS.extxyz...]
                                              [--steps N] [--begin OTHER]
 
-In an environment with deepmd-kit[cpu], dpdata and ASE. Every tenth structure of each file is kept
-from training. FOLDER gets data, ``input.json``, checkpoints (called again, training goes on),
+In an environment with deepmd-kit[cpu], dpdata and ASE, and studies/glass on PYTHONPATH. Every
+tenth structure of each file is kept from training. FOLDER gets settings (labels, steps, beginning),
+to which it keeps, data, ``input.json``, checkpoints (called again, training goes on),
 ``model.pb``, the compressed ``fast.pb`` and ``error.json``, errors on the structures kept out.
 ``--half`` takes labels that make half of what is trained on, however few they are, and
 ``--begin`` starts from the potential in another such folder, with a fourth of the learning rate.
@@ -23,6 +24,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.units import GPa
+
+from d3torch_glass.files import digest, one_sentence, settle, write_json
 
 TYPES = ["O", "Na", "Si"]
 KEPT_OUT = 10
@@ -160,12 +163,20 @@ def main() -> None:
     train, test = read(args.labels)
     half, more = read(args.half)
     test += more
+    begin = None if args.begin is None else args.begin / "out.json"
+    begun = {
+        "labels": [digest(file.read_bytes()) for file in args.labels],
+        "half": [digest(file.read_bytes()) for file in args.half],
+        "steps": args.steps,
+        "begin": None if begin is None else digest(begin.read_bytes()),
+    }
+    with one_sentence():
+        settle(folder / "settings.json", begun)
     if not (folder / "input.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
         parts = {"train": train, "half": half, "test": test}
         data = Data(*(write_data(part, folder / name) for name, part in parts.items()))
         given = settings(data, args.steps, args.begin)
-        (folder / "input.json").write_text(json.dumps(given, indent=1), encoding="utf-8")
+        write_json(folder / "input.json", given)
 
     program = str(Path(sys.executable).with_name("dp"))
 
@@ -181,7 +192,7 @@ def main() -> None:
     dp("freeze", "-o", "model.pb")
     dp("compress", "-i", "model.pb", "-o", "fast.pb")
     found = errors(folder / "fast.pb", test) | {"trained on": len(train) + len(half)}
-    (folder / "error.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "error.json", found)
     print(json.dumps(found, indent=1))
 
 
