@@ -20,7 +20,7 @@ from d3torch_glass.averages import block_mean
 from d3torch_glass.expansion import FOLDER as EXPANSION
 from d3torch_glass.expansion import PROTOCOL, expansion_chain
 from d3torch_glass.facts import mass_density
-from d3torch_glass.files import write_json
+from d3torch_glass.files import write_json, written_aside
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.relaxing import Relaxed, read_relaxed
@@ -183,13 +183,13 @@ def collect(folders: list[Path]) -> None:
         add_study(folder, data, structures)
     for part in PARTS:
         data[part] = dict(sorted(data[part].items()))
-    write_json(DATA, rounded(data))
-    with lzma.open(STRUCTURES, "wt", encoding="utf-8") as file:
+    with written_aside(STRUCTURES) as partial, lzma.open(partial, "wt", encoding="utf-8") as file:
         for name in (*data["jobs"], *data["dynamics"]):
             glass = structures[name].copy()
             glass.info["name"] = name
             glass.positions[:] = np.round(glass.positions, 4)
             write_extxyz(file, [glass], columns=["symbols", "positions"])
+    write_json(DATA, rounded(data))
 
 
 def read_structures() -> dict[str, Atoms]:
