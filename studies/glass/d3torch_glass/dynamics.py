@@ -72,7 +72,12 @@ class State(NamedTuple):
 def make_integrator(
     chain: Chain, p: Protocol, atoms: Atoms, temperature: float, pressure: float
 ) -> Any:
-    """ASE's integrator of the ensemble of a chain; temperature in K, pressure in GPa."""
+    """ASE's integrator of the ensemble of a chain; temperature in K, pressure in GPa.
+
+    ASE gives all 3 N momenta their share of the temperature, three of which are zero here: those of
+    the whole.
+    """
+    temperature *= 1.0 - 1.0 / len(atoms)
     dt, tdamp = chain.dt * units.fs, p.tdamp_fs * units.fs
     if chain.ensemble == "nve":
         return VelocityVerlet(atoms, dt)
@@ -133,8 +138,9 @@ def _place(atoms: Atoms, chain: Chain, state: State, strain: float) -> None:
 def sample(atoms: Atoms, stage: int, step: int, target: float, strain: float) -> list[float]:
     """One row of :data:`COLUMNS`."""
     stress = atoms.get_stress(include_ideal_gas=True) / units.GPa
+    temperature = atoms.get_temperature() / (1.0 - 1.0 / len(atoms))  # 3 N - 3 move
     return [
-        stage, step, atoms.get_temperature(), atoms.get_potential_energy(), atoms.get_volume(),
+        stage, step, temperature, atoms.get_potential_energy(), atoms.get_volume(),
         *stress, *atoms.cell.lengths(), target, strain,
     ]  # fmt: skip
 
