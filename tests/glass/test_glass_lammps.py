@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from d3torch.cli import main
+from d3torch_glass.dynamics import COLUMNS
 from d3torch_glass.files import at_work
 from d3torch_glass.jobs import glass, read_job
-from d3torch_glass.lammps_results import collect
-from d3torch_glass.lammps_route import PLAN, plan, style
+from d3torch_glass.lammps_results import _samples, collect
+from d3torch_glass.lammps_route import PLAN, chain_input, plan, style
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.potentials import calculator
 from d3torch_glass.protocol import PRESETS, Protocol, chains
@@ -70,6 +71,24 @@ def test_a_plan_covers_its_chain() -> None:
         last = chain.stages[-1]
         assert np.prod([r["scale"] for r in rows]) == pytest.approx(1 + last.strain[1])
         assert rows[-1]["p1"] == pytest.approx(1e4 * last.pressure[1])
+
+
+def test_strains_do_not_go_on_with_the_barostat_of_the_quench() -> None:
+    """LAMMPS gives a fix what a restart has under its name, and strains begin with the quench's."""
+    inputs = {
+        name: chain_input(c, TOY, style("pmmcs", "none", "pbe", 9.0), 1)
+        for name, c in chains(TOY).items()
+    }
+    fixes = {name: re.findall(r"^fix (\S+ all npt) ", text, re.M) for name, text in inputs.items()}
+    assert fixes["quench"] == ["move all npt"]
+    assert fixes["strain_x"] == fixes["strain_z"] == ["sides all npt"]
+
+
+def test_a_piece_without_samples_has_no_rows(tmp_path: Path) -> None:
+    """One that is shorter than the time between samples."""
+    for text in ("\n", ""):
+        (tmp_path / "samples.1").write_text(text)
+        assert _samples(tmp_path / "samples.1", 0, 300.0, 0.0).shape == (0, len(COLUMNS))
 
 
 def _run(script: Path, chosen: str, pieces: int | None = None) -> None:

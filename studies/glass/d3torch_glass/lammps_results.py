@@ -31,7 +31,10 @@ def _read_dump(path: Path) -> tuple[Any, Any]:
 
 def _samples(path: Path, stage: float, target: float, strain: float) -> Any:
     """Rows of :data:`d3torch_glass.dynamics.COLUMNS` from those of ``fix print``."""
-    found = np.loadtxt(path, ndmin=2)
+    lines = path.read_text(encoding="ascii").splitlines()
+    if not any(line.strip() for line in lines):  # a piece shorter than the time between samples
+        return np.zeros((0, len(COLUMNS)))
+    found = np.loadtxt(lines, ndmin=2)
     rows = np.zeros((len(found), len(COLUMNS)))
     rows[:, 0], rows[:, 14], rows[:, 15] = stage, target, strain
     rows[:, 1:5], rows[:, 11:14] = found[:, :4], found[:, 10:13]

@@ -113,7 +113,11 @@ def plan(chain: Chain, p: Protocol) -> list[tuple[Any, ...]]:
 
 
 def _moves(chain: Chain, p: Protocol) -> list[str]:
-    """The fixes of an ensemble; numbers come from the plan."""
+    """The fixes of an ensemble; numbers come from the plan.
+
+    That of strains has a name of its own: under the name that the quench had, LAMMPS would give it
+    the barostat of the quench, whose last rate along the strained axis would drag it from then on.
+    """
     temperature = f"temp ${{t0}} ${{t1}} {p.tdamp_fs * 1e-3}"
     if chain.ensemble == "nve":
         return ["fix move all nve"]
@@ -124,7 +128,7 @@ def _moves(chain: Chain, p: Protocol) -> list[str]:
     if chain.ensemble == "nvt":
         return [f"fix move all nvt {temperature}", *deform]
     sides = " ".join(f"{a} 0 0 {p.pdamp_fs * 1e-3}" for a in "xyz" if a != axis)
-    return [f"fix move all npt {temperature} {sides}", *deform]
+    return [f"fix sides all npt {temperature} {sides}", *deform]
 
 
 def chain_input(chain: Chain, p: Protocol, potential: Style, seed: int) -> str:
