@@ -185,6 +185,7 @@ def test_killed_at_random_moments_the_static_results_are_the_same(tmp_path: Path
         (["--pressures", "1,2"], "expected pressures from 0, got (1.0, 2.0)"),
         (["--pressures", "0,1,1.0000001"], "expected rising pressures"),
         (["--pressures", "0,nan"], "expected rising pressures"),
+        (["--low", "4000"], "expected initial_high above low = 4000.0 K, got initial_high = 2"),
         (["--force", "inf"], "expected a positive force, got inf"),
         (["--start", "-150"], "expected a start between -50 and 100 %, got -150.0"),
         (["--start", "nan"], "expected a start between -50 and 100 %, got nan"),

@@ -93,11 +93,16 @@ class Protocol:
                 value > 0 or (value == 0 and field.name in may_be_zero)
             ):
                 raise ValueError(f"expected a positive {field.name}, got {value}")
-        if self.high <= self.low:
-            raise ValueError(f"expected high above low = {self.low} K, got {self.high}")
+        for name in ("initial_high", "high"):
+            if getattr(self, name) <= self.low:
+                got = f"{name} = {getattr(self, name)}"
+                raise ValueError(f"expected {name} above low = {self.low} K, got {got}")
         steps = [b - a for a, b in zip((0.0, *self.strains), self.strains, strict=False)]
         if any(step <= 0 for step in steps):
             raise ValueError(f"expected rising strains above 0, got {self.strains}")
+        for name, levels in (("strains", (0.0, *self.strains)), ("pressures", self.pressures)):
+            if len({*map(level_name, levels)}) < len(levels):
+                raise ValueError(f"expected each of {name} once, to six digits, got {levels}")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -117,6 +122,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Values beside the defaults: as printed, for a laptop in an hour or so, and for a test."""
+
+
+def level_name(level: float) -> str:
+    """Name of the stage at a strain or pressure, by which its samples are found."""
+    return f"at_{level:g}"
 
 
 class Stage(NamedTuple):
@@ -200,7 +210,7 @@ def _series(p: Protocol, levels: tuple[float, ...], ramp_ps: float, key: str) ->
         ramp = round(abs(level - before) * ramp_ps * 1e3 / p.dt_fs)
         if ramp > 0:
             stages.append(Stage(f"to_{level:g}", ramp, **(fixed | {key: (before, level)})))
-        stages.append(Stage(f"at_{level:g}", hold, **(fixed | {key: (level, level)})))
+        stages.append(Stage(level_name(level), hold, **(fixed | {key: (level, level)})))
         before = level
     return tuple(stages)
 

@@ -22,16 +22,11 @@ from ase.vibrations import Vibrations
 from .elasticity import static_stiffness
 from .files import at_work, read_arrays, write_arrays
 from .jobs import Job, classical_glass, log, read_manifest, write_manifest
-from .protocol import Protocol
+from .protocol import Protocol, level_name
 from .relaxing import Relaxed, Tolerance, read_relaxed, relax
 
 STIFFNESS, HESSIAN = "stiffness.npz", "hessian.npz"
 REST = "rest"
-
-
-def level_name(pressure: float) -> str:
-    """Name of the structure at a pressure, GPa."""
-    return f"at_{pressure:g}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,7 @@ class StaticProtocol:
         rising = all(b > a for a, b in zip(self.pressures, self.pressures[1:], strict=False))
         if not rising or len({*map(level_name, self.pressures)}) < len(self.pressures):
             raise ValueError(f"expected rising pressures, got {self.pressures}")
+        self.classical()
 
     @property
     def tolerance(self) -> Tolerance:
@@ -89,7 +85,8 @@ class StaticProtocol:
     def classical(self) -> Protocol:
         """The protocol of the classical glass."""
         names = ("low", "initial_high", "initial_rate", "initial_hold_ps")
-        return Protocol(**{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names}
+        return Protocol(**given, high=self.initial_high)
 
 
 STATIC_PRESETS: dict[str, dict[str, Any]] = {

@@ -15,6 +15,7 @@ from .elasticity import consistency
 from .facts import Moduli, isotropic_moduli, mass_density
 from .files import write_json
 from .jobs import read_manifest
+from .protocol import level_name
 from .relaxing import Relaxed
 from .static import (
     HESSIAN,
@@ -22,7 +23,6 @@ from .static import (
     STIFFNESS,
     StaticJob,
     initial,
-    level_name,
     read_matrix,
     read_static,
     read_static_job,
