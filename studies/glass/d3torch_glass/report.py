@@ -224,7 +224,8 @@ def _timing_part(timing: dict[str, Any] | None) -> str:
         (name, number(t["ms_per_step"]), number(t["ps_per_hour"]), number(t["relative"]))
         for name, t in timing["backends"].items()
     ]
-    head = ("backend", "ms/step", "ps/h", "relative to none")
+    first = next(iter(timing["backends"]))
+    head = ("backend", "ms/step", "ps/h", f"relative to {first}")
     note = f"{timing['atoms']} atoms, {timing['dt_fs']} fs, {timing['conditions']}."
     return f"<h2>Cost by backend</h2><p class=note>{html.escape(note)}</p>{_table(head, rows)}"
 

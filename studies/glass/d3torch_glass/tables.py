@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,9 +219,10 @@ COSTS = (("rate / (ps/h)", "ps_per_hour"), ("time of a step / s", "seconds_per_s
 
 
 def glass_name(result: Result) -> str:
-    """Composition, seed, dispersion and what else tells a glass from others, in words."""
+    """Composition, potential, seed, dispersion and what else tells a glass from others."""
     s = result["settings"]
-    return f"{s['composition']}, {route(result)}seed {s['seed']}, {s['d3']}{start(result)}"
+    model = Path(s["model"]).name
+    return f"{s['composition']}, {model}, {route(result)}seed {s['seed']}, {s['d3']}{start(result)}"
 
 
 def start(result: Result) -> str:
