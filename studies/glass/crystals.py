@@ -7,8 +7,8 @@ pressure, with the symmetry of the crystal left free. What FILE.json has already
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ase.spacegroup import crystal
 
 from d3torch.settings import Settings
 from d3torch_glass.facts import mass_density
-from d3torch_glass.files import write_json
+from d3torch_glass.files import alone, write_json
 from d3torch_glass.potentials import calculator
 from d3torch_glass.structure import angles
 
@@ -71,11 +71,20 @@ def relaxed(atoms: Atoms, model: str, d3: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("model", nargs="+")
+    args = parser.parse_args()
+    with alone(args.file.with_suffix("")):  # beside others for the same file: one after the other
+        run(args.file, args.model)
+
+
+def run(path: Path, models: list[str]) -> None:
+    """One crystal after another."""
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name, make in CRYSTALS.items():
         found.setdefault(name, {"experiment": described(make())})
-        for model in sys.argv[2:]:
+        for model in models:
             for d3 in ("none",) if "r2scan" in model else ("none", "d3torch"):
                 key = f"{model} {d3}"
                 if key not in found[name]:

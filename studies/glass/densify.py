@@ -12,14 +12,12 @@ import argparse
 import json
 from pathlib import Path
 
-from ase import Atoms
-from ase.io import read
-
 from d3torch import D3Calculator
 from d3torch_glass.analyse import as_mean
 from d3torch_glass.densification import check_densification, densification
 from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
 from d3torch_glass.potential import PMMCS
+from d3torch_glass.predicting import one_structure
 from d3torch_glass.protocol import Protocol
 
 
@@ -34,10 +32,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="velocities")
     args = parser.parse_args()
     steps = {"dt_fs": 2.0, "tdamp_fs": 100.0, "pdamp_fs": 300.0}
-    p = Protocol(**steps, hold_ps=args.hold, frame_ps=0.2, checkpoint_ps=0.5)
+    with one_sentence():
+        p = Protocol(**steps, hold_ps=args.hold, frame_ps=0.2, checkpoint_ps=0.5)
+        atoms = one_structure(str(args.structure))
     d3 = D3Calculator("pbe", preset="mace_mp")  # 40 bohr, as the study's
-    atoms, path = read(args.structure), args.folder / "densification.json"
-    assert isinstance(atoms, Atoms)
+    path = args.folder / "densification.json"
     begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
     begun |= {"ps": args.hold, "pressure": args.pressure}
     folders = {seed: args.folder / args.structure.stem / f"s{seed}" for seed in args.seed}

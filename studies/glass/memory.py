@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from d3torch_glass.facts import composition, mass_density
 from d3torch_glass.files import alone, one_sentence, settle, write_json
 from d3torch_glass.initial import initial_structure
+from d3torch_glass.jobs import plain_name
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, relax
@@ -22,12 +24,12 @@ QUENCH = Protocol(initial_rate=1000.0, initial_hold_ps=2.0)
 TOLERANCE = Tolerance(force=0.03, pressure=0.02, steps=5000)
 
 
-def end(name: str, seed: int, percent: float, atoms: int, model: str, folder: Path) -> float:
+def end(name: str, seed: int, percent: float, atoms: int, potential: Any, folder: Path) -> float:
     """Density at rest, percent above experiment, of a network made at another density."""
     made = composition(name)
     made = made._replace(density=made.density * (1.0 + 0.01 * percent))
     glass = initial_structure(made, atoms // 3, seed, QUENCH)
-    glass.calc = base_calculator(model)
+    glass.calc = potential
     rest = relax(glass, folder / f"{name}_s{seed}_{percent:+g}.npz", TOLERANCE)
     density = float(mass_density(float(glass.get_masses().sum()), rest.volume))
     return 100.0 * (density / composition(name).density - 1.0)
@@ -40,16 +42,19 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="+")
     parser.add_argument("--model", default="pmmcs")
     args = parser.parse_args()
-    folder = args.folder / args.model.replace(":", "-")
+    folder = args.folder / plain_name(args.model)
     with alone(args.folder / "memory"):
         with one_sentence():
-            if min(args.seed) < 1 or args.atoms < 3:
-                raise ValueError(f"expected atoms and seeds from 1, got {args.atoms}, {args.seed}")
+            if args.atoms < 96 or args.atoms % 3:
+                raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
+            if min(args.seed) < 1:
+                raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
+            potential = base_calculator(args.model)
             settle(folder / "settings.json", {"atoms": args.atoms})
-        run(args, folder)
+        run(args, potential, folder)
 
 
-def run(args: argparse.Namespace, folder: Path) -> None:
+def run(args: argparse.Namespace, potential: Any, folder: Path) -> None:
     """One glass after another."""
     path = args.folder / "memory.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -59,10 +64,10 @@ def run(args: argparse.Namespace, folder: Path) -> None:
             for percent in (-5.0, 0.0, 5.0):
                 ends = of_model.setdefault(f"{percent:+g}", {})
                 if str(seed) not in ends:
-                    given = (name, seed, percent, args.atoms, args.model)
-                    ends[str(seed)] = end(*given, folder)
+                    given = (name, seed, percent, args.atoms)
+                    ends[str(seed)] = end(*given, potential, folder)
                     write_json(path, found)
-                    print(*given, ends[str(seed)], flush=True)
+                    print(*given, args.model, ends[str(seed)], flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from d3torch_glass.averages import Mean
 from d3torch_glass.densification import Densification, densification
 from d3torch_glass.dynamics import inner_state, make_integrator, set_inner_state
 from d3torch_glass.facts import composition, mass_density
+from d3torch_glass.files import at_work
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.jobs import Job, read_job, write_manifest
 from d3torch_glass.potential import PMMCS
@@ -82,6 +83,19 @@ def test_ramps_reach_their_ends(tmp_path: Path) -> None:
     assert run.column("temperature", "melt").mean() == pytest.approx(60.0, rel=0.15)
     assert run.column("temperature", "final", 0.5).mean() == pytest.approx(20.0, rel=0.15)
     assert run.column("volume", "melt").mean() > 1.005 * run.column("volume", "final", 0.5).mean()
+
+
+def test_the_temperature_is_that_of_the_momenta_that_move(tmp_path: Path) -> None:
+    """Those of the whole are zero: 3 % of what 32 atoms have."""
+    p = Protocol(
+        low=20.0, tdamp_fs=100.0, dt_fs=4.0, strain_ps=2.0, strains=(0.001,), hold_ps=20.0,
+        checkpoint_ps=20.0,
+    )  # fmt: skip
+    atoms, chain = argon(2), chains(p)["uniaxial_x"]
+    assert len(atoms) == 32
+    follow(chain, p, atoms, lambda: start_state(atoms, 20.0, 1), tmp_path)
+    run = load(chain, tmp_path)
+    assert run.column("temperature", "at_0", 0.5).mean() == pytest.approx(20.0, rel=0.01)
 
 
 COMMAND = [
@@ -229,6 +243,13 @@ def test_a_potential_that_was_trained_anew_is_another(tmp_path: Path) -> None:
         (["--rate", "-1"], "expected a positive rate, got -1.0"),
         (["--job", "9"], "expected a job from 0 to 7, got 9"),
         (["--strains", "0.02,0.01"], "expected rising strains above 0"),
+        (["--strains", "0.02,0.02000000001"], "expected each of strains once, to six digits, got"),
+        (["--pressures", "0,5,0"], "expected each of pressures once, to six digits, got (0.0, 5.0"),
+        (["--initial-high", "200"], "initial_high above low = 300.0 K, got initial_high = 200.0"),
+        (["--list", "--slurm", "x.sh"], "expected --slurm without --list and --job"),
+        (["--job", "1", "--slurm", "x.sh"], "expected --slurm without --list and --job"),
+        (["--slurm", "no/such/folder/x.sh"], "No such file or directory"),
+        (["--device", "cuda:99"], "expected a device that torch has here, got 'cuda:99'"),
     ],
 )
 def test_what_cannot_be_run_is_refused(
@@ -237,6 +258,75 @@ def test_what_cannot_be_run_is_refused(
     assert main(["glass", "run", str(tmp_path / "x"), "--model", "pmmcs", *given]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_another_file_in_place_of_a_manifest_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["glass", "run", str(tmp_path), "--model", "pmmcs", "--composition", "NS33"]
+    path = tmp_path / "NS33_pmmcs_none_s1" / "manifest.json"
+    path.parent.mkdir()
+    for text in ("not JSON", "[]", "{}", '{"settings": {}}'):
+        path.write_text(text)
+        assert main([*words, "--preset", "toy", "--atoms", "96"]) == 1
+        err = capsys.readouterr().err
+        assert (err.count("\n"), path.read_text()) == (1, text)
+        assert "expected a manifest of d3torch glass in" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], "expected --steps and --dt above 0, got 0, 1.0"),
+        (["--dt", "nan"], "expected --steps and --dt above 0, got 20, nan"),
+        (["--output", "no/such/folder/x.json"], "expected a folder for no/such/folder/x.json"),
+        ([], "expected one structure (FILE@3 chooses), got 2"),
+    ],
+)
+def test_a_timing_that_makes_no_sense_is_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "two.extxyz")
+    ase.io.write(file, [argon(1), argon(1)], format="extxyz")
+    assert main(["glass", "timing", file, "--model", "pmmcs", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
+SCRIPTS = [
+    ("densify", ["x.extxyz", "--hold", "0"], "expected a positive hold_ps, got 0.0"),
+    ("densify", ["x.extxyz"], "x.extxyz"),
+    ("rearrangement", ["100", "1"], "expected a multiple of 3 atoms, 96 or more, got 100"),
+    ("rearrangement", ["96"], "expected seeds from 1 after the atoms, got ''"),
+    ("rearrangement", ["96", "1", "0"], "expected seeds from 1 after the atoms, got '1 0'"),
+    ("rearrangement", ["x.extxyz"], "expected a file, got x.extxyz"),
+    ("memory", ["100", "1"], "expected a multiple of 3 atoms, 96 or more, got 100"),
+    ("memory", ["96", "0"], "expected seeds from 1, got 0"),
+    ("memory", ["96", "1", "--model", "/no/such.model"], "such.model"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "message"), SCRIPTS)
+def test_scripts_refuse_in_one_sentence(
+    name: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scripts: Any,
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{name}.py", str(tmp_path), *words])
+    with pytest.raises(SystemExit, match=re.escape(message)) as caught:
+        scripts(name).main()
+    assert str(caught.value).startswith(f"{name}.py: ")
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_crystals_of_one_file_are_not_run_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: Any
+) -> None:
+    monkeypatch.setattr("sys.argv", ["crystals.py", str(tmp_path / "crystals.json"), "pmmcs"])
+    with at_work(tmp_path / "crystals"), pytest.raises(SystemExit, match="no other process"):
+        scripts("crystals").main()
 
 
 def test_a_job_array_runs_the_listed_jobs(

@@ -79,7 +79,7 @@ def test_the_manifest_carries_the_settings(tmp_path: Path) -> None:
     assert "d3_settings" not in glass.recorded(SimpleNamespace(**{**vars(JOB), "d3": "none"}), args)
     (tmp_path / "job").mkdir()
     file = tmp_path / "job" / "manifest.json"
-    file.write_text(json.dumps({"settings": told}))
+    file.write_text(json.dumps({"settings": {**told, "protocol": {}}}))
     assert glass.recorded(JOB, args) == told
     assert Settings.from_dict(read_record(str(file))) == args.settings
 
@@ -88,7 +88,9 @@ def test_a_study_of_an_older_version_can_be_continued(tmp_path: Path) -> None:
     """Its manifests say functional and cutoff alone, and are compared key by key."""
     (tmp_path / "job").mkdir()
     older = {"xc": "b3lyp", "d3_cutoff": 9.0}
-    (tmp_path / "job" / "manifest.json").write_text(json.dumps({"settings": older}))
+    (tmp_path / "job" / "manifest.json").write_text(
+        json.dumps({"settings": {**older, "protocol": {}}})
+    )
     args = settled(tmp_path, "--xc", "b3lyp", "--d3-cutoff", "9")
     assert glass.recorded(JOB, args) == older
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import ase.io
 import torch
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
+from d3torch.integrations.ase import resolve_device
 from d3torch.recognise import dispersion_in_file
 
 from . import lammps_route as route
@@ -32,7 +32,7 @@ from .files import write_json, write_text
 from .jobs import initial, run_job, steps_done_all, write_manifest
 from .planning import add_protocol, planned_jobs
 from .potentials import MODELS, refuse_second_dispersion
-from .predicting import add_predict
+from .predicting import add_predict, check_output, one_structure
 from .protocol import chains
 from .slurm import slurm_script, without_slurm
 from .static import StaticJob, route_of, run_static
@@ -46,6 +46,7 @@ def _add_run(commands: Any) -> None:
     add = commands.add_parser("run", help="melt, quench and measure glasses", allow_abbrev=False)
     add.set_defaults(run=run_run)
     _add_jobs(add, MODELS)
+    add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--route", choices=ROUTES, default="dynamics", help="(default: dynamics)")
     add.add_argument(
         "--start",
@@ -69,7 +70,6 @@ def _add_jobs(add: argparse.ArgumentParser, models: str, static: bool = True) ->
     add.add_argument("--model", required=True, metavar="MODEL", help=models)
     add.add_argument("--d3", choices=D3, nargs="+", default=["none"], help="(default: none)")
     add_dispersion(add)
-    add.add_argument("--device", default="cpu", metavar="NAME", help="(default: cpu)")
     add.add_argument("--composition", nargs="+", default=["all"], metavar="NAME", help="or all")
     add.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="from 1")
     add.add_argument("--atoms", type=int, default=1500, metavar="N", help="(default: 1500)")
@@ -113,7 +113,6 @@ def add_glass(commands: Any) -> None:
 
 def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
     """Run a job of the static route; 1 if it failed."""
-    extra = {**recorded(job, args), **recorded_device(args.device)}
     with tqdm(desc=job.name, unit=" steps", disable=not sys.stderr.isatty()) as bar:
 
         def tell(steps: int, name: str) -> None:
@@ -121,6 +120,7 @@ def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
             bar.update(steps)
 
         try:
+            extra = {**recorded(job, args), **recorded_device(args.device)}
             one = chosen_calculator(job.model, job.d3, args)
             run_static(job, args.folder, one, tell, extra)
         except (ValueError, RuntimeError, OSError) as error:
@@ -135,7 +135,6 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
         if isinstance(job, StaticJob):
             failed += _run_static(job, args)
             continue
-        extra = {**recorded(job, args), **recorded_device(args.device)}
         planned = chains(job.protocol)
         chosen = {"quench", *args.chains} if args.chains else set(planned)
         total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)
@@ -148,6 +147,7 @@ def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
                 bar.update(steps)
 
             try:
+                extra = {**recorded(job, args), **recorded_device(args.device)}
                 one = chosen_calculator(job.model, job.d3, args)
                 run_job(job, args.folder, one, tell, args.chains, extra)
             except (ValueError, RuntimeError, OSError) as error:
@@ -160,6 +160,8 @@ def run_run(args: argparse.Namespace) -> int:
     """``d3torch glass run``; the exit code."""
     try:
         settle_dispersion(args)
+        if args.slurm is not None and (args.list or args.job is not None):
+            raise ValueError("expected --slurm without --list and --job, which it gives, got both")
         jobs = planned_jobs(args)
         if args.job is not None:
             if not 0 <= args.job < len(jobs):
@@ -168,13 +170,14 @@ def run_run(args: argparse.Namespace) -> int:
     except (TypeError, ValueError, OSError) as error:
         complain(error)
         return 2
-    if args.slurm is not None:
-        write_text(args.slurm, slurm_script(without_slurm(args.words[2:]), len(jobs)))
-        return 0
     if args.list:
         print("\n".join(f"{k} {job.name}" for k, job in enumerate(jobs)))
         return 0
     try:
+        if args.slurm is not None:
+            write_text(args.slurm, slurm_script(without_slurm(args.words[2:]), len(jobs)))
+            return 0
+        resolve_device(args.device, None)
         for model, d3 in dict.fromkeys((job.model, job.d3) for job in jobs):
             chosen_calculator(model, d3, args)  # refused once, if at all
     except (ValueError, RuntimeError, OSError) as error:
@@ -266,15 +269,18 @@ def run_timing(args: argparse.Namespace) -> int:
     from .timing import rates
 
     try:
+        if args.steps < 1 or not args.dt > 0:
+            raise ValueError(f"expected --steps and --dt above 0, got {args.steps}, {args.dt}")
+        check_output(args.output)
         settle_dispersion(args)
         calculators = {d3: chosen_calculator(args.model, d3, args) for d3 in args.d3}
         conditions = (
             f"model {args.model}, D3 to {args.d3_cutoff:.2f} A, device {args.device}, "
             f"torch on {torch.get_num_threads()} threads, median of {args.steps} NPT steps in ASE"
         )
-        atoms: Any = ase.io.read(args.structure)
+        atoms = one_structure(args.structure)
         found = rates(atoms, calculators, args.steps, args.dt, conditions)
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
         complain(error)
         return 1
     for name, t in found["backends"].items():

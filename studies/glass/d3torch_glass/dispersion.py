@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from d3torch.cli.records import IN_REPORTS, read_record
 from d3torch.settings import FUNCTIONAL, Settings
 from d3torch.units import BOHR
 
-from .jobs import GPU
+from .jobs import GPU, read_manifest
 from .potentials import OURS, calculator, settings_for, settings_in_file
 
-STUDY_CUTOFF = 40.0 * BOHR  # of torch-dftd, which the study probably used
+STUDY_CUTOFF = 40.0 * BOHR  # that MACE gives torch-dftd, which the study probably used
 
 
 def add_dispersion(add: argparse.ArgumentParser) -> None:
@@ -63,9 +62,13 @@ def _settle_preset(args: argparse.Namespace) -> None:
 
 
 def recorded(job: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Settings for the manifest, but for a study that an older version began without them."""
-    path = args.folder / job.name / "manifest.json"
-    begun = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else None
+    """Settings for the manifest, but for a study that an older version began without them.
+
+    Raises:
+        ValueError: for a manifest of something else.
+    """
+    folder = args.folder / job.name
+    begun = read_manifest(folder)["settings"] if (folder / "manifest.json").exists() else None
     ours = job.d3 in OURS
     told = settings_for(job.d3, args.settings) if ours else settings_in_file(job.model)
     older = begun is not None and IN_REPORTS not in begun

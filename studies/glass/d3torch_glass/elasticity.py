@@ -75,7 +75,7 @@ def stiffness(series: Sequence[Sequence[Level]]) -> tuple[Value, Value, Mean]:
 
 
 def bulk_modulus(levels: Sequence[Level]) -> Value:
-    """K, GPa, from the slope of a line through P(V), at the volume where that line has P = 0.
+    """K, GPa, from the slope of a line through V(P), at the volume where that line has P = 0.
 
     Source: the protocol of doi:10.1021/acs.jctc.5c00218, 0 to 5 GPa, linear. A line through a
     curve: where K rises with pressure the value belongs to the middle of the range.

@@ -75,10 +75,10 @@ def at_work(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """End a script with what a ValueError says."""
+    """End a script with what a ValueError or OSError says."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
 
 

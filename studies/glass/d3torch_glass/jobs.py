@@ -41,6 +41,12 @@ MODEL_FILE = "model_file"
 """Of a manifest: digest of the file of a model."""
 
 
+def plain_name(model: str) -> str:
+    """A potential in letters, digits and dashes, as folders are named after it."""
+    model = Path(model).stem if os.sep in model else model
+    return "".join(c if c.isalnum() else "-" for c in model)
+
+
 @dataclass(frozen=True)
 class Job:
     """What is run.
@@ -64,9 +70,7 @@ class Job:
     @property
     def name(self) -> str:
         """Name of the folder."""
-        model = Path(self.model).stem if os.sep in self.model else self.model
-        plain = "".join(c if c.isalnum() else "-" for c in model)
-        return f"{self.composition}_{plain}_{self.d3}_s{self.seed}"
+        return f"{self.composition}_{plain_name(self.model)}_{self.d3}_s{self.seed}"
 
     def used_by(self) -> dict[str, tuple[str, ...]]:
         """Settings that a job may get later, and the names of files or folders that they made."""
@@ -120,7 +124,7 @@ def write_manifest(job: Job, folder: Path, extra: dict[str, Any] | None = None) 
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     own, file = {**versions(), **card}, model_file(job.model)
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_manifest(folder)
         plain = dataclasses.replace(job, protocol=type(job.protocol)()).settings()["protocol"]
         before = {**found["settings"], "protocol": {**plain, **found["settings"]["protocol"]}}
         later = _given_later(job, folder, before["protocol"], settings["protocol"])
@@ -341,12 +345,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What the folder of a job was begun with: settings, versions and more.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or another file of that name.
     """
     path = folder / "manifest.json"
     if not path.exists():
         raise ValueError(f"expected manifest.json in {folder}, got none")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "protocol" not in found.get("settings", ()):
+        raise ValueError(f"expected a manifest of d3torch glass in {path}, got another file")
     return found
 
 

@@ -36,18 +36,39 @@ def add_predict(commands: Any) -> None:
     add.add_argument("--output", type=Path, metavar="FILE", help="JSON")
 
 
+def check_output(path: Path | None) -> None:
+    """See that a file can be written where it is wanted, before what takes long.
+
+    Raises:
+        ValueError: if there is no such folder.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ValueError(f"expected a folder for {path}, got none")
+
+
+def one_structure(name: str) -> Any:
+    """The structure in a file.
+
+    Raises:
+        ValueError: for more or fewer than one, and for what cannot be read or be right.
+    """
+    try:
+        frames = list(read_frames(name))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name}: {error}") from None
+    if len(frames) != 1:
+        raise ValueError(f"expected one structure (FILE@3 chooses), got {len(frames)}")
+    if frames[0].problem is not None:
+        raise ValueError(f"{name}: {frames[0].problem}")
+    return frames[0].atoms
+
+
 def run_predict(args: argparse.Namespace) -> int:
     """``d3torch glass predict``; the exit code."""
     try:
         settle_dispersion(args)
-        if args.output is not None and not args.output.absolute().parent.is_dir():
-            raise ValueError(f"expected a folder for {args.output}, got none")
-        frames = list(read_frames(args.structure))
-        if len(frames) != 1:
-            raise ValueError(f"expected one structure (FILE@3 chooses), got {len(frames)}")
-        if frames[0].problem is not None:
-            raise ValueError(f"{args.structure}: {frames[0].problem}")
-        atoms: Any = frames[0].atoms
+        check_output(args.output)
+        atoms = one_structure(args.structure)
         potential = chosen_calculator(args.model, "none", args)
         refuse_second_dispersion(dispersion_in(potential), args.model, "d3torch")
         dispersion = D3Calculator(settings=args.settings, device=args.device)

@@ -57,7 +57,8 @@ def scattering(
 
     Args:
         frames: structures of one composition, three periodic directions.
-        reach: largest distance, A; None takes half of the shortest width of the cells.
+        reach: largest distance, A; None takes half of the shortest width of the cells, and 20 A at
+            most.
         bins: bins of distance, and points of Q from 0.5 to q_max.
         q_max: largest Q, 1/A.
 
