@@ -152,13 +152,13 @@ def require_tensor(name: str, value: object) -> torch.Tensor:
 
 
 def require_batch(positions: object, species: object, offsets: object, **rows: object) -> None:
-    """See that structures can be one batch, unless shapes are traced; kernels look at all else.
+    """Check what makes a batch, unless torch compiles or traces; the kernels check the rest.
 
     Args:
         positions: of all atoms.
         species: the same.
         offsets: first atom of every system, then n_atoms; None for one system.
-        **rows: the cell, (..., 3, 3), and pbc, (..., 3), of all systems or of each; or None.
+        **rows: cell and pbc, nine and three values for all systems or for each; or None.
 
     Raises:
         TypeError: for what is no tensor.
@@ -168,14 +168,14 @@ def require_batch(positions: object, species: object, offsets: object, **rows: o
         return
     require_tensor("positions", positions)
     require_tensor("species", species)
-    starts = torch.zeros(2) if offsets is None else require_tensor("offsets", offsets)
-    if starts.dim() != 1 or len(starts) == 0:
-        raise ValueError(f"expected offsets of shape (n_systems + 1,), got {tuple(starts.shape)}")
-    n = len(starts) - 1
+    shape = (2,) if offsets is None else tuple(require_tensor("offsets", offsets).shape)
+    if len(shape) != 1 or shape[0] == 0:
+        raise ValueError(f"expected offsets of shape (n_systems + 1,), got {shape}")
+    n = shape[0] - 1
     for name, value in rows.items():
         if value is None:
             continue
-        shape, one = tuple(require_tensor(name, value).shape), (3, 3) if name == "cell" else (3,)
-        if shape[-len(one) :] != one or shape[: -len(one)] not in ((), (1,), (n,)):
+        one, got = (3, 3) if name == "cell" else (3,), require_tensor(name, value)
+        if got.numel() not in (math.prod(one), n * math.prod(one)):
             each = ", ".join(map(str, (n, *one)))
-            raise ValueError(f"expected {name} of shape {one} or ({each}), got {shape}")
+            raise ValueError(f"expected {name} of shape {one} or ({each}), got {tuple(got.shape)}")

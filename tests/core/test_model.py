@@ -393,6 +393,16 @@ def test_what_makes_no_batch_is_refused(change: dict[str, Any], sentence: str) -
         _model().systems(**{**given, **change})
 
 
+def test_cells_of_a_batch_may_be_one_above_the_other() -> None:
+    """As MACE's loader stacks them, (3 n_graphs, 3)."""
+    model, n = _model(), 3
+    cells = torch.rand(n, 3, 3, dtype=torch.float64)
+    x, species = torch.rand(n, 3, dtype=torch.float64), torch.zeros(n, dtype=torch.int64)
+    rows = {"pbc": torch.ones(n, 3, dtype=torch.bool), "offsets": torch.arange(n + 1)}
+    found = model.systems(x, species, cells.view(-1, 3), **rows)
+    assert torch.equal(found.cell, cells)
+
+
 def test_a_module_on_meta_tells_what_it_is() -> None:
     here = D3BJ(["O", "H"], "pbe", s9=1.0)
     with torch.device("meta"):

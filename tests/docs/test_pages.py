@@ -124,9 +124,9 @@ def _of_length_zero() -> Any:
     return _module()[0](vectors, PAIR[0], torch.tensor([0, 1]))
 
 
-def _in_float() -> Any:
+def _in_float(name: str) -> Any:
     model, systems = _module()
-    return model.lattice(systems._replace(positions=systems.positions.float()))
+    return model.lattice(systems._replace(**{name: getattr(systems, name).float()}))
 
 
 FLAT = [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
@@ -153,7 +153,8 @@ MISTAKES: list[Callable[[], Any]] = [
     lambda: _on_list(),
     _of_length_zero,
     lambda: _on_list(torch.tensor([[0], [9]]), PAIR[1]),
-    _in_float,
+    lambda: _in_float("positions"),
+    lambda: _in_float("cell"),
     lambda: _module()[0].load_state_dict(_module(cutoff=9.0)[0].state_dict()),
     lambda: D3Calculator(device="cuda"),
     lambda: _energy(WATER, backend="eager", s9=1.0),
