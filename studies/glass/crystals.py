@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("model", nargs="+")
     args = parser.parse_args()
-    with alone(args.file.with_suffix("")):  # beside others for the same file: one after the other
+    with alone(args.file.with_name(f".{args.file.name}")):  # of two, one would lose what it found
         run(args.file, args.model)
 
 

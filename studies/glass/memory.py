@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import alone, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, model_path, one_sentence, settle, write_json
 from d3torch_glass.initial import initial_structure
-from d3torch_glass.jobs import plain_name
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, relax
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="+")
     parser.add_argument("--model", default="pmmcs")
     args = parser.parse_args()
-    folder = args.folder / plain_name(args.model)
+    folder = args.folder / args.model.replace(":", "-").replace("/", "-")
     with alone(args.folder / "memory"):
         with one_sentence():
             if args.atoms < 96 or args.atoms % 3:
@@ -50,7 +49,10 @@ def main() -> None:
             if min(args.seed) < 1:
                 raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
             potential = base_calculator(args.model)
-            settle(folder / "settings.json", {"atoms": args.atoms})
+            file = model_path(args.model)
+            begun = {"atoms": args.atoms}
+            begun |= {"file": digest(file.read_bytes())} if file.is_file() else {}
+            settle(folder / "settings.json", begun)
         run(args, potential, folder)
 
 

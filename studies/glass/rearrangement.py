@@ -30,12 +30,11 @@ def check_words(words: list[str]) -> None:
     """See that glasses can be made, or files read, before any of them is.
 
     Raises:
-        ValueError: for a number of atoms that no glass has, no seeds, or a file that is not there.
+        ValueError: for a number of atoms that no glass has, no seeds, or no structure.
     """
     if not words[0].isdigit():
         for word in words:
-            if not Path(word).is_file():
-                raise ValueError(f"expected a file, got {word}")
+            one_structure(word)
         return
     if int(words[0]) < 96 or int(words[0]) % 3:
         raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {words[0]}")

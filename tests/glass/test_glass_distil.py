@@ -97,6 +97,8 @@ def test_labels_of_two_teachers_are_not_mixed(
         with pytest.raises(SystemExit, match=f"expected the settings .* others for {names}: "):
             _label(scripts, monkeypatch, tmp_path, *words)
     assert (tmp_path / "labels.extxyz").read_text(encoding="utf-8") == whole
+    (tmp_path / "labels.extxyz").unlink()
+    _label(scripts, monkeypatch, tmp_path, "--model", "other")
 
 
 def test_training_keeps_to_what_it_was_begun_with(
@@ -139,11 +141,14 @@ def test_glasses_at_rest_are_of_one_potential(
 
     (tmp_path / "model.pb").write_bytes(b"one")
     run()
-    with pytest.raises(SystemExit, match=r"at_rest.py: expected the settings .* others for ps: "):
-        run("--ps", "5")
+    run("--warm", "SiO2", "--ps", "5")
+    with pytest.raises(SystemExit, match=r"at_rest.json was begun with, got others for ps: "):
+        run("--warm", "SiO2")
     (tmp_path / "model.pb").write_bytes(b"two")
-    with pytest.raises(SystemExit, match=r"at_rest.py: expected the settings .* for model: "):
+    with pytest.raises(SystemExit, match=r"at_rest.json was begun with, got others for model: "):
         run()
+    (tmp_path / "study" / "at_rest.json").unlink()
+    run("--warm", "SiO2")
 
 
 def test_a_folder_of_distilling_keeps_to_its_teacher(tmp_path: Path) -> None:
@@ -172,6 +177,10 @@ def test_a_folder_of_distilling_keeps_to_its_teacher(tmp_path: Path) -> None:
         assert found.stderr.startswith("expected model sevenn:7net-0, PARTS=2, FIRST=20000, STEPS")
     assert not (folder / "final" / "0.3.0.pb").exists()
     assert distil().returncode == 0
+    (folder / "settings").unlink()
+    (folder / "parts").write_text("4\n")  # all that an older version kept
+    assert distil().stderr.startswith("expected PARTS=4, with which ")
+    assert distil(PARTS="4").returncode == 0
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.02, 0.5, 0.999])

@@ -294,11 +294,11 @@ def test_a_timing_that_makes_no_sense_is_refused(
 
 SCRIPTS = [
     ("densify", ["x.extxyz", "--hold", "0"], "expected a positive hold_ps, got 0.0"),
-    ("densify", ["x.extxyz"], "x.extxyz"),
+    ("densify", ["x.extxyz"], "x.extxyz: expected a file, got a name that does not exist"),
     ("rearrangement", ["100", "1"], "expected a multiple of 3 atoms, 96 or more, got 100"),
     ("rearrangement", ["96"], "expected seeds from 1 after the atoms, got ''"),
     ("rearrangement", ["96", "1", "0"], "expected seeds from 1 after the atoms, got '1 0'"),
-    ("rearrangement", ["x.extxyz"], "expected a file, got x.extxyz"),
+    ("rearrangement", ["x.extxyz"], "x.extxyz: expected a file, got a name that does not exist"),
     ("memory", ["100", "1"], "expected a multiple of 3 atoms, 96 or more, got 100"),
     ("memory", ["96", "0"], "expected seeds from 1, got 0"),
     ("memory", ["96", "1", "--model", "/no/such.model"], "such.model"),
@@ -325,7 +325,7 @@ def test_crystals_of_one_file_are_not_run_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: Any
 ) -> None:
     monkeypatch.setattr("sys.argv", ["crystals.py", str(tmp_path / "crystals.json"), "pmmcs"])
-    with at_work(tmp_path / "crystals"), pytest.raises(SystemExit, match="no other process"):
+    with at_work(tmp_path / ".crystals.json"), pytest.raises(SystemExit, match="no other process"):
         scripts("crystals").main()
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def at_work(folder: Path) -> Iterator[int]:
     Raises:
         AtWork: if another is at work there.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".at_work"
     with path.open("w") as file:
@@ -71,6 +72,9 @@ def at_work(folder: Path) -> Iterator[int]:
             yield file.fileno()
         finally:
             path.unlink(missing_ok=True)
+            if made:
+                with suppress(OSError):  # it has something in it
+                    folder.rmdir()
 
 
 @contextmanager
@@ -116,8 +120,13 @@ def other_settings(name: str, others: Iterable[str], remove: str = "this one") -
     )
 
 
-def settle(path: Path, settings: dict[str, Any]) -> None:
+def settle(path: Path, settings: dict[str, Any], of: Path | None = None) -> None:
     """Keep the settings of a run in a file, or see that they are those that it was begun with.
+
+    Args:
+        path: of the settings.
+        settings: of now.
+        of: what they are the settings of, and what else would be removed; default: the folder.
 
     Raises:
         ValueError: if they are others.
@@ -128,7 +137,7 @@ def settle(path: Path, settings: dict[str, Any]) -> None:
     before = json.loads(path.read_text(encoding="utf-8"))
     others = [key for key in settings if settings[key] != before.get(key)]
     if others:
-        raise other_settings(str(path.parent), others)
+        raise other_settings(str(of or path.parent), others)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

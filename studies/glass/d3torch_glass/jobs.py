@@ -41,12 +41,6 @@ MODEL_FILE = "model_file"
 """Of a manifest: digest of the file of a model."""
 
 
-def plain_name(model: str) -> str:
-    """A potential in letters, digits and dashes, as folders are named after it."""
-    model = Path(model).stem if os.sep in model else model
-    return "".join(c if c.isalnum() else "-" for c in model)
-
-
 @dataclass(frozen=True)
 class Job:
     """What is run.
@@ -70,7 +64,9 @@ class Job:
     @property
     def name(self) -> str:
         """Name of the folder."""
-        return f"{self.composition}_{plain_name(self.model)}_{self.d3}_s{self.seed}"
+        model = Path(self.model).stem if os.sep in self.model else self.model
+        plain = "".join(c if c.isalnum() else "-" for c in model)
+        return f"{self.composition}_{plain}_{self.d3}_s{self.seed}"
 
     def used_by(self) -> dict[str, tuple[str, ...]]:
         """Settings that a job may get later, and the names of files or folders that they made."""

@@ -16,6 +16,7 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -96,16 +97,23 @@ def main() -> None:
     args = parser.parse_args()
     beside = args.study / "at_rest"
     with alone(beside):
-        with one_sentence():
-            begun = {"model": digest(args.model.read_bytes()), "ps": args.ps}
-            settle(beside / f"{args.model.stem}.json", begun)
-        run(args)
+        path = args.study / "at_rest.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        begun = {"model": {"model": digest(args.model.read_bytes())}}
+        begun |= {"warm": {"ps": args.ps}} if args.warm else {}
+        for name, settings in begun.items():
+            kept = beside / f"{args.model.stem}_{name}.json"
+            if f"deepmd:{args.model.stem}" not in found:
+                kept.unlink(missing_ok=True)
+            elif not kept.exists():
+                print(f"{path}, which has no {name} settings, is taken for one of {settings}")
+            with one_sentence():
+                settle(kept, settings, path)
+        run(args, path, found)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, path: Path, found: dict[str, Any]) -> None:
     """One glass after another."""
-    path: Path = args.study / "at_rest.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     of_model = found.setdefault(f"deepmd:{args.model.stem}", {})
     for start in sorted((args.static / "initial").glob("*.extxyz")):
         known = NAME.match(start.name)

@@ -27,6 +27,10 @@ file=
 begun="model $model$file, PARTS=$parts, FIRST=${FIRST:-20000}, STEPS=${STEPS:-80000}"
 mkdir -p "$folder"
 cd "$folder"
+if [ ! -e settings ] && [ "$(cat parts 2> /dev/null || echo "$parts")" != "$parts" ]; then
+    echo "expected PARTS=$(cat parts), with which $folder was begun, got $parts" >&2
+    exit 2
+fi
 [ -e settings ] || echo "$begun" > settings
 if [ "$(cat settings)" != "$begun" ]; then
     echo "expected $(cat settings), with which $folder was begun, got $begun" >&2

@@ -67,10 +67,13 @@ def main() -> None:
         begun = {name: getattr(args, name) for name in ("model", "part", "force")}
         file = model_path(args.model)
         begun["file"] = digest(file.read_bytes()) if file.is_file() else None
+        settings = beside / "settings.json"
         if not args.labels.exists():
-            (beside / "settings.json").unlink(missing_ok=True)
+            settings.unlink(missing_ok=True)
+        elif not settings.exists():
+            print(f"{args.labels}, which has no settings, is taken for labels by {args.model}")
         with one_sentence():
-            settle(beside / "settings.json", begun)
+            settle(settings, begun, args.labels)
         run(args, part, parts)
 
 
