@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-import torch
-
 from .units import BOHR, Units
 
 FARTHEST_REACH = 1000.0 / BOHR
@@ -17,17 +15,6 @@ Beyond it dispersion is worth some 1e-8 eV an atom, and an atom of a crystal has
 
 ATM_CUTOFF = 40.0
 """Cutoff of the three-body term in bohr, that of simple-dftd3."""
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Name of a floating dtype; under TorchScript, where a dtype is a number, as well."""
-    if dtype == torch.float64:
-        return "float64"
-    if dtype == torch.float32:
-        return "float32"
-    if dtype == torch.float16:
-        return "float16"
-    return "bfloat16" if dtype == torch.bfloat16 else "no floating-point dtype"
 
 
 def require_bool(name: str, value: object) -> bool:
@@ -138,44 +125,3 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
     return value
-
-
-def require_tensor(name: str, value: object) -> torch.Tensor:
-    """The value, if it is a tensor.
-
-    Raises:
-        TypeError: otherwise.
-    """
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"expected {name} to be a tensor, got {type(value).__name__}")
-    return value
-
-
-def require_batch(positions: object, species: object, offsets: object, **rows: object) -> None:
-    """Check what makes a batch, unless torch compiles or traces; the kernels check the rest.
-
-    Args:
-        positions: of all atoms.
-        species: the same.
-        offsets: first atom of every system, then n_atoms; None for one system.
-        **rows: cell and pbc, nine and three values for all systems or for each; or None.
-
-    Raises:
-        TypeError: for what is no tensor.
-        ValueError: for other shapes.
-    """
-    if torch.compiler.is_compiling() or torch._C._is_tracing():
-        return
-    require_tensor("positions", positions)
-    require_tensor("species", species)
-    shape = (2,) if offsets is None else tuple(require_tensor("offsets", offsets).shape)
-    if len(shape) != 1 or shape[0] == 0:
-        raise ValueError(f"expected offsets of shape (n_systems + 1,), got {shape}")
-    n = shape[0] - 1
-    for name, value in rows.items():
-        if value is None:
-            continue
-        one, got = (3, 3) if name == "cell" else (3,), require_tensor(name, value)
-        if got.numel() not in (math.prod(one), n * math.prod(one)):
-            each = ", ".join(map(str, (n, *one)))
-            raise ValueError(f"expected {name} of shape {one} or ({each}), got {tuple(got.shape)}")

@@ -10,14 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import eager, ops
-from .checks import (
-    dtype_name,
-    require_batch,
-    require_bool,
-    require_choice,
-    require_tensor,
-    require_three_body,
-)
+from .checks import require_bool, require_choice, require_three_body
 from .excluded import excluding
 from .module_settings import (
     LENGTHS,
@@ -34,6 +27,7 @@ from .parameters import resolve_damping, warn_of_hard_tail, warn_of_three_body
 from .reference import SYMBOLS, atomic_numbers
 from .settings import VERSION, Settings, defined_s9, resolve_range
 from .state import CheckedState, refuse_other_damping, refuse_other_tables, warn_of_missing
+from .structure import dtype_name, require_batch, require_tensor
 from .units import BOHR, UNITS, get_units
 from .variants import BJ, VARIANTS, Damping, scaled_damping
 
