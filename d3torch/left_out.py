@@ -27,7 +27,7 @@ MARGIN = 1.1
 """Factor on what is left out, for what the grid misses."""
 
 AROUND = np.array([(i, j) for i in (0, -1, 1) for j in (0, -1, 1)])
-"""Sums of two lattice vectors next to one, itself first."""
+"""How often two lattice vectors are added to the nearest sum of theirs, that sum itself first."""
 
 
 class Term(NamedTuple):
@@ -47,8 +47,8 @@ class Term(NamedTuple):
 def reduced(cell: Floats) -> Floats:
     """Three short vectors of the same lattice: none is shortened by the other two.
 
-    Along vectors of a skewed cell, steps of a grid whose planes are close are long, and would
-    spread atoms into vacuum.
+    A grid along the vectors of a skewed cell has long steps, however close its planes are, and
+    would spread atoms into vacuum.
     """
     cell = cell.copy()
     for _ in range(100):

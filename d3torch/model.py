@@ -489,7 +489,7 @@ class D3(CheckedState):
             ValueError: for other shapes of cell, pbc or offsets.
         """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            require_batch(positions, species, offsets, cell=cell, pbc=pbc)
+            require_batch(positions, species, cell, pbc, offsets)
         n, device = positions.shape[0], positions.device
         starts = torch.arange(2, device=device) * n if offsets is None else offsets  # traced n too
         n_systems = starts.shape[0] - 1

@@ -53,6 +53,7 @@ def stress(virial: Tensor, cell: Tensor) -> Tensor:
         cell: rows are lattice vectors, (n, 3, 3).
     """
     volume = torch.linalg.det(cell).abs().view(-1, 1, 1)
+    # a flat cell has as much volume, by that of a box of its edges, as rounding leaves of zero
     rounding = 1e-6 if cell.dtype == torch.float32 else 1e-12
     flat = rounding * torch.linalg.vector_norm(cell, dim=-1).prod(-1).view(-1, 1, 1)
     return torch.where(volume > flat, virial / volume, torch.zeros_like(virial))

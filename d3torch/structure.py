@@ -247,25 +247,28 @@ def dtype_name(dtype: torch.dtype) -> str:
     return "bfloat16" if dtype == torch.bfloat16 else "no floating-point dtype"
 
 
-def require_tensor(name: str, value: object) -> torch.Tensor:
+def require_tensor(name: str, value: object) -> Tensor:
     """The value, if it is a tensor.
 
     Raises:
         TypeError: otherwise.
     """
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, Tensor):
         raise TypeError(f"expected {name} to be a tensor, got {type(value).__name__}")
     return value
 
 
-def require_batch(positions: object, species: object, offsets: object, **rows: object) -> None:
+def require_batch(
+    positions: object, species: object, cell: object, pbc: object, offsets: object
+) -> None:
     """Check what makes a batch, unless torch compiles or traces; the kernels check the rest.
 
     Args:
         positions: of all atoms.
         species: the same.
+        cell: nine values for all systems or for each; None for molecules.
+        pbc: three values for all systems or for each; or None.
         offsets: first atom of every system, then n_atoms; None for one system.
-        **rows: cell and pbc, nine and three values for all systems or for each; or None.
 
     Raises:
         TypeError: for what is no tensor.
@@ -279,10 +282,10 @@ def require_batch(positions: object, species: object, offsets: object, **rows: o
     if len(shape) != 1 or shape[0] == 0:
         raise ValueError(f"expected offsets of shape (n_systems + 1,), got {shape}")
     n = shape[0] - 1
-    for name, value in rows.items():
+    for name, value, one in (("cell", cell, (3, 3)), ("pbc", pbc, (3,))):
         if value is None:
             continue
-        one, got = (3, 3) if name == "cell" else (3,), require_tensor(name, value)
+        got = require_tensor(name, value)
         if got.numel() not in (math.prod(one), n * math.prod(one)):
             each = ", ".join(map(str, (n, *one)))
             raise ValueError(f"expected {name} of shape {one} or ({each}), got {tuple(got.shape)}")

@@ -57,11 +57,11 @@ def oblique() -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=True)
 
 
-def skewed(atoms: Atoms, *times: int) -> Atoms:
+def skewed(atoms: Atoms, n: int, m: int = 0) -> Atoms:
     """The same crystal by other lattice vectors: c + n (a + b), and b + m a after it."""
     cell = atoms.cell.array.copy()
-    cell[2] += times[0] * (cell[0] + cell[1])
-    cell[1] += sum(times[1:]) * cell[0]
+    cell[2] += n * (cell[0] + cell[1])
+    cell[1] += m * cell[0]
     return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=True)
 
 
@@ -83,7 +83,7 @@ STRUCTURES: dict[str, Callable[[], Atoms]] = {
     "salt": lambda: bulk("NaCl", "rocksalt", a=5.64),
     "salt, oblique": oblique,
     "graphene in 20 A, skewed": lambda: skewed(boxed(graphene(vacuum=10.0), 0, 0, 20.0), 7),
-    "graphene 8 x 8, skewed": lambda: skewed(graphene(size=(8, 8, 1), vacuum=12.0), 9, 0),
+    "graphene 8 x 8, skewed": lambda: skewed(graphene(size=(8, 8, 1), vacuum=12.0), 9),
     "copper cluster in 30 A, skewed": lambda: skewed(
         boxed(Icosahedron("Cu", 3), 30.0, 30.0, 30.0), 4, 4
     ),
