@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import alone, digest, model_path, one_sentence, settle, write_json
+from d3torch_glass.files import alone, one_sentence, settle, write_json
 from d3torch_glass.initial import initial_structure
+from d3torch_glass.jobs import model_file
+from d3torch_glass.planning import check_glasses
 from d3torch_glass.potentials import base_calculator
 from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, relax
@@ -44,14 +46,9 @@ def main() -> None:
     folder = args.folder / args.model.replace(":", "-").replace("/", "-")
     with alone(args.folder / "memory"):
         with one_sentence():
-            if args.atoms < 96 or args.atoms % 3:
-                raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
-            if min(args.seed) < 1:
-                raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
+            check_glasses(args.atoms, args.seed)
             potential = base_calculator(args.model)
-            file = model_path(args.model)
-            begun = {"atoms": args.atoms}
-            begun |= {"file": digest(file.read_bytes())} if file.is_file() else {}
+            begun = {"atoms": args.atoms, **model_file(args.model)}
             settle(folder / "settings.json", begun)
         run(args, potential, folder)
 

@@ -16,6 +16,7 @@ from ase import Atoms
 
 from d3torch import D3Calculator
 from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
+from d3torch_glass.planning import check_glasses
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.predicting import one_structure
 from d3torch_glass.relaxing import Tolerance
@@ -26,33 +27,24 @@ QUENCH = StaticProtocol(initial_rate=1000.0, initial_hold_ps=2.0)
 TOLERANCE = Tolerance(force=0.005, pressure=0.002, steps=5000)
 
 
-def check_words(words: list[str]) -> None:
-    """See that glasses can be made, or files read, before any of them is.
+def glasses(folder: Path, words: list[str]) -> Iterator[tuple[str, Atoms]]:
+    """Names and structures that the arguments ask for; files are read before the first is given.
 
     Raises:
         ValueError: for a number of atoms that no glass has, no seeds, or no structure.
     """
     if not words[0].isdigit():
-        for word in words:
-            one_structure(word)
-        return
-    if int(words[0]) < 96 or int(words[0]) % 3:
-        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {words[0]}")
-    if len(words) < 2 or not all(word.isdigit() and int(word) > 0 for word in words[1:]):
-        raise ValueError(f"expected seeds from 1 after the atoms, got {' '.join(words[1:])!r}")
-
-
-def glasses(folder: Path, words: list[str]) -> Iterator[tuple[str, Atoms]]:
-    """Names and structures that the arguments ask for."""
-    if not words[0].isdigit():
-        for word in words:
-            yield Path(word).stem, one_structure(word)
-        return
-    for seed in map(int, words[1:]):
-        for name in ("SiO2", "NS33"):
-            units = int(words[0]) // 3
-            job = StaticJob(name, seed, "pmmcs", "d3torch", units, QUENCH)
-            yield f"{name}_{3 * units}_s{seed}", initial(job, folder)
+        return iter([(Path(word).stem, one_structure(word)) for word in words])
+    atoms, seeds = int(words[0]), words[1:]
+    if not seeds or not all(seed.isdigit() and int(seed) > 0 for seed in seeds):
+        raise ValueError(f"expected seeds from 1 after the atoms, got {' '.join(seeds)!r}")
+    check_glasses(atoms, [*map(int, seeds)])
+    jobs = (
+        StaticJob(name, int(seed), "pmmcs", "d3torch", atoms // 3, QUENCH)
+        for seed in seeds
+        for name in ("SiO2", "NS33")
+    )
+    return ((f"{job.composition}_{atoms}_s{job.seed}", initial(job, folder)) for job in jobs)
 
 
 def main() -> None:
@@ -67,11 +59,11 @@ def main() -> None:
 def run(folder: Path, words: list[str]) -> None:
     """One glass after another."""
     with one_sentence():
-        check_words(words)
+        asked = glasses(folder, words)
     path = folder / "rearrangement.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     d3 = D3Calculator("pbe", preset="converged")
-    for name, atoms in glasses(folder, words):
+    for name, atoms in asked:
         begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}
         with one_sentence():
             settle(folder / name / "settings.json", begun)

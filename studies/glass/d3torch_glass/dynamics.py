@@ -69,15 +69,19 @@ class State(NamedTuple):
     seconds: float = 0.0
 
 
+def moving(atoms: Atoms) -> float:
+    """Share of the 3 N momenta, among which ASE divides the temperature, that are not held at zero.
+
+    The three of the whole are.
+    """
+    return 1.0 - 1.0 / len(atoms)
+
+
 def make_integrator(
     chain: Chain, p: Protocol, atoms: Atoms, temperature: float, pressure: float
 ) -> Any:
-    """ASE's integrator of the ensemble of a chain; temperature in K, pressure in GPa.
-
-    ASE gives all 3 N momenta their share of the temperature, three of which are zero here: those of
-    the whole.
-    """
-    temperature *= 1.0 - 1.0 / len(atoms)
+    """ASE's integrator of the ensemble of a chain; temperature in K, pressure in GPa."""
+    temperature *= moving(atoms)
     dt, tdamp = chain.dt * units.fs, p.tdamp_fs * units.fs
     if chain.ensemble == "nve":
         return VelocityVerlet(atoms, dt)
@@ -138,7 +142,7 @@ def _place(atoms: Atoms, chain: Chain, state: State, strain: float) -> None:
 def sample(atoms: Atoms, stage: int, step: int, target: float, strain: float) -> list[float]:
     """One row of :data:`COLUMNS`."""
     stress = atoms.get_stress(include_ideal_gas=True) / units.GPa
-    temperature = atoms.get_temperature() / (1.0 - 1.0 / len(atoms))  # 3 N - 3 move
+    temperature = atoms.get_temperature() / moving(atoms)
     return [
         stage, step, temperature, atoms.get_potential_energy(), atoms.get_volume(),
         *stress, *atoms.cell.lengths(), target, strain,

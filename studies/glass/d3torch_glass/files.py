@@ -120,6 +120,25 @@ def other_settings(name: str, others: Iterable[str], remove: str = "this one") -
     )
 
 
+def settle_results(path: Path, settings: dict[str, Any], results: Path, there: bool) -> None:
+    """:func:`settle` for results in a file: without any, the settings of earlier ones are gone.
+
+    Args:
+        path: of the settings.
+        settings: of now.
+        results: the file; from before settings were kept, it is taken to be of these, aloud.
+        there: whether it has results that these settings are for.
+
+    Raises:
+        ValueError: if they are others.
+    """
+    if not there:
+        path.unlink(missing_ok=True)
+    elif not path.exists():
+        print(f"{results}, which has no settings, is taken to be of {settings}")
+    settle(path, settings, results)
+
+
 def settle(path: Path, settings: dict[str, Any], of: Path | None = None) -> None:
     """Keep the settings of a run in a file, or see that they are those that it was begun with.
 

@@ -46,16 +46,25 @@ def _add_settings(group: Any, fields: Sequence[dataclasses.Field[Any]]) -> None:
         )
 
 
+def check_glasses(atoms: int, seeds: list[int]) -> None:
+    """Check what glasses are made of.
+
+    Raises:
+        ValueError: for atoms that are no whole oxide units, or too few, and for seeds below 1.
+    """
+    if atoms < 96 or atoms % 3:
+        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {atoms}")
+    if min(seeds) < 1:
+        raise ValueError(f"expected seeds from 1, got {min(seeds)}")
+
+
 def planned_jobs(args: argparse.Namespace) -> list[Any]:
     """All jobs that the arguments ask for.
 
     Raises:
         ValueError: for unknown compositions, sizes, seeds, or a protocol that cannot be run.
     """
-    if args.atoms < 96 or args.atoms % 3:
-        raise ValueError(f"expected a multiple of 3 atoms, 96 or more, got {args.atoms}")
-    if min(args.seed) < 1:
-        raise ValueError(f"expected seeds from 1, got {min(args.seed)}")
+    check_glasses(args.atoms, args.seed)
     everything = [c.name for c in compositions()]
     names = everything if args.composition == ["all"] else args.composition
     names = [composition(name).name for name in names]

@@ -25,7 +25,7 @@ from program import failed
 
 from d3torch_glass.averages import block_mean
 from d3torch_glass.facts import ELEMENTS, mass_density
-from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, one_sentence, settle_results, write_json
 from d3torch_glass.potential import mass_commands
 
 NAME = re.compile(r"(?P<glass>[^_]+)_102_s(?P<seed>\d+)_")
@@ -103,12 +103,8 @@ def main() -> None:
         begun |= {"warm": {"ps": args.ps}} if args.warm else {}
         for name, settings in begun.items():
             kept = beside / f"{args.model.stem}_{name}.json"
-            if f"deepmd:{args.model.stem}" not in found:
-                kept.unlink(missing_ok=True)
-            elif not kept.exists():
-                print(f"{path}, which has no {name} settings, is taken for one of {settings}")
             with one_sentence():
-                settle(kept, settings, path)
+                settle_results(kept, settings, path, f"deepmd:{args.model.stem}" in found)
         run(args, path, found)
 
 

@@ -20,7 +20,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from d3torch.recognise import dispersion_in
-from d3torch_glass.files import alone, digest, model_path, one_sentence, settle, write_text
+from d3torch_glass.files import alone, one_sentence, settle_results, write_text
+from d3torch_glass.jobs import model_file
 from d3torch_glass.potentials import base_calculator
 
 
@@ -65,15 +66,10 @@ def main() -> None:
     beside = args.labels.with_name(f".{args.labels.name}")
     with alone(beside):
         begun = {name: getattr(args, name) for name in ("model", "part", "force")}
-        file = model_path(args.model)
-        begun["file"] = digest(file.read_bytes()) if file.is_file() else None
-        settings = beside / "settings.json"
-        if not args.labels.exists():
-            settings.unlink(missing_ok=True)
-        elif not settings.exists():
-            print(f"{args.labels}, which has no settings, is taken for labels by {args.model}")
+        begun |= model_file(args.model)
         with one_sentence():
-            settle(settings, begun, args.labels)
+            there = args.labels.exists()
+            settle_results(beside / "settings.json", begun, args.labels, there)
         run(args, part, parts)
 
 
