@@ -81,7 +81,7 @@ def library_path(version: str | None = None) -> Path:
     newer = " with the newer one" if f"{wanted}-old-abi" in found else ""
     raise ImportError(
         f"d3torch was built for torch {there}, but torch {version}{newer} is imported: "
-        " install such a torch or a newer d3torch, or build d3torch for this one with "
+        "install such a torch or a newer d3torch, or build d3torch for this one with "
         f"{_BUILD} where the sources are"
     )
 

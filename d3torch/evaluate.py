@@ -30,7 +30,7 @@ from .structure import (
 from .units import BOHR, get_units
 
 SHORT = 10.0
-"""Cutoff in bohr of what C6 are wanted of, not the energy; twice that for coordination numbers."""
+"""Two-body cutoff, bohr, where only C6 are wanted; coordination numbers have twice that."""
 
 
 class Results(NamedTuple):

@@ -40,7 +40,10 @@ def check_output(path: str | Path, overwrite: bool) -> None:
     Raises:
         FileExistsError: if there is a file and it shall not be replaced.
         FileNotFoundError: if there is no such folder.
+        IsADirectoryError: if it is a folder.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"expected a file to write, got the folder {path}")
     if Path(path).exists() and not overwrite:
         raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
     if not Path(path).parent.is_dir():

@@ -207,8 +207,15 @@ def _is_of(settings: Settings, xc: str) -> bool:
     return named.get(canonical_name(xc)) == settings.damping
 
 
-def double_counting(known: Iterable[Level]) -> str | None:
-    """Why D3 on top of these levels counts dispersion twice; None if it does not."""
+def double_counting(known: Iterable[Level], inside: str | None = None) -> str | None:
+    """Why D3 on top of a model counts dispersion twice; None if it does not.
+
+    Args:
+        known: levels of the model.
+        inside: the dispersion that is computed in it already, None without one.
+    """
+    if inside is not None:
+        return f"expected a model without dispersion, got one with {inside} in it already"
     for level in known:
         if level.dispersion not in (NO, UNKNOWN):
             return (
@@ -247,15 +254,23 @@ OVERRIDE = "allow_double_counting=True adds it all the same"
 """The end of a refusal that can be overruled."""
 
 
-def judge(problem: str | None, others: Iterable[str], allowed: bool, stacklevel: int = 2) -> None:
+def judge(
+    problem: str | None,
+    others: Iterable[str],
+    allowed: bool,
+    stacklevel: int = 2,
+    override: str = OVERRIDE,
+) -> None:
     """Refuse for a problem, unless it is allowed, and warn of all else.
+
+    `override`, the end of the refusal, says how it is allowed.
 
     Raises:
         TypeError: unless `allowed` is a bool.
         ValueError: the problem.
     """
     if not require_bool("allow_double_counting", allowed) and problem is not None:
-        raise ValueError(f"{problem}; {OVERRIDE}")
+        raise ValueError(f"{problem}; {override}")
     for words in [*([] if problem is None else [problem]), *others]:
         warnings.warn(words, DispersionWarning, stacklevel=stacklevel + 1)
 
@@ -282,7 +297,8 @@ def check_level(
         The levels that were found.
 
     Raises:
-        TypeError: for a task that is no string; unless `allow_double_counting` is a bool.
+        TypeError: for a task that is no string, and for what names no D3; unless
+            `allow_double_counting` is a bool.
         ValueError: if the model has dispersion in it or in its labels.
 
     Warns:
@@ -291,11 +307,8 @@ def check_level(
     """
     if task is not None and not isinstance(task, str):
         raise TypeError(f"expected the name of a task as a string, got {task!r}")
-    settings = Settings.of(xc) if isinstance(xc, str) else getattr(xc, "settings", xc)
-    inside = _inside(model)
+    settings = getattr(xc, "settings", None) or Settings.of(xc)
     known = levels_of(model, task)
-    problem = double_counting(known)
-    if inside is not None:
-        problem = f"expected a model without dispersion, got one with {inside} in it already"
+    problem = double_counting(known, _inside(model))
     judge(problem, doubts(known, settings), allow_double_counting, stacklevel)
     return known

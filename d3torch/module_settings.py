@@ -102,9 +102,9 @@ def _scaled(given: dict[str, Any], module: Any, unit: Units) -> dict[str, float]
 def _told_damping(
     module: Any, unit: Units, tensor: torch.Tensor
 ) -> tuple[dict[str, Any], dict[str, float]] | None:
-    """What a module tells of its damping, as keywords and scaled, if the tensor is that.
+    """The damping that a module recorded, as keywords and scaled, if the tensor still has it.
 
-    It is to the digits of float32, or of its own dtype if it has fewer.
+    Compared to the digits of float32, or of the tensor's dtype if it has fewer. Else None.
     """
     kind, there = kind_of(module), tensor if tensor.is_meta else tensor.cpu()
     digits = there.dtype if there.dtype.itemsize < 4 else torch.float32

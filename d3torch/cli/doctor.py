@@ -151,9 +151,7 @@ def _as_json(found: Finding, problems: list[str]) -> str:
 
 def problems_of(found: Finding, settings: Settings) -> list[str]:
     """What speaks against adding a D3."""
-    twice = double_counting(found.levels)
-    if found.inside is not None:
-        twice = f"expected a model without dispersion, got one with {found.inside} in it already"
+    twice = double_counting(found.levels, found.inside)
     return [*([] if twice is None else [twice]), *doubts(found.levels, settings)]
 
 

@@ -17,7 +17,7 @@ import torch
 from ..extras import import_extra
 from ..files import check_output, written_aside
 from ..integrations.lammps import Unified
-from ..levels import double_counting, doubts, known_levels
+from ..levels import double_counting, doubts, judge, known_levels
 from ..module_settings import record_of
 from ..parameters import DispersionWarning
 from ..reference import SYMBOLS
@@ -56,12 +56,12 @@ def write_model(model: Any, path: str, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: if there is one and it shall not be replaced.
-        FileNotFoundError: if there is no such folder.
+        OSError: if it cannot be written there.
     """
     check_output(path, overwrite)
     save = torch.jit.save if isinstance(model, torch.jit.ScriptModule) else torch.save
-    with written_aside(path) as partial:
-        save(model, str(partial))
+    with written_aside(path) as partial, partial.open("wb") as file:
+        save(model, file)
 
 
 def describe(held: Any) -> dict[str, Any]:
@@ -160,11 +160,8 @@ def check_training(file: str, fused: Any, allowed: bool) -> None:
         ValueError: if the training data have dispersion and that is not allowed.
     """
     known = known_levels("mace", file, "", fused.d3_heads)
-    problem = double_counting(known)
-    if problem is not None and not allowed:
-        raise ValueError(f"{problem}; --allow-double-counting adds it all the same")
-    for doubt in [*([] if problem is None else [problem]), *doubts(known, fused.settings)]:
-        complain(f"warning: {doubt}")
+    override = "--allow-double-counting adds it all the same"
+    judge(double_counting(known), doubts(known, fused.settings), allowed, override=override)
 
 
 def run_fuse(args: argparse.Namespace) -> int:

@@ -267,7 +267,7 @@ class D3Calculator(Calculator):
         return Evaluator(model, p["tolerance"] if p["cutoff"] == "auto" else None)
 
     def model(self, elements: Sequence[int]) -> D3:
-        """The module of the sorted elements of a structure, kept until they change; a ready one."""
+        """The ready module, or one of these sorted elements, kept until they change."""
         found = self._evaluator
         if found is None or not (self._ready or found.model.numbers.tolist() == list(elements)):
             found = self._evaluator = self._evaluator_by(self._build(elements, self.parameters))

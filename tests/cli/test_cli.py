@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -34,6 +35,7 @@ def folder(tmp_path, monkeypatch):
     copper.get_forces()
     ase.io.write("copper.extxyz", copper)
     (tmp_path / "garbage.xyz").write_text("no atoms in here\n")
+    (tmp_path / "f.xyz").mkdir()
     collided = molecule("H2O")
     collided.positions[1] = collided.positions[0]
     ase.io.write("collided.extxyz", [molecule("CO"), collided, molecule("N2")])
@@ -283,6 +285,29 @@ def test_the_other_frames_run_where_one_fails(folder, capsys):
     assert ["d3_energy" in f.info for f in frames] == [True, False, True]
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which nothing may be")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["energy", "two.extxyz", *CUTOFFS, "--output", "/proc/o.xyz"],
+        ["lammps", "/proc/o.pt", "--elements", "Si", "O", "--xc", "pbe"],
+    ],
+)
+def test_what_cannot_be_written_is_told_in_a_line(folder, capsys, words):
+    code, _, err = run(capsys, *words)
+    assert code == 1
+    assert "No such file" in err[-1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_in_a_line():
+    command = [sys.executable, "-m", "d3torch", "functionals"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "d3torch: [Errno 28] No space left on device\n"
+
+
 def test_no_output_appears_where_nothing_was_read(folder, capsys):
     before = sorted(p.name for p in folder.iterdir())
     assert run(capsys, "energy", "garbage.xyz", "--output", "out.xyz")[0] == 1
@@ -472,6 +497,7 @@ def test_warnings_of_readers_are_one_line_each(folder, capsys):
         (["energy", "two.extxyz", "--device", "abacus"], "expected a device that torch has here"),
         (["energy", "two.extxyz", "--output", "o.txt"], "expected an output file .extxyz or .xyz"),
         (["energy", "two.extxyz", "--output", "no/o.xyz"], "expected a folder to write to, got no"),
+        (["energy", "two.extxyz", "--output", "f.xyz", "--overwrite"], "got the folder f.xyz"),
         (["energy"], "the following arguments are required: FILE"),
         (["energy", "two.extxyz", "--cut", "5"], "unrecognized arguments: --cut"),
         (["energie"], "invalid choice: 'energie'"),

@@ -133,6 +133,8 @@ def test_a_string_is_no_leave_to_count_twice(model: str) -> None:
         check_level(model, allow_double_counting="False")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expected the name of a task as a string, got 3"):
         check_level(model, task=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected Settings, a D3 or keywords, got int"):
+        check_level(model, 3)
 
 
 def test_what_fits_and_what_is_unknown_pass_in_silence() -> None:

@@ -196,12 +196,13 @@ class Unified:
 
         Raises:
             ValueError: for another ending.
+            OSError: if it cannot be written there.
         """
         target = Path(path)
         if target.suffix != ".pt":
             raise ValueError(f"expected a file that ends in .pt, got {target.name}")
-        with written_aside(target) as partial:
-            torch.save(self, partial)
+        with written_aside(target) as partial, partial.open("wb") as file:
+            torch.save(self, file)
 
 
 class D3MLIAP(Unified):
