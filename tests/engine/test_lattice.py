@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ase.io import read
 from checkout import TESTS
 from corpus import Structure, random_structures
 from dimers import dimers, dimers_of, dimers_of_the_oracle, slipped
+from instruction_sets import FLAGS, has, require
 from oracle import dispersion
 from systems import Result, evaluate
 
@@ -32,7 +32,6 @@ GLASSES = {
 # Two of the 220 random structures have up to 1.3e-5, because their direct part and that of their
 # coordination numbers cancel; all others stay below 1e-5.
 TOLERANCE = {torch.float64: (1e-12, 1e-10, 1e-10), torch.float32: (1e-5, 2e-5, 2e-5)}
-FLAGS = {"avx512": {"avx512f", "avx512dq", "avx512vl"}, "avx2": {"avx2", "fma"}, "baseline": set()}
 STRUCTURES = random_structures(220)
 GPA = 160.21766208  # 1 eV/A^3
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -44,16 +43,6 @@ def _restore_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def _has(instruction_set: str) -> bool:
-    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    return FLAGS[instruction_set] <= set(words)
-
-
-def _require(instruction_set: str) -> None:
-    if not _has(instruction_set):
-        pytest.skip(f"this processor has no {instruction_set}")
 
 
 def _model(structure: Structure, dtype: torch.dtype = torch.float64, **settings: Any) -> D3BJ:
@@ -150,7 +139,7 @@ def test_elementary_crystals_of_ase() -> None:
 @dtypes
 @pytest.mark.parametrize("instruction_set", FLAGS)
 def test_random_clusters_and_crystals(instruction_set: str, dtype: torch.dtype) -> None:
-    _require(instruction_set)
+    require(instruction_set)
     worst = np.zeros(3)
     for key, structure in enumerate(STRUCTURES):
         found = _result(_evaluation(structure, dtype, instruction_set))
@@ -161,7 +150,7 @@ def test_random_clusters_and_crystals(instruction_set: str, dtype: torch.dtype) 
 @pytest.mark.parametrize("instruction_set", FLAGS)
 def test_float32_loses_digits_in_two_random_structures_only(instruction_set: str) -> None:
     """The reason for the tolerance of float32: 1e-5 holds for all but two (1.3e-5 at most)."""
-    _require(instruction_set)
+    require(instruction_set)
     loose = 0
     for key, structure in enumerate(STRUCTURES):
         found = _result(_evaluation(structure, torch.float32, instruction_set))
@@ -274,7 +263,7 @@ def test_glasses_are_those_of_the_oracle(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("instruction_set", FLAGS)
 def test_instruction_sets_run_or_are_refused(instruction_set: str) -> None:
-    if _has(instruction_set):
+    if has(instruction_set):
         assert _evaluation(STRUCTURES[0], torch.float64, instruction_set).energy.isfinite().all()
         return
     with pytest.raises(ValueError, match=f"that this processor has, got {instruction_set}"):
@@ -282,7 +271,7 @@ def test_instruction_sets_run_or_are_refused(instruction_set: str) -> None:
 
 
 def test_best_is_the_widest_instruction_set_of_the_processor() -> None:
-    widest = next(name for name in FLAGS if _has(name))
+    widest = next(name for name in FLAGS if has(name))
     best, named = (_evaluation(STRUCTURES[3], torch.float64, name) for name in ("best", widest))
     assert all(map(torch.equal, best, named))
 
@@ -292,7 +281,7 @@ def test_best_is_the_widest_instruction_set_of_the_processor() -> None:
 def test_results_repeat_to_the_last_bit_for_any_number_of_threads(
     instruction_set: str, dtype: torch.dtype
 ) -> None:
-    _require(instruction_set)
+    require(instruction_set)
     glass = _glass("NS33", 12.0)._replace(cn_cutoff=10.0)
     torch.set_num_threads(1)
     expected = _evaluation(glass, dtype, instruction_set)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ase.io import read
+from instruction_sets import FLAGS, require
 from lists import assert_close, halved, shuffled
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from d3torch.examples import glass_path
 
 CUTOFF = 12.0
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
-SETS = ("avx512", "avx2", "baseline")
 MANY = ["H", "C", "N", "O", "F", "Si", "P", "S", "Cl"]
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
@@ -69,14 +69,12 @@ def _many_species(dtype: torch.dtype = torch.float64) -> _Given:
 
 
 def _with_instruction_set(given: _Given, pairs: ops.PairList, name: str) -> ops.Evaluation:
-    try:
-        return given.on_list(pairs, instruction_set=name)
-    except ValueError as error:
-        pytest.skip(str(error))
+    require(name)
+    return given.on_list(pairs, instruction_set=name)
 
 
 @dtypes
-@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("instruction_set", FLAGS)
 @pytest.mark.parametrize("make", [_glass, _many_species])
 def test_each_instruction_set_gives_what_the_lattice_engine_gives(
     make: Any, instruction_set: str, dtype: torch.dtype
