@@ -8,7 +8,6 @@ pressure, with the symmetry of the crystal left free. What FILE.json has already
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from ase.optimize import LBFGS
 from ase.spacegroup import crystal
 
 from d3torch.settings import Settings
-from d3torch_glass.facts import mass_density
-from d3torch_glass.files import alone, write_json
-from d3torch_glass.potentials import calculator
+from d3torch_glass.facts import density_of
+from d3torch_glass.files import alone, one_sentence, read_json, write_json
+from d3torch_glass.potentials import base_calculator, calculator
 from d3torch_glass.structure import angles
 
 FORCE = 0.005  # eV/A, and the same for the forces on the cell
@@ -48,7 +47,7 @@ CRYSTALS = {"alpha-quartz": quartz, "alpha-cristobalite": cristobalite}
 def described(atoms: Atoms) -> dict[str, float]:
     """Edges, density and the mean Si-O-Si angle of a crystal."""
     a, _, c = atoms.cell.lengths()
-    density = float(mass_density(float(atoms.get_masses().sum()), atoms.get_volume()))
+    density = float(density_of(atoms))
     angle = float(angles([atoms.repeat(3)])["Si-O-Si"].mean())
     return {"a": float(a), "c": float(c), "density": density, "angle": angle}
 
@@ -76,12 +75,15 @@ def main() -> None:
     parser.add_argument("model", nargs="+")
     args = parser.parse_args()
     with alone(args.file.with_name(f".{args.file.name}")):  # of two, one would lose what it found
+        with one_sentence():
+            for model in args.model:
+                base_calculator(model)  # refused before anything is run
         run(args.file, args.model)
 
 
 def run(path: Path, models: list[str]) -> None:
     """One crystal after another."""
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = read_json(path)
     for name, make in CRYSTALS.items():
         found.setdefault(name, {"experiment": described(make())})
         for model in models:

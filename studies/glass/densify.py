@@ -9,13 +9,12 @@ to three runs; FOLDER/densification.json has, by the name of the structure and t
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from d3torch import D3Calculator
 from d3torch_glass.analyse import as_mean
 from d3torch_glass.densification import check_densification, densification
-from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, one_sentence, read_json, settle, write_json
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.predicting import one_structure
 from d3torch_glass.protocol import Protocol
@@ -49,7 +48,7 @@ def main() -> None:
             outcome = densification(atoms, PMMCS(), d3, args.pressure, p, folder, seed)
             for name, mean in outcome._asdict().items():
                 print(f"seed {seed} {name:16} {mean.value:10.5f} +- {mean.error:.5f}", flush=True)
-            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            found = read_json(path)
             glass = found.setdefault(args.structure.stem, {"atoms": len(atoms), "runs": {}})
             values = {name: as_mean(mean) for name, mean in outcome._asdict().items()}
             glass["runs"][str(seed)] = {"ps": args.hold, "pressure": args.pressure, **values}

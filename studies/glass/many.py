@@ -84,14 +84,14 @@ def tasks(
     names: tuple[str, ...] = ALL,
     d3: tuple[str, ...] = ("none", "d3torch"),
     atoms: int = 102,
-    how: tuple[str, ...] = TOLERANCE,
+    strained: bool = False,
 ) -> list[Task]:
     """Those of ``d3torch glass run`` with the settings of the study."""
     parent = folder if atoms == 102 else folder / f"atoms_{atoms}"
-    parent = parent / STRAINED if how is TIGHT else parent
+    parent = parent / STRAINED if strained else parent
     words = ["glass", "run", str(parent), "--route", "static", "--model", model, "--d3", *d3]
     words += ["--d3-preset", "converged", "--composition", *names, "--seed", *map(str, seeds)]
-    words += ["--atoms", str(atoms), "--preset", "demo", *how]
+    words += ["--atoms", str(atoms), "--preset", "demo", *(TIGHT if strained else TOLERANCE)]
     words += ["--pressures", "0,2.5,5", "--displacement", "0", "--device", device]
     return _planned(words, kind)
 
@@ -123,15 +123,15 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     warm = some(SEVENNET, "expansion", (1,), LARGE)
     warmed = {task.job for task in warm}
     seven = [task for task in some(SEVENNET, "rest", (1, 2, 3)) if task.job not in warmed]
-    seven += some(SEVENNET, "levels", (1,), how=TIGHT) + some(SEVENNET, "levels", (2, 3))
+    seven += some(SEVENNET, "levels", (1,), strained=True) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
     seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,), LARGE)
-    wide = some(WIDE, "rest", (1, 2))
+    wide = some(WIDE, "rest", (1, 2, 3))
     wide.sort(key=lambda task: (task.job.seed, task.job.composition not in LARGE))
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
         chg += some(CHGNET, "rest", (seed,), d3=("d3torch-abc",))
-    chg += some(CHGNET, "levels", (1, 2, 3))
+    chg += some(CHGNET, "levels", (1, 2, 3)) + some(CHGNET, "levels", (1,), strained=True)
     return {
         "expansion": [(SEVENNET, warm)],
         "melts": [(SEVENNET, quenches(folder, device, SEVENNET))],
@@ -292,7 +292,6 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("seconds", type=float)
-    parser.add_argument("--until", type=float, help="wall clock in s, instead of SECONDS from now")
     parser.add_argument("--device", default="cuda")
     roles = ", ".join(ROLES)
     told = f"roles: {roles} (default: {' '.join(PLAN)})"
@@ -333,7 +332,7 @@ def _share_out(args: argparse.Namespace, descriptor: int) -> int:
     """Run the processes of a plan, which keep the folder if this one is killed; the exit code."""
     for claim in (args.folder / "claims").iterdir():
         claim.unlink()
-    until = args.until or time.time() + args.seconds
+    until = time.time() + args.seconds
     processes = []
     for role, count in (word.split(":") for word in args.plan):
         number_of, threads = count.split("x")

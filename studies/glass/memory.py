@@ -8,12 +8,11 @@ relaxed with the model (default: pmmcs), without D3. FOLDER/memory.json has the 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from d3torch_glass.facts import composition, mass_density
-from d3torch_glass.files import alone, one_sentence, settle, write_json
+from d3torch_glass.facts import composition, density_of
+from d3torch_glass.files import alone, one_sentence, read_json, settle, write_json
 from d3torch_glass.initial import initial_structure
 from d3torch_glass.jobs import model_file
 from d3torch_glass.planning import check_glasses
@@ -32,7 +31,7 @@ def end(name: str, seed: int, percent: float, atoms: int, potential: Any, folder
     glass = initial_structure(made, atoms // 3, seed, QUENCH)
     glass.calc = potential
     rest = relax(glass, folder / f"{name}_s{seed}_{percent:+g}.npz", TOLERANCE)
-    density = float(mass_density(float(glass.get_masses().sum()), rest.volume))
+    density = float(density_of(glass, rest.volume))
     return 100.0 * (density / composition(name).density - 1.0)
 
 
@@ -56,7 +55,7 @@ def main() -> None:
 def run(args: argparse.Namespace, potential: Any, folder: Path) -> None:
     """One glass after another."""
     path = args.folder / "memory.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = read_json(path)
     for seed in args.seed:
         for name in ("SiO2", "NS33"):
             of_model = found.setdefault(args.model, {}).setdefault(name, {})

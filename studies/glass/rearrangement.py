@@ -8,14 +8,13 @@ stopped; FOLDER/rearrangement.json has what :class:`d3torch_glass.response.Respo
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ase import Atoms
 
 from d3torch import D3Calculator
-from d3torch_glass.files import alone, digest, one_sentence, settle, write_json
+from d3torch_glass.files import alone, digest, one_sentence, read_json, settle, write_json
 from d3torch_glass.planning import check_glasses
 from d3torch_glass.potential import PMMCS
 from d3torch_glass.predicting import one_structure
@@ -61,7 +60,7 @@ def run(folder: Path, words: list[str]) -> None:
     with one_sentence():
         asked = glasses(folder, words)
     path = folder / "rearrangement.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = read_json(path)
     d3 = D3Calculator("pbe", preset="converged")
     for name, atoms in asked:
         begun = {"structure": digest(atoms.numbers, atoms.positions, atoms.cell.array)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import ase.io
+import direct_scattering
 import numpy as np
 import pytest
 from ase import Atoms
@@ -12,7 +13,7 @@ from ase.build import bulk
 from checkout import TESTS
 
 from d3torch.examples import glass_path
-from d3torch_glass import averages, facts, scattering, structure
+from d3torch_glass import averages, facts, structure
 
 GLASSES = {
     "SiO2": TESTS / "data" / "SiO2_1500.extxyz",
@@ -170,21 +171,21 @@ def test_neutron_factor_of_vitrum_is_the_direct_sum(name: str, lorch: bool, boun
     atoms, q = glass(name), np.arange(1.0, 6.0, 0.1)
     direct = _direct(name)
     found = structure.scattering([atoms], bins=1000)
-    expected = scattering.truncated(direct, atoms, q, found.rrange, lorch)
+    expected = direct_scattering.truncated(direct, atoms, q, found.rrange, lorch)
     value = np.interp(q, found.qval, found.get_structure_factor("neutron", lorch=lorch))
     assert np.abs(value - expected).max() < bound
     assert np.ptp(expected) > 0.5
 
 
 @cache
-def _direct(name: str) -> scattering.Factors:
-    return scattering.direct_factors(glass(name), 9.0, 0.02)
+def _direct(name: str) -> direct_scattering.Factors:
+    return direct_scattering.direct_factors(glass(name), 9.0, 0.02)
 
 
 def test_direct_sum_of_a_crystal_is_its_bragg_peaks() -> None:
     """fcc: 0 but where h, k, l are all even or all odd, there N."""
     atoms = bulk("Si", "fcc", a=5.0, cubic=True) * (3, 3, 3)
-    found = scattering.direct_factors(atoms, 4.0, 0.01)
+    found = direct_scattering.direct_factors(atoms, 4.0, 0.01)
     unit = 2 * np.pi / 5.0
     for square, times in ((3, 8), (4, 6), (8, 12)):
         shell = np.argmin(np.abs(found.q - unit * np.sqrt(square)))

@@ -84,7 +84,7 @@ def test_a_teacher_with_dispersion_is_refused(
     monkeypatch.setattr(label, "base_calculator", lambda model: both)
     files = [str(tmp_path / "structures.extxyz"), str(tmp_path / "labels.extxyz")]
     monkeypatch.setattr(sys, "argv", ["label.py", *files, "--model", "module:both"])
-    with pytest.raises(ValueError, match="expected a potential without dispersion, got module:bo"):
+    with pytest.raises(SystemExit, match="expected a potential without dispersion, got module:bo"):
         label.main()
 
 
@@ -191,6 +191,19 @@ def test_labels_go_on_after_a_kill(
     assert whole.count("Lattice") == 4
     (tmp_path / "labels.extxyz").write_text(whole[: int(cut * len(whole))], encoding="utf-8")
     assert _label(scripts, monkeypatch, tmp_path) == whole
+
+
+@pytest.mark.parametrize("part", ["x", "0/2", "3/2", "1/0", "-1/2"])
+@pytest.mark.parametrize("name", ["label", "explore"])
+def test_a_part_that_is_none_is_refused(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str,
+    part: str,
+) -> None:  # fmt: skip
+    files = ["a", "b"] if name == "label" else ["a", "b", "c"]
+    monkeypatch.setattr(sys, "argv", [name, *files, f"--part={part}"])
+    with pytest.raises(SystemExit, match="2"):
+        scripts(name).main()
+    assert f"expected a part such as 1/2, got {part}" in capsys.readouterr().err
 
 
 def test_parts_label_all_between_them(

@@ -49,6 +49,17 @@ def test_the_densities_are_those_of_the_stored_structures(scripts: Any) -> None:
         assert len(atoms) == jobs[name]["atoms"]
 
 
+def test_what_is_no_folder_is_refused_before_anything_is_written(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remake = scripts("remake")
+    monkeypatch.setattr(remake, "PAGE", tmp_path / "page")
+    monkeypatch.setattr(sys, "argv", ["remake.py", str(tmp_path), "nowhere"])
+    with pytest.raises(SystemExit, match=r"^remake.py: expected a folder of runs, got nowhere$"):
+        remake.main()
+    assert not any(tmp_path.iterdir())
+
+
 def test_data_and_figure_are_small() -> None:
     files = [*(STUDY / "results").iterdir(), ROOT / "docs" / "glass_results.png"]
     assert sum(file.stat().st_size for file in files if file.is_file()) < 3e6

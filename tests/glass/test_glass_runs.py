@@ -279,7 +279,10 @@ def test_another_file_in_place_of_a_manifest_is_refused(
     [
         (["--steps", "0"], "expected --steps and --dt above 0, got 0, 1.0"),
         (["--dt", "nan"], "expected --steps and --dt above 0, got 20, nan"),
-        (["--output", "no/such/folder/x.json"], "expected a folder for no/such/folder/x.json"),
+        (
+            ["--output", "no/such/folder/x.json"],
+            "expected a folder to write to, got no/such/folder",
+        ),
         ([], "expected one structure (FILE@3 chooses), got 2"),
     ],
 )

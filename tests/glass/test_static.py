@@ -320,7 +320,7 @@ def test_lammps_refuses_what_its_pair_styles_lack(
     ("words", "sentence"),
     [
         (["--force", "nan"], "expected a positive force as tolerance, got nan"),
-        (["--output", "nowhere/x.json"], "expected a folder for nowhere/x.json, got none"),
+        (["--output", "nowhere/x.json"], "expected a folder to write to, got nowhere"),
     ],
 )
 def test_predictions_are_refused_before_any_step(

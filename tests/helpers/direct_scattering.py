@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from .facts import facts
+from d3torch_glass.facts import facts
 
 
 class Factors(NamedTuple):

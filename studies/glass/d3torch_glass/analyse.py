@@ -11,7 +11,7 @@ from ase import Atoms
 
 from .averages import Mean, block_mean
 from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
-from .facts import composition, isotropic_moduli, mass_density
+from .facts import composition, density_of, isotropic_moduli
 from .files import write_json
 from .jobs import Job, initial, read_job, read_manifest
 from .lammps_results import collect
@@ -49,7 +49,7 @@ def frames_of(run: Followed, atoms: Atoms) -> list[Atoms]:
 def density(run: Followed, atoms: Atoms) -> Mean:
     """Density over the second half of the final stage, g/cm^3, error from five blocks."""
     volume = run.column("volume", "final", SHARE)
-    return block_mean(mass_density(float(atoms.get_masses().sum()), volume))
+    return block_mean(density_of(atoms, volume))
 
 
 def describe_structure(frames: Sequence[Atoms]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def analyse_job(folder: Path) -> dict[str, Any]:
         "stiffness": describe_stiffness(runs),
         "timing": {
             "ps_per_hour": planned["quench"].picoseconds / quench.state.seconds * 3600.0,
-            "steps_per_second": len_steps(quench) / quench.state.seconds,
+            "steps_per_second": planned["quench"].steps / quench.state.seconds,
         },
     }
     if "vdos" in runs:
@@ -173,8 +173,3 @@ def analyse_job(folder: Path) -> dict[str, Any]:
         found["vibrations"] = describe_vibrations(runs["vdos"], atoms, interval)
     write_json(folder / RESULTS, found)
     return found
-
-
-def len_steps(run: Followed) -> int:
-    """Steps of a chain."""
-    return sum(stage.steps for stage in run.chain.stages)

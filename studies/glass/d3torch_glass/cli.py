@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from d3torch.cli.console import complain
+from d3torch.files import check_output
 from d3torch.integrations.ase import resolve_device
 from d3torch.recognise import dispersion_in_file
 
@@ -29,10 +31,10 @@ from .dispersion import (
 )
 from .facts import ELEMENTS
 from .files import write_json, write_text
-from .jobs import initial, run_job, steps_done_all, write_manifest
+from .jobs import initial, run_job, write_manifest
 from .planning import add_protocol, planned_jobs
 from .potentials import MODELS, refuse_second_dispersion
-from .predicting import add_predict, check_output, one_structure
+from .predicting import add_predict, one_structure
 from .protocol import chains
 from .slurm import slurm_script, without_slurm
 from .static import StaticJob, route_of, run_static
@@ -111,9 +113,19 @@ def add_glass(commands: Any) -> None:
     add_predict(parts)
 
 
-def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
-    """Run a job of the static route; 1 if it failed."""
-    with tqdm(desc=job.name, unit=" steps", disable=not sys.stderr.isatty()) as bar:
+def _steps(job: Any, only: Sequence[str] | None) -> int | None:
+    """Steps of a job of dynamics, or of some of its chains; of relaxations nobody knows."""
+    if isinstance(job, StaticJob):
+        return None
+    planned = chains(job.protocol)
+    chosen = {"quench", *only} if only else set(planned)
+    return sum(chain.steps for name, chain in planned.items() if name in chosen)
+
+
+def _run_one(job: Any, args: argparse.Namespace) -> int:
+    """Run a job of either route; 1 if it failed."""
+    silent, total = not sys.stderr.isatty(), _steps(job, args.chains)
+    with tqdm(total=total, desc=job.name, unit=" steps", disable=silent) as bar:
 
         def tell(steps: int, name: str) -> None:
             bar.set_postfix_str(name, refresh=False)
@@ -122,38 +134,14 @@ def _run_static(job: StaticJob, args: argparse.Namespace) -> int:
         try:
             extra = {**recorded(job, args), **recorded_device(args.device)}
             one = chosen_calculator(job.model, job.d3, args)
-            run_static(job, args.folder, one, tell, extra)
+            if isinstance(job, StaticJob):
+                run_static(job, args.folder, one, tell, extra)
+            else:
+                run_job(job, args.folder, one, tell, args.chains, extra)
         except (ValueError, RuntimeError, OSError) as error:
             complain(error, job.name)
             return 1
     return 0
-
-
-def _run_all(jobs: list[Any], args: argparse.Namespace) -> int:
-    failed = 0
-    for job in jobs:
-        if isinstance(job, StaticJob):
-            failed += _run_static(job, args)
-            continue
-        planned = chains(job.protocol)
-        chosen = {"quench", *args.chains} if args.chains else set(planned)
-        total = sum(steps_done_all(c) for n, c in planned.items() if n in chosen)
-        with tqdm(
-            total=total, desc=job.name, unit=" steps", disable=not sys.stderr.isatty()
-        ) as bar:
-
-            def tell(steps: int, chain: str, bar: Any = bar) -> None:
-                bar.set_postfix_str(chain, refresh=False)
-                bar.update(steps)
-
-            try:
-                extra = {**recorded(job, args), **recorded_device(args.device)}
-                one = chosen_calculator(job.model, job.d3, args)
-                run_job(job, args.folder, one, tell, args.chains, extra)
-            except (ValueError, RuntimeError, OSError) as error:
-                complain(error, job.name)
-                failed += 1
-    return 1 if failed else 0
 
 
 def run_run(args: argparse.Namespace) -> int:
@@ -183,7 +171,7 @@ def run_run(args: argparse.Namespace) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         complain(error)
         return 2
-    return _run_all(jobs, args)
+    return 1 if sum([_run_one(job, args) for job in jobs]) else 0
 
 
 def _write_lammps(job: Any, args: argparse.Namespace) -> Path:
@@ -260,6 +248,9 @@ def run_report(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         complain(error)
         return 1
+    except (KeyError, TypeError) as error:
+        complain(f"expected results of d3torch glass analyse, got others: {error!r}")
+        return 1
     print(output)
     return 0
 
@@ -271,7 +262,8 @@ def run_timing(args: argparse.Namespace) -> int:
     try:
         if args.steps < 1 or not args.dt > 0:
             raise ValueError(f"expected --steps and --dt above 0, got {args.steps}, {args.dt}")
-        check_output(args.output)
+        if args.output is not None:
+            check_output(args.output, overwrite=True)
         settle_dispersion(args)
         calculators = {d3: chosen_calculator(args.model, d3, args) for d3 in args.d3}
         conditions = (

@@ -70,10 +70,7 @@ class State(NamedTuple):
 
 
 def moving(atoms: Atoms) -> float:
-    """Share of the 3 N momenta, among which ASE divides the temperature, that are not held at zero.
-
-    The three of the whole are.
-    """
+    """Share of the 3 N momenta in ASE's temperature that are free: all but 3, of the total one."""
     return 1.0 - 1.0 / len(atoms)
 
 

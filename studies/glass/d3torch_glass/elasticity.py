@@ -83,8 +83,13 @@ def bulk_modulus(levels: Sequence[Level]) -> Value:
     x = [level.pressure.value for level in levels]
     v = [level.volume for level in levels]
     fit = fit_line(x, [m.value for m in v], [m.error for m in v])
+    return Value(bulk_of(fit), (fit,))
+
+
+def bulk_of(fit: Line) -> Mean:
+    """K, GPa, of a line through V(P): -V dP/dV where the line has P = 0."""
     k = -fit.intercept / fit.slope
-    return Value(Mean(k, abs(k * fit.error / fit.slope)), (fit,))
+    return Mean(k, abs(k * fit.error / fit.slope))
 
 
 def consistency(youngs: Mean, bulk: Mean, poisson: Mean) -> Mean:

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from ase.units import _amu  # the atomic mass constant, kg
 
@@ -79,6 +80,12 @@ def box_length(counts: Mapping[str, int], density: float) -> float:
 def mass_density(mass: float, volume: Any) -> Any:
     """Density, g/cm^3, of a mass in atomic mass units in a volume in A^3."""
     return mass * _amu * 1e27 / np.asarray(volume)
+
+
+def density_of(atoms: Atoms, volume: Any = None) -> Any:
+    """Density of a structure, g/cm^3, in its own volume or in another, A^3."""
+    volume = atoms.get_volume() if volume is None else volume
+    return mass_density(float(atoms.get_masses().sum()), volume)
 
 
 class Moduli(NamedTuple):

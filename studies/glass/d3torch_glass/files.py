@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -77,6 +79,18 @@ def at_work(folder: Path) -> Iterator[int]:
                     folder.rmdir()
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """K and N of ``K/N``, for argparse: every N-th, from the K-th on.
+
+    Raises:
+        ArgumentTypeError: for anything else.
+    """
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ArgumentTypeError(f"expected a part such as 1/2, got {text}")
+    return int(found[1]), int(found[2])
+
+
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """End a script with what a ValueError or OSError says."""
@@ -104,6 +118,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON aside and rename it."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a file; nothing where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def digest(*parts: Any) -> str:

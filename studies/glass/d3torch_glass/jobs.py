@@ -265,7 +265,7 @@ def run_chain(job: Job, chain: Chain, folder: Path, calculator: Any, tell: Any) 
     atoms = initial(job, folder) if chain.name == "quench" else glass(job, folder)
     atoms.calc = calculator
     seed = velocity_seed(job, chain.name)
-    log(folder, f"{chain.name}: from step {steps_done(chain, state)} of {steps_done_all(chain)}")
+    log(folder, f"{chain.name}: from step {steps_done(chain, state)} of {chain.steps}")
 
     def start() -> Any:
         return start_state(atoms, job.protocol.low, seed)
@@ -273,11 +273,6 @@ def run_chain(job: Job, chain: Chain, folder: Path, calculator: Any, tell: Any) 
     end = follow(chain, job.protocol, atoms, start, folder / chain.name, tell)
     rate = chain.picoseconds / end.seconds * 3600.0
     log(folder, f"{chain.name}: ended, {end.seconds:.1f} s, {rate:.2f} ps/h")
-
-
-def steps_done_all(chain: Chain) -> int:
-    """Steps of a whole chain."""
-    return sum(stage.steps for stage in chain.stages)
 
 
 Bar = Callable[[int, str], None]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from d3torch.cli.console import complain
 from d3torch.cli.reading import read_frames
 from d3torch.cli.records import IN_REPORTS
+from d3torch.files import check_output
 from d3torch.integrations.ase import D3Calculator
 from d3torch.recognise import dispersion_in
 
@@ -36,16 +37,6 @@ def add_predict(commands: Any) -> None:
     add.add_argument("--output", type=Path, metavar="FILE", help="JSON")
 
 
-def check_output(path: Path | None) -> None:
-    """See that a file can be written where it is wanted, before what takes long.
-
-    Raises:
-        ValueError: if there is no such folder.
-    """
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ValueError(f"expected a folder for {path}, got none")
-
-
 def one_structure(name: str) -> Any:
     """The structure in a file.
 
@@ -67,7 +58,8 @@ def run_predict(args: argparse.Namespace) -> int:
     """``d3torch glass predict``; the exit code."""
     try:
         settle_dispersion(args)
-        check_output(args.output)
+        if args.output is not None:
+            check_output(args.output, overwrite=True)
         atoms = one_structure(args.structure)
         potential = chosen_calculator(args.model, "none", args)
         refuse_second_dispersion(dispersion_in(potential), args.model, "d3torch")

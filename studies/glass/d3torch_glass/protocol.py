@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-ENSEMBLES = ("nve", "nvt", "isotropic", "lateral")
 AXES = "xyz"
 
 
@@ -170,9 +169,14 @@ class Chain(NamedTuple):
     axis: int = 0
 
     @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
     def picoseconds(self) -> float:
         """Length in time."""
-        return sum(stage.steps for stage in self.stages) * self.dt * 1e-3
+        return self.steps * self.dt * 1e-3
 
 
 def quench_chain(p: Protocol) -> Chain:

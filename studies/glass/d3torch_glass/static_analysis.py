@@ -11,8 +11,8 @@ from ase.vibrations import VibrationsData
 
 from .analyse import RESULTS, SMOOTH, as_list, as_mean, describe_structure, identity
 from .averages import Mean, fit_line
-from .elasticity import consistency
-from .facts import Moduli, isotropic_moduli, mass_density
+from .elasticity import bulk_of, consistency
+from .facts import Moduli, density_of, isotropic_moduli
 from .files import write_json
 from .jobs import read_manifest
 from .protocol import level_name
@@ -35,8 +35,7 @@ UNKNOWN = float("nan")
 def compression(levels: list[Relaxed]) -> Mean:
     """K, GPa, of a line through V(P), as :func:`d3torch_glass.elasticity.bulk_modulus`."""
     fit = fit_line([level.pressure for level in levels], [level.volume for level in levels])
-    k = -fit.intercept / fit.slope
-    return Mean(k, abs(k * fit.error / fit.slope))
+    return bulk_of(fit)
 
 
 def hill(matrix: Any) -> Moduli:
@@ -139,7 +138,7 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     ended += ["stiffness"] if matrix is not None else []
     ended += ["vibrations"] if hessian is not None else []
     every = [rest, *levels.values()]
-    density = float(mass_density(float(atoms.get_masses().sum()), rest.volume))
+    density = float(density_of(atoms, rest.volume))
     found: dict[str, Any] = identity(job, begun, atoms, ended, _planned(job)) | {
         "density": as_mean(Mean(density, UNKNOWN)),
         "structure": describe_structure([glass]),

@@ -12,7 +12,6 @@ without and with ``pair_style d3torch`` (PBE-D3(BJ), converged); glasses of the 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -25,7 +24,7 @@ from program import failed
 
 from d3torch_glass.averages import block_mean
 from d3torch_glass.facts import ELEMENTS, mass_density
-from d3torch_glass.files import alone, digest, one_sentence, settle_results, write_json
+from d3torch_glass.files import alone, digest, one_sentence, read_json, settle_results, write_json
 from d3torch_glass.potential import mass_commands
 
 NAME = re.compile(r"(?P<glass>[^_]+)_102_s(?P<seed>\d+)_")
@@ -98,7 +97,7 @@ def main() -> None:
     beside = args.study / "at_rest"
     with alone(beside):
         path = args.study / "at_rest.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = read_json(path)
         begun = {"model": {"model": digest(args.model.read_bytes())}}
         begun |= {"warm": {"ps": args.ps}} if args.warm else {}
         for name, settings in begun.items():

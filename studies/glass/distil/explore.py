@@ -24,8 +24,8 @@ from ase.neighborlist import neighbor_list
 from program import failed
 from structures import at_rest
 
-from d3torch_glass.facts import ELEMENTS, composition, mass_density
-from d3torch_glass.files import written_aside
+from d3torch_glass.facts import ELEMENTS, composition, density_of
+from d3torch_glass.files import part_of, written_aside
 from d3torch_glass.potential import mass_commands
 
 PRESSURES = (-0.3, 3.0)
@@ -57,7 +57,7 @@ run {rest}
 
 def lost(atoms: Atoms, measured: float) -> bool:
     """Whether atoms are on top of each other, or the density is far from the measured one."""
-    density = mass_density(atoms.get_masses().sum(), atoms.get_volume())
+    density = density_of(atoms)
     near = len(neighbor_list("i", atoms, NEAREST)) > 0
     return near or not LIGHTEST < density / measured < DENSEST
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--high", type=float, default=3500.0, help="K")
     parser.add_argument("--source", default="own dynamics")
-    parser.add_argument("--part", default="1/1")
+    parser.add_argument("--part", type=part_of, default="1/1")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     of_name: dict[str, list[Atoms]] = {}
@@ -102,7 +102,7 @@ def main() -> None:
         of_name.setdefault(atoms.info["name"], []).append(atoms)
     runs = [(each[rng.choice(len(each))], p) for each in of_name.values() for p in PRESSURES]
     seeds = rng.integers(1, 10**6, len(runs))
-    part, parts = map(int, args.part.split("/"))
+    part, parts = args.part
     found = []
     for (start, pressure), seed in list(zip(runs, seeds, strict=True))[part - 1 :: parts]:
         name = start.info["name"]

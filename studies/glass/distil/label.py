@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from d3torch.recognise import dispersion_in
-from d3torch_glass.files import alone, one_sentence, settle_results, write_text
+from d3torch_glass.files import alone, one_sentence, part_of, settle_results, write_text
 from d3torch_glass.jobs import model_file
 from d3torch_glass.potentials import base_calculator
 
@@ -59,27 +59,29 @@ def main() -> None:
     parser.add_argument("structures", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--part", default="1/1")
+    parser.add_argument("--part", type=part_of, default="1/1")
     parser.add_argument("--force", type=float, default=30.0)
     args = parser.parse_args()
-    part, parts = map(int, args.part.split("/"))
     beside = args.labels.with_name(f".{args.labels.name}")
     with alone(beside):
-        begun = {name: getattr(args, name) for name in ("model", "part", "force")}
-        begun |= model_file(args.model)
+        part = "/".join(map(str, args.part))
+        begun = {"model": args.model, "part": part, "force": args.force, **model_file(args.model)}
         with one_sentence():
             there = args.labels.exists()
             settle_results(beside / "settings.json", begun, args.labels, there)
-        run(args, part, parts)
+            calculator = base_calculator(args.model)
+            inside = dispersion_in(calculator)
+            if inside is not None:
+                raise ValueError(
+                    f"expected a potential without dispersion, got {args.model} with {inside}"
+                )
+        run(args, calculator)
 
 
-def run(args: argparse.Namespace, part: int, parts: int) -> None:
+def run(args: argparse.Namespace, calculator: object) -> None:
     """One structure after another."""
+    part, parts = args.part
     structures = list(ase.io.iread(args.structures))[part - 1 :: parts]
-    calculator = base_calculator(args.model)
-    inside = dispersion_in(calculator)
-    if inside is not None:
-        raise ValueError(f"expected a potential without dispersion, got {args.model} with {inside}")
     done = labelled(args.labels)
     began = time.perf_counter()
     for count, atoms in enumerate(structures[done:], 1):
