@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import lzma
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from d3torch_glass.averages import block_mean
 from d3torch_glass.expansion import FOLDER as EXPANSION
 from d3torch_glass.expansion import PROTOCOL, expansion_chain
 from d3torch_glass.facts import mass_density
-from d3torch_glass.files import write_json, written_aside
+from d3torch_glass.files import read_json, write_json, written_aside
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.relaxing import Relaxed, read_relaxed
@@ -86,11 +85,6 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
     record |= {key: stiffness[key]["value"] for key in moduli if key in stiffness}
     glass.info = {"name": folder.name, "density": round(record["density"], 5)}
     return record, glass
-
-
-def read_json(path: Path) -> Any:
-    """Content of a file; nothing where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def add_static(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from page_parts import (
     NOT_RUN,
     QUANTITIES,
@@ -14,12 +13,14 @@ from page_parts import (
     Quantity,
     called,
     changes,
+    density_cells,
     matched,
     mean_errors,
     measured_modulus,
     modulus_errors,
     off,
     studied,
+    summary_row,
     table,
     told,
     without_empty,
@@ -69,13 +70,7 @@ def melt_quench_table(data: Any) -> str:
     found, rows = quenched(data), []
     for (model, glass, atoms, protocol), each in found.items():
         cells = [f"{dict(protocol)['rate']:g}", str(len(each))]
-        for k in (0, 1):
-            jobs = [pair[k] for pair in each]
-            cells.append(told([j["density"] for j in jobs], 3))
-            cells.append(told([off(j) for j in jobs], 1, "+") + " %")
-        cells.append(told([b["density"] - a["density"] for a, b in each], 3, "+"))
-        cells.append(told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+"))
-        rows.append([called(model), glass, str(atoms), *cells])
+        rows.append([called(model), glass, str(atoms), *cells, *density_cells(each)])
     protocols = dict.fromkeys(explained(key[3]) for key in found)
     return "\n\n".join([table(head, rows), *protocols]) if rows else NOT_RUN
 
@@ -256,19 +251,12 @@ def _three_lines(
     return lines
 
 
-def melt_summary(data: Any) -> list[str]:
-    """A line for each potential, size and protocol, those with most compositions first."""
-    lines = []
+def melt_summary(data: Any) -> list[list[str]]:
+    """A row for each potential, size and protocol, those with most compositions first."""
+    rows = []
     found = sorted(by_protocol(data).items(), key=lambda item: -len(item[1]))
     for (model, atoms, protocol), glasses in found:
-        every, p = [pair for each in glasses for pair in each], dict(protocol)
-        shift = [b["density"] - a["density"] for a, b in every]
-        bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))
-        ends = f", {min(shift):.3f} to {max(shift):.3f}" if len(shift) > 1 else ""
-        count = f"{len(every)} glass{'es' * (len(every) > 1)}"
-        lines.append(
-            f"- **{called(model)}**, {count} of {atoms} atoms, melt-quenched at {p['rate']:g} "
-            f"K/ps: D3 adds {np.mean(shift):.3f} g/cm^3{ends}; the mean error at {p['low']:g} K "
-            f"goes from {bare:+.1f} to {added:+.1f} %."
-        )
-    return lines
+        p = dict(protocol)
+        how = f"melt-quenched at {p['rate']:g} K/ps, {p['low']:g} K"
+        rows.append(summary_row(model, how, atoms, [pair for each in glasses for pair in each]))
+    return rows

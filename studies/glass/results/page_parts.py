@@ -57,6 +57,18 @@ def measured_modulus(job: Job, key: str) -> float | None:
     return None if found is None else float(getattr(found, key))
 
 
+def density_cells(each: Sequence[Pair]) -> list[str]:
+    """Density and its error without and with D3, then what D3 adds, g/cm^3 and %."""
+    cells = []
+    for k in (0, 1):
+        jobs = [pair[k] for pair in each]
+        cells.append(told([j["density"] for j in jobs], 3))
+        cells.append(told([off(j) for j in jobs], 1, "+") + " %")
+    shift = [b["density"] - a["density"] for a, b in each]
+    percent = [100 * (b["density"] / a["density"] - 1) for a, b in each]
+    return [*cells, told(shift, 3, "+"), told(percent, 1, "+")]
+
+
 class Quantity(NamedTuple):
     """A column of a table of properties: its head, a job's value, digits."""
 
@@ -131,14 +143,28 @@ def studied(data: Any) -> dict[tuple[Any, ...], list[Pair]]:
     return {key: each for key, each in pairs(data).items() if key[0] != "pmmcs"}
 
 
-def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
+def mean_errors(
+    model: str,
+    glasses: Sequence[Sequence[Pair]],
+    what: str,
+    names: tuple[str, str] = ("", " + D3"),
+) -> list[list[str]]:
     """Mean absolute and mean error of the density over compositions, without and with D3."""
     rows = []
-    for k, name in enumerate(("", " + D3")):
+    for k, name in enumerate(names):
         errors = [np.mean([off(pair[k]) for pair in each]) for each in glasses]
         mean, signed = np.mean(np.abs(errors)), np.mean(errors)
         rows.append([called(model) + name, what, f"{mean:.2f} %", f"{signed:+.2f} %"])
     return rows
+
+
+def summary_row(model: str, how: str, atoms: int, every: Sequence[Pair]) -> list[str]:
+    """Glasses of one kind: their mean error without and with D3, and what D3 adds to them."""
+    shift = [b["density"] - a["density"] for a, b in every]
+    errors = (f"{np.mean([off(pair[k]) for pair in every]):+.1f} %" for k in (0, 1))
+    ends = f"{min(shift):.3f}, {max(shift):.3f}" if len(shift) > 1 else ""
+    count = [str(len(every)), str(atoms)]
+    return [called(model), how, *count, *errors, f"{np.mean(shift):.3f}", ends]
 
 
 def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:

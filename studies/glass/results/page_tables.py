@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,22 @@ from page_parts import (
     Job,
     called,
     changes,
+    density_cells,
     mean_errors,
     modulus_errors,
     off,
     pairs,
     studied,
+    summary_row,
     table,
     told,
     without_empty,
 )
 
 from d3torch_glass.facts import facts
+from d3torch_glass.response import Response
+
+WITH_ABC = "d3torch-abc"
 
 
 def density_table(data: Any) -> str:
@@ -42,19 +47,7 @@ def density_table(data: Any) -> str:
             "shift, g/cm^3", "shift, %")  # fmt: skip
     rows = []
     for (model, glass, atoms), each in studied(data).items():
-        bare, added = ([pair[k] for pair in each] for k in (0, 1))
-        columns = [(bare, "without"), (added, "with")]
-        cells = [
-            text
-            for jobs, _ in columns
-            for text in (
-                told([j["density"] for j in jobs], 3),
-                told([off(j) for j in jobs], 1, "+") + " %",
-            )
-        ]
-        shift = told([b["density"] - a["density"] for a, b in each], 3, "+")
-        percent = told([100 * (b["density"] / a["density"] - 1) for a, b in each], 1, "+")
-        rows.append([called(model), glass, str(atoms), str(len(each)), *cells, shift, percent])
+        rows.append([called(model), glass, str(atoms), str(len(each)), *density_cells(each)])
     return table(head, rows)
 
 
@@ -75,6 +68,9 @@ def error_table(data: Any) -> str:
     for model in dict.fromkeys(key[0] for key in found):
         mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
         rows += mean_errors(model, mine, f"{len(mine)} compositions, at rest, 102 atoms")
+        full = [each for key, each in pairs(data, WITH_ABC).items() if key[0] == model]
+        if len(full) == len(mine):
+            rows += mean_errors(model, full, rows[-1][1], ("", " + D3 with three-body"))[1:]
     rows += melt_error_rows(data)
     method = "8 compositions, melt-quench, 1500 atoms, 300 K"
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
@@ -97,6 +93,16 @@ def modulus_table(data: Any) -> str:
     return table(head, rows)
 
 
+KEPT = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
+
+
+def kept(ends: Sequence[Sequence[float]]) -> list[str]:
+    """Cells of :data:`KEPT` from the seeds on: errors of densities, %, by start and seed."""
+    left = [10.0 * (high - low) for low, _, high in zip(*ends, strict=True)]
+    cells = [told(values, 1, "+") + " %" for values in ends]
+    return [str(len(left)), *cells, told(left, 0) + " %"]
+
+
 def memory_table(data: Any) -> str:
     """Where relaxations end that start 5 % lighter and denser than experiment."""
     groups: dict[tuple[str, str, str], dict[float, list[Job]]] = {}
@@ -110,12 +116,9 @@ def memory_table(data: Any) -> str:
         common = sorted(set.intersection(*map(set, seeds)))
         if common:
             ends = [[by_seed[seed] for seed in common] for by_seed in seeds]
-            kept = [10.0 * (high - low) for low, _, high in zip(*ends, strict=True)]
-            cells = [told(values, 1, "+") + " %" for values in ends]
             name = called(model) + ("" if d3 == "none" else " + D3")
-            rows.append([name, glass, str(len(common)), *cells, told(kept, 0) + " %"])
-    head = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
-    return table(head, rows)
+            rows.append([name, glass, *kept(ends)])
+    return table(KEPT, rows)
 
 
 def network_table(data: Any) -> str:
@@ -126,11 +129,8 @@ def network_table(data: Any) -> str:
             common = sorted(set.intersection(*map(set, starts.values())))
             if len(starts) == 3 and common:
                 ends = [[by_seed[seed] for seed in common] for by_seed in starts.values()]
-                kept = [10.0 * (high - low) for low, _, high in zip(*ends, strict=True)]
-                cells = [told(values, 1, "+") + " %" for values in ends]
-                rows.append([called(model), glass, str(len(common)), *cells, told(kept, 0) + " %"])
-    head = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
-    return table(head, rows)
+                rows.append([called(model), glass, *kept(ends)])
+    return table(KEPT, rows)
 
 
 def crystal_table(data: Any) -> str:
@@ -159,7 +159,6 @@ def density_under(job: Job, pressure: float) -> float:
 def prediction_table(data: Any) -> str:
     """First order: density under the pull of D3 in the glass without it, beside what was found."""
     rows = []
-    triples = pairs(data, "d3torch-abc")
     for key, each in pairs(data).items():
         known = [pair for pair in each if len(pair[0]["volumes"]) > 2]
         if not known or key[2] != 102:
@@ -170,24 +169,38 @@ def prediction_table(data: Any) -> str:
         for each_pull in by_pull:
             shift = [density_under(a, -pull) - a["density"] for a, pull in each_pull]
             cells += [told([pull for _, pull in each_pull], 2), told(shift, 3, "+")]
-        found, full = ([b["density"] - a["density"] for a, b in each]
-                       for each in (known, triples.get(key, [])))  # fmt: skip
-        cells.insert(4, told(found, 3, "+"))
-        count = f" ({len(full)})" if len(full) < len(found) else ""
-        cells.append(told(full, 3, "+") + count if full else "-")
+        cells.insert(4, told([b["density"] - a["density"] for a, b in known], 3, "+"))
         rows.append([called(key[0]), key[1], str(len(known)), *cells])
     head = ("potential", "glass", "seeds", "pull of D3 before, GPa", "shift by it", "pull after",
-            "shift by that", "found", "pull with three-body, before", "shift by it",
-            "found with it")  # fmt: skip
+            "shift by that", "found", "pull with three-body, before", "shift by it")  # fmt: skip
+    return table(head, rows)
+
+
+def three_body_table(data: Any) -> str:
+    """What the three-body term takes from the shift of the density, glass by glass."""
+    rows, full = [], pairs(data, WITH_ABC)
+    for key, each in studied(data).items():
+        by_seed = {bare["seed"]: added["density"] for bare, added in full.get(key, [])}
+        known = [pair for pair in each if pair[0]["seed"] in by_seed]
+        if not known:
+            continue
+        without = [b["density"] - a["density"] for a, b in known]
+        added = [by_seed[a["seed"]] - a["density"] for a, _ in known]
+        taken = [100 * (1 - b / a) for a, b in zip(without, added, strict=True)]
+        errors = [off(b) for _, b in full[key]]
+        rows.append([called(key[0]), key[1], str(key[2]), str(len(known)), told(without, 3, "+"),
+                     told(added, 3, "+"), told(taken, 1), told(errors, 1, "+") + " %"])  # fmt: skip
+    head = ("potential", "glass", "atoms", "seeds", "shift by D3, g/cm^3", "with three-body",
+            "it takes away, %", "error of the density with it")  # fmt: skip
     return table(head, rows)
 
 
 def response_table(data: Any) -> str:
     """What the pressure of D3 does to PMMCS glasses, and what its forces do."""
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Response]] = {}
     for name, r in data["rearrangement"].items():
         glass = f"{name.split('_')[0]}, {r['atoms']} atoms"
-        groups.setdefault(glass, []).append(r)
+        groups.setdefault(glass, []).append(Response(*(r[key] for key in Response._fields)))
     rows = []
     for label, digits, pick in RESPONSES:
         rows.append([label, *(told([pick(r) for r in each], digits) for each in groups.values())])
@@ -195,22 +208,20 @@ def response_table(data: Any) -> str:
     return table(("", *groups), [counts, *rows])
 
 
-RESPONSES: tuple[tuple[str, int, Callable[[Any], float]], ...] = (
-    ("pressure of D3 in the glass without it, GPa", 3, lambda r: r["pull"]),
-    ("K of PMMCS up to it, GPa", 2, lambda r: r["pull"] / r["pressed"]),
-    ("change of volume under that pressure alone, %", 3, lambda r: 100 * r["pressed"]),
-    ("pressure of both at that volume, after the atoms followed D3, GPa", 3, lambda r: r["held"]),
-    ("factor of that rearrangement", 3, lambda r: r["held"] / r["pull"]),
-    ("factor of the pull that grows, and of K with D3", 3,
-     lambda r: r["full"] / r["pressed"] * r["pull"] / r["held"]),
-    ("change of volume with D3, %", 3, lambda r: 100 * r["full"]),
-    ("pressure of D3 there, GPa", 3, lambda r: r["pull_full"]),
-    ("change under that pressure alone, %", 3, lambda r: 100 * r["pressed_full"]),
-    ("**found over predicted by the pressure in the end**", 3,
-     lambda r: r["full"] / r["pressed_full"]),
-    ("change that stays when D3 is taken away, %", 3, lambda r: 100 * r["back"]),
-    ("change that stays when that pressure is taken away, %", 3, lambda r: 100 * r["released"]),
-)  # fmt: skip
+RESPONSES: tuple[tuple[str, int, Callable[[Response], float]], ...] = (
+    ("pressure of D3 in the glass without it, GPa", 3, lambda r: r.pull),
+    ("K of PMMCS up to it, GPa", 2, lambda r: r.bulk),
+    ("change of volume under that pressure alone, %", 3, lambda r: 100 * r.pressed),
+    ("pressure of both at that volume, after the atoms followed D3, GPa", 3, lambda r: r.held),
+    ("factor of that rearrangement", 3, lambda r: r.factors[0]),
+    ("factor of the pull that grows, and of K with D3", 3, lambda r: r.factors[1]),
+    ("change of volume with D3, %", 3, lambda r: 100 * r.full),
+    ("pressure of D3 there, GPa", 3, lambda r: r.pull_full),
+    ("change under that pressure alone, %", 3, lambda r: 100 * r.pressed_full),
+    ("**found over predicted by the pressure in the end**", 3, lambda r: r.full / r.pressed_full),
+    ("change that stays when D3 is taken away, %", 3, lambda r: 100 * r.back),
+    ("change that stays when that pressure is taken away, %", 3, lambda r: 100 * r.released),
+)
 
 
 def densification_table(data: Any) -> str:
@@ -249,27 +260,22 @@ def cost_table(data: Any) -> str:
 
 
 def summary(data: Any) -> str:
-    """What a reader wants to know in a minute."""
-    lines, found = [], studied(data)
+    """What a reader wants to know in a minute, over all glasses of one kind."""
+    rows, found = melt_summary(data), studied(data)
     for model in dict.fromkeys(key[0] for key in found):
-        mine = {key: each for key, each in found.items() if key[0] == model and key[2] == 102}
-        every = [pair for each in mine.values() for pair in each]
-        shift = [b["density"] - a["density"] for a, b in every]
-        bare, added = (np.mean([off(pair[k]) for pair in every]) for k in (0, 1))
-        ends = f", {min(shift):.3f} to {max(shift):.3f}" if len(shift) > 1 else ""
-        glasses = f"{len(every)} glasses" if len(shift) > 1 else "1 glass"
-        lines.append(
-            f"- **{called(model)}**, {glasses}: D3 adds {np.mean(shift):.3f} g/cm^3 to the density"
-            f"{ends}; its mean error at rest goes from {bare:+.1f} to {added:+.1f} %."
-        )
-    return "\n".join(lines + melt_summary(data))
+        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        rows.append(summary_row(model, "at rest", 102, [pair for each in mine for pair in each]))
+    head = ("potential", "glasses", "number", "atoms", "mean error of the density without D3",
+            "with D3", "D3 adds, g/cm^3", "from, to")  # fmt: skip
+    return table(head, rows)
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
     "summary": summary, "density": density_table, "errors": error_table,
     "properties": property_table, "moduli": modulus_table, "memory": memory_table,
     "networks": network_table,
-    "crystals": crystal_table, "prediction": prediction_table, "response": response_table,
+    "crystals": crystal_table, "prediction": prediction_table,
+    "three_body": three_body_table, "response": response_table,
     "densification": densification_table,
     "cost": cost_table, "melt_quench": melt_quench_table, "melt_properties": melt_property_table,
     "distilled": distilled_table, "against_teacher": against_teacher_table,

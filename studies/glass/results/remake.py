@@ -31,10 +31,14 @@ def filled(page: str, data: Any) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:]:
+    folders = [Path(word) for word in sys.argv[1:]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise SystemExit(f"remake.py: expected a folder of runs, got {folder}")
+    if folders:
         from collect import collect
 
-        collect([Path(word) for word in sys.argv[1:]])
+        collect(folders)
     data = json.loads(DATA.read_text(encoding="utf-8"))
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), data), encoding="utf-8")
     from drawing import draw
