@@ -102,6 +102,39 @@ def test_stress_is_the_derivative_of_the_energy(fused: MACED3) -> None:
         assert stress[i, j] == pytest.approx(slope, abs=1e-7)
 
 
+@pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
+def test_a_displacement_in_the_data_strains_both_parts(fused: MACED3, scripted: bool) -> None:
+    """All derivatives are those of the strained structure; without virials, MACE reads none."""
+    structures = some("crystal", "molecule")
+    host = torchscript(fused) if scripted else fused
+
+    def run(change: float = 0.0, **asked: bool) -> dict[str, torch.Tensor]:
+        data = models.batch(fused, structures)
+        strain = torch.tensor([[0.03, 0.01, 0.0], [0.01, -0.02, 0.0], [0.0, 0.0, 0.04 + change]])
+        data["displacement"] = strain.double().expand(2, 3, 3).clone().requires_grad_()
+        found: dict[str, torch.Tensor] = host(data, **asked)
+        return found
+
+    h = 1e-4  # CN ends hard: shorter steps see that
+    whole = run(**EVERYTHING)
+    up, down = (run(x, compute_force=False, compute_displacement=True) for x in (h, -h))
+    for energy, virials in (("energy", "virials"), ("dispersion_energy", "dispersion_virials")):
+        slope = (up[energy] - down[energy]) / (2 * h)
+        torch.testing.assert_close(-slope, whole[virials][:, 2, 2], rtol=0, atol=1e-5)
+        middle = 0.5 * (up[energy] + down[energy])
+        torch.testing.assert_close(whole[energy], middle, rtol=1e-6, atol=0)
+    plain = fused(models.batch(fused, structures))
+    torch.testing.assert_close(run()["dispersion_energy"], plain["dispersion_energy"])
+    assert (whole["dispersion_energy"] - plain["dispersion_energy"]).abs().min() > 1e-4
+
+
+def test_a_displacement_and_a_hessian_are_refused(fused: MACED3) -> None:
+    data = models.batch(fused, some("molecule"))
+    data["displacement"] = torch.zeros(1, 3, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="expected a Hessian without a displacement in the data"):
+        fused(data, compute_hessian=True, compute_stress=True)
+
+
 def test_energy_without_forces_can_be_differentiated(fused: MACED3) -> None:
     structures = some("crystal", "molecule")
     expected = fused(models.batch(fused, structures), **EVERYTHING)

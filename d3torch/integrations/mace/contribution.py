@@ -63,6 +63,7 @@ class DispersionTerm(nn.Module):
         batch: Tensor,
         training: bool,
         forced: bool,
+        strained: bool = False,
     ) -> Contribution:
         """The contribution of a batch.
 
@@ -72,8 +73,9 @@ class DispersionTerm(nn.Module):
             batch: graph of every atom, (n_nodes,), int64.
             training: whether a learnable damping shall be in the graph of energies and forces.
             forced: whether to give forces and virials; if not, the energy has a graph.
+            strained: whether the displacement may be other than zero.
         """
-        if forced and not (training and self.d3.damping().requires_grad):
+        if forced and not strained and not (training and self.d3.damping().requires_grad):
             return self.numbers(systems)
         return self.graph(systems, displacement, batch, forced)
 

@@ -174,7 +174,8 @@ class MACED3(CheckedState):
         """As that of the model inside.
 
         Args:
-            data: a batch of MACE, with ``pbc``, bool (n_graphs, 3).
+            data: a batch of MACE, with ``pbc``, bool (n_graphs, 3); a ``displacement`` in it
+                strains the batch where virials, stress or displacement are computed.
             training: build the graphs that a loss of forces, virials and stress needs.
             compute_force: whether to give forces.
             compute_virials: whether to give virials.
@@ -186,13 +187,18 @@ class MACED3(CheckedState):
             lammps_mliap: must be False.
 
         Raises:
-            ValueError: for one of the last three; for data without pbc.
+            ValueError: for one of the last three; for data without pbc; for a displacement and a
+                Hessian.
         """
         if compute_edge_forces or compute_atomic_stresses or lammps_mliap:
             raise ValueError(
                 "expected no edge forces, atomic stresses or ML-IAP of a model with D3, got one: "
                 "for LAMMPS write the file with d3torch lammps"
             )
+        moved = compute_virials or compute_stress or compute_displacement  # else it is not read
+        strained = moved and "displacement" in data
+        if strained and compute_hessian:
+            raise ValueError("expected a Hessian without a displacement in the data, got both")
         systems = self.dispersion.systems(data)  # now: the model puts strained positions there
         out: dict[str, Tensor | None] = self.model(
             data,
@@ -204,7 +210,9 @@ class MACED3(CheckedState):
             compute_hessian=compute_hessian,
         )
         forced = compute_force or compute_virials or compute_stress
-        part = self.dispersion(systems, out["displacement"], data["batch"], training, forced)
+        part = self.dispersion(
+            systems, out["displacement"], data["batch"], training, forced, strained
+        )
         shares = self._shares(data)
         hessian = out["hessian"]
         if hessian is not None:
