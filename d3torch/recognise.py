@@ -81,6 +81,14 @@ def _potentials_held(thing: Any) -> Iterator[Any]:
                 yield each
 
 
+def holds(potential: Any, kind: str) -> bool:
+    """Whether a calculator is of a class of that name, or computes energies with one that is."""
+    return any(
+        kind in (base.__name__ for base in type(part).__mro__)
+        for part in _walk(potential, _potentials_held)
+    )
+
+
 def dispersion_in(potential: Any) -> str | None:
     """The class that adds dispersion inside a calculator, a sum or a model; None without one.
 

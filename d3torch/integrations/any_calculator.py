@@ -25,7 +25,14 @@ except ModuleNotFoundError as error:
 
 from d3torch.evaluate import Evaluator, hessian, virials_of_atoms
 from d3torch.integrations.ase import IGNORED, D3Calculator
-from d3torch.integrations.calculator_results import added, ask, copied, implemented, voigt
+from d3torch.integrations.calculator_results import (
+    added,
+    ask,
+    copied,
+    implemented,
+    stress_refusal,
+    voigt,
+)
 from d3torch.levels import check_level
 from d3torch.structure import has_volume
 
@@ -33,12 +40,6 @@ Floats = NDArray[np.float64]
 
 OWN = ("dispersion_energy", "dispersion_forces", "dispersion_stress")
 """Results of D3 alone."""
-
-
-def _divides_by_another_volume(calculator: Any, atoms: Atoms) -> bool:
-    """Whether a stress is by the volume of a cell that was made longer along axes without pbc."""
-    kinds = (kind.__name__ for kind in type(calculator).__mro__)
-    return "MACECalculator" in kinds and not atoms.pbc.all()
 
 
 class DispersionCalculator(Calculator):
@@ -204,13 +205,11 @@ class DispersionCalculator(Calculator):
     def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
         """Results of the calculator with those of D3 added where there are any."""
         found = {**kept, **added(kept, {**self.dispersion.results, **own}, len(atoms))}
-        if _divides_by_another_volume(self.calculator, atoms):
+        why = stress_refusal(self.calculator, atoms)
+        if why is not None:
             for name in {"stress", "stresses"} & found.keys():
                 del found[name]
-                self._dropped[name] = (
-                    "expected three periodic directions, as MACE divides by the volume of a longer "
-                    f"cell otherwise, got pbc {atoms.pbc.tolist()}: set all, or fuse the model"
-                )
+                self._dropped[name] = why
         self._add_costly(found, atoms)
         return found
 

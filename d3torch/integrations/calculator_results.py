@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d3torch.extras import not_installed
+from d3torch.recognise import holds
 
 try:
     from ase import Atoms
@@ -31,6 +32,19 @@ GETTERS = {
     "magmoms": "get_magnetic_moments",
 }
 """Methods by which calculators without ``get_property`` give results."""
+
+
+def stress_refusal(calculator: Any, atoms: Atoms) -> str | None:
+    """Why no stress can be added to that of a calculator; None where it can.
+
+    MACE makes the cell longer along axes without pbc, and divides by its volume.
+    """
+    if atoms.pbc.all() or not holds(calculator, "MACECalculator"):
+        return None
+    return (
+        "expected three periodic directions, as MACE divides by the volume of a longer cell "
+        f"otherwise, got pbc {atoms.pbc.tolist()}: set all, or fuse the model"
+    )
 
 
 def implemented(calculator: Any) -> list[str]:

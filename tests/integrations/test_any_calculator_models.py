@@ -11,9 +11,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.mixing import LinearCombinationCalculator, SumCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from d3torch import D3Calculator, DispersionWarning, with_dispersion
+from d3torch.integrations.torch_dftd import TorchDFTD3Calculator
 from d3torch.levels import levels_of
 
 pytestmark = pytest.mark.filterwarnings(  # of these packages
@@ -85,20 +87,47 @@ def test_mace() -> None:
     check_sum(copy.deepcopy(calc), bare, atoms)
 
 
-def test_a_slab_of_mace_has_no_stress_with_d3() -> None:
-    """MACE divides by the volume of a longer cell; energies and forces are those of the sum."""
+def _slab() -> Atoms:
     atoms = salt()
     atoms.set_cell(atoms.cell.array + np.diag([0.0, 0.0, 9.0]))
     atoms.pbc = (True, True, False)
+    return atoms
+
+
+NO_STRESS = "stress: expected three periodic directions, as MACE divides by"
+
+
+def test_a_slab_of_mace_has_no_stress_with_d3() -> None:
+    """MACE divides by the volume of a longer cell; energies and forces are those of the sum."""
+    atoms = _slab()
     bare, calc = mace(atoms), with_dispersion(mace(atoms), **NEAR)
     assert bare.get_property("stress", atoms) is not None
     calc.get_property("energy", atoms)
     assert {*bare.results} - {*calc.results} == {"stress"}
     assert calc.get_property("dispersion_stress", atoms).any()
-    with pytest.raises(PropertyNotImplementedError, match="stress: expected three periodic direc"):
+    with pytest.raises(PropertyNotImplementedError, match=NO_STRESS):
         calc.get_property("stress", atoms)
     atoms.pbc = True
     check_derivatives(calc, atoms, forces=1e-5, stress=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sum", "linear", "sum of sums", "torch-dftd"])
+def test_nor_has_a_slab_of_mace_inside_another_calculator(kind: str) -> None:
+    atoms = _slab()
+    inside: Any = mace(atoms)
+    if kind == "torch-dftd":
+        calc: Any = TorchDFTD3Calculator(dft=inside, damping="bj", cutoff=9.0, cnthr=7.0)
+    else:
+        inside = SumCalculator([inside]) if kind != "linear" else inside
+        inside = LinearCombinationCalculator([inside], [1.0]) if kind != "sum" else inside
+        calc = with_dispersion(inside, **NEAR)
+    calc.get_property("energy", atoms)
+    calc.get_property("forces", atoms)
+    assert "stress" not in calc.results
+    with pytest.raises(PropertyNotImplementedError, match=NO_STRESS):
+        calc.get_property("stress", atoms)
+    atoms.pbc = True
+    assert calc.get_property("stress", atoms).any()
 
 
 def test_hessian_of_mace_is_that_of_the_fused_model() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from d3torch.checks import require_bool, require_choice, require_number
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
-from d3torch.integrations.calculator_results import SUMMED, added, ask, implemented
+from d3torch.integrations.calculator_results import SUMMED, added, ask, implemented, stress_refusal
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
 from d3torch.parameters import DispersionWarning
@@ -19,7 +19,7 @@ from d3torch.settings import Settings
 from d3torch.variants import VARIANTS
 
 from ase import Atoms  # isort: skip  after ours: it names what is missing
-from ase.calculators.calculator import Calculator  # isort: skip
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError  # isort: skip
 from ase.units import Bohr  # isort: skip
 
 SMOOTHING = {"none": 0.0, "poly": Bohr}
@@ -178,7 +178,11 @@ class TorchDFTD3Calculator(D3Calculator):
             self.results = self._with_dft(properties)
 
     def _with_dft(self, properties: Iterable[str]) -> dict[str, Any]:
-        """Results of D3 and of `dft` in one, those that both have added."""
+        """Results of D3 and of `dft` in one, those that both have added.
+
+        Raises:
+            PropertyNotImplementedError: for a stress by another volume, see `stress_refusal`.
+        """
         dft, own, atoms = self.dft, self.results, self.atoms
         assert dft is not None
         assert atoms is not None
@@ -186,7 +190,11 @@ class TorchDFTD3Calculator(D3Calculator):
         found = {name: ask(dft, name, atoms) for name in wanted}
         if wanted:  # else results of other atoms, perhaps
             found = {**(getattr(dft, "results", None) or {}), **found}
-        theirs = {name: value for name, value in found.items() if name not in UNKNOWN}
+        why = stress_refusal(dft, atoms)
+        if why is not None and "stress" in wanted:
+            raise PropertyNotImplementedError(f"stress: {why}")
+        left_out = UNKNOWN if why is None else (*UNKNOWN, "stress")
+        theirs = {name: value for name, value in found.items() if name not in left_out}
         both = added(theirs, own, len(atoms))
         members = {k: v for k, v in theirs.items() if k == "energies" and k not in both}
         alone = [(k, v) for part in (own, theirs) for k, v in part.items() if k not in SUMMED]
