@@ -105,6 +105,11 @@ def resolve_range(
     )
 
 
+def brought_by(tail: bool, width: float | None) -> bool:
+    """Whether a width, A, is the one that there is by default with or without a tail."""
+    return width == (TAIL_WIDTH * ANGSTROM.length if tail else 0.0)
+
+
 def defined_s9(xc: str | None, variant: str) -> float:
     """Weight of the three-body term in the definition of a method: 0 without one.
 
@@ -277,9 +282,12 @@ class Settings:
         """The settings with some keywords changed; None takes a default.
 
         xc and damping replace each other; a preset replaces all that it stands for and that is not
-        given: cutoffs, width, tail and tables.
+        given: cutoffs, width, tail and tables. A width that a tail brought, or lacked, changes with
+        it.
         """
         kept = self.keywords()
+        if "tail" in changes and brought_by(self.tail, self.width):
+            del kept["width"]
         instead: dict[str, tuple[str, ...]] = {"xc": ("damping",), "damping": ("xc",)}
         if changes.get("preset") in PRESETS:
             instead["preset"] = Preset._fields
@@ -364,6 +372,18 @@ class Settings:
                 "a pressure beside them (pair_style d3torch can tell it), got tail=True"
             )
         return self.fixed(host)
+
+    def without_three_body(self, host: str) -> None:
+        """Refuse the three-body term for a host, named in the error, that gives pairs.
+
+        Raises:
+            ValueError: if it is there.
+        """
+        if self.s9:
+            raise ValueError(
+                f"expected s9=0 for {host}, got the three-body term, which takes triangles of "
+                "neighbours, where that gives pairs (pair_style d3torch has it)"
+            )
 
     def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3:
         """A module of these settings.

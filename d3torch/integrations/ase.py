@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -26,7 +27,7 @@ from d3torch.integrations.groups import groups_of
 from d3torch.integrations.ready import check_ready
 from d3torch.model import D3
 from d3torch.results import symmetric
-from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings
+from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings, brought_by
 from d3torch.settings import DEFAULTS as SETTINGS
 from d3torch.structure import has_volume, refuse_mixed
 from d3torch.variants import Damping
@@ -192,7 +193,7 @@ class D3Calculator(Calculator):
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
         self._ready = ready is not None
-        self._evaluator = None if ready is None else Evaluator(ready)
+        self._evaluator = None if ready is None else Evaluator(copy.deepcopy(ready))
 
     @staticmethod
     def _keywords(settings: Settings | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +208,8 @@ class D3Calculator(Calculator):
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change arguments of the constructor, all or none; xc and damping replace each other.
 
-        A preset replaces what it stands for and is not given: see :meth:`d3torch.Settings.replace`.
+        A preset replaces what it stands for and is not given, and a tail the width that came with
+        it: see :meth:`d3torch.Settings.replace`.
 
         Returns:
             Those that changed; results are then discarded.
@@ -218,6 +220,8 @@ class D3Calculator(Calculator):
         for key in kwargs:
             require_choice("a keyword of D3Calculator", key, tuple(self.default_parameters))
         changes = self._plain(kwargs)
+        if "tail" in changes and brought_by(self.settings.tail, self.parameters["width"]):
+            changes.setdefault("width", None)
         model = self._build(None, {**self.parameters, **changes})
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
@@ -267,7 +271,7 @@ class D3Calculator(Calculator):
         return Evaluator(model, p["tolerance"] if p["cutoff"] == "auto" else None)
 
     def model(self, elements: Sequence[int]) -> D3:
-        """The ready module, or one of these sorted elements, kept until they change."""
+        """A copy of the ready module, or one of these sorted elements, kept until they change."""
         found = self._evaluator
         if found is None or not (self._ready or found.model.numbers.tolist() == list(elements)):
             found = self._evaluator = self._evaluator_by(self._build(elements, self.parameters))

@@ -104,6 +104,22 @@ def test_it_is_frozen_and_takes_keywords_only() -> None:
         Settings("pbe")  # type: ignore[misc]
 
 
+def test_a_width_that_a_tail_brought_goes_with_it() -> None:
+    for made in (Settings(), Settings(preset="mace_mp")):
+        assert made.replace(tail=True).width == pytest.approx(2.0)
+        assert made.replace(tail=True).replace(tail=False) == made
+    assert Settings(preset="converged").replace(tail=False).width == 0.0
+    assert Settings(width=1.0).replace(tail=True).width == 1.0
+    assert Settings(tail=True, width=1.0).replace(tail=False).width == 1.0
+    assert Settings().replace(tail=True, width=0.5).width == 0.5
+    assert Settings(tail=True).replace(cutoff=9.0).width == pytest.approx(2.0)
+    for calculator in (D3Calculator(settings=Settings()), D3Calculator()):
+        calculator.set(tail=True)
+        assert calculator.settings.width == pytest.approx(2.0)
+        calculator.set(tail=False)
+        assert calculator.settings == Settings()
+
+
 def test_replace() -> None:
     made = Settings(xc="b3lyp", cutoff=11.0, width=2.0)
     assert made.replace(width=1.0) == Settings(xc="b3lyp", cutoff=11.0, width=1.0)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from mliap_ranks import World
 
-from d3torch import D3, D3Calculator, Settings
+from d3torch import D3, D3Calculator, Settings, with_dispersion
 from d3torch.evaluate import evaluate
 from d3torch.integrations.lammps import D3MLIAP
 
@@ -246,6 +247,29 @@ def test_a_tail_is_refused_where_only_forces_of_pairs_are_told() -> None:
             _mliap(given)
 
 
+def test_the_three_body_term_is_refused_where_pairs_are_given() -> None:
+    from d3torch.integrations.lammps.libtorch import LAMMPSMACED3
+    from d3torch.integrations.lammps.mace import MACED3MLIAP
+
+    fused = _mace(ASKED.replace(s9=1.0, atm_cutoff=6.0))
+    for route in (LAMMPSMACED3, MACED3MLIAP):
+        with pytest.raises(ValueError, match=r"^expected s9=0 for .*, got the three-body term"):
+            route(fused)
+
+
+def test_a_file_for_lammps_leaves_the_model_to_train_on() -> None:
+    from d3torch.integrations.lammps.libtorch import LAMMPSMACED3
+    from d3torch.integrations.lammps.mace import MACED3MLIAP
+
+    fused = _mace(ASKED)
+    before = [p.requires_grad for p in fused.parameters()]
+    for route in (LAMMPSMACED3, MACED3MLIAP):
+        route(fused)
+        assert [p.requires_grad for p in fused.parameters()] == before
+        assert not getattr(fused.model, "lammps_mliap", False)
+    assert any(before)
+
+
 def test_a_tail_of_a_fused_model_is_refused_by_the_routes_through_lammps() -> None:
     fused = _mace(TAILED)
     from d3torch.integrations.lammps.libtorch import LAMMPSMACED3
@@ -283,11 +307,37 @@ def test_torchsim_knows_all_elements_unless_told() -> None:
         _torchsim(ASKED.module(NUMBERS), ["H", "O"])
 
 
+class Nothing(Calculator):
+    """Zeros, shares of atoms in the stress too."""
+
+    implemented_properties = ("energy", "stress", "stresses")
+
+    def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ()) -> None:
+        """Forget the atoms and answer."""
+        zeros = np.zeros((len(atoms), 6))
+        self.results = {"energy": 0.0, "stress": zeros[0], "stresses": zeros}
+
+
+def test_the_calculator_takes_a_module_as_it_is_now() -> None:
+    """Energy, stresses and Hessian are of one D3, whatever becomes of the module."""
+    atoms, model = ase.build.bulk("Cu", cubic=True), D3(["Cu"], "pbe", learnable=True, **REACH)
+    calculator = with_dispersion(Nothing(), settings=model)
+    before = calculator.get_property("stress", atoms)
+    with torch.no_grad():
+        model.s8 *= 3.0
+    model.float()
+    for x in (atoms, atoms.repeat(1)):
+        calculator.reset()
+        assert calculator.get_property("stress", x) == pytest.approx(before, rel=1e-12)
+        shares = calculator.get_property("stresses", x)
+        assert shares.sum(axis=0) == pytest.approx(before, abs=1e-12)
+
+
 def test_the_calculator_keeps_a_module_until_something_is_set() -> None:
     model = _learned()
     calculator = D3Calculator(settings=model)
     calculator.get_potential_energy(_ethanol())
-    assert calculator.model([1]) is model
+    assert calculator.model([1]).settings == model.settings
     again = D3Calculator(**calculator.todict())
     assert again.get_potential_energy(_ethanol()) == pytest.approx(_energy(model), rel=1e-12)
     calculator.set(cutoff=7.0)

@@ -1,6 +1,7 @@
 """MACE with D3 for hosts that run MACE in TorchScript, as some forks of LAMMPS do."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
+import copy
 from collections.abc import Sequence
 from typing import Final
 
@@ -109,7 +110,8 @@ class LAMMPSMACED3(nn.Module):
 
     Raises:
         TypeError: for what is no :class:`d3torch.integrations.mace.MACED3`.
-        ValueError: for an unknown head, or one without dispersion.
+        ValueError: for an unknown head, or one without dispersion; for a tail or the three-body
+            term.
 
     Source: :class:`d3torch.integrations.mace.MACED3`; mace-torch's ``LAMMPS_MACE``.
     """
@@ -122,8 +124,9 @@ class LAMMPSMACED3(nn.Module):
         self, fused: nn.Module, head: str | None = None, pbc: Sequence[bool] = (True, True, True)
     ) -> None:
         super().__init__()
-        fused, head = with_head(fused, head)
+        fused, head = with_head(copy.deepcopy(fused), head)  # MACE's class ends its training
         fused.settings.without_tail("LAMMPS through libtorch")
+        fused.settings.without_three_body("LAMMPS through libtorch")
         for name in NAMED:
             self.register_buffer(name, getattr(fused, name))
         self.dispersion = MaskedDispersion(fused.dispersion.d3, pbc)

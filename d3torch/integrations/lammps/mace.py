@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -137,7 +138,7 @@ class MACED3MLIAP(Unified):
     """
 
     def __init__(self, fused: nn.Module, head: str | None = None) -> None:
-        fused, head = with_head(fused, head)
+        fused, head = with_head(copy.deepcopy(fused), head)  # MACE's class ends its training
         super().__init__(fused.dispersion.d3, fused.atomic_numbers.tolist())
         self.head = head
         self.r_max = float(fused.r_max)

@@ -37,11 +37,7 @@ class Unified:
     """
 
     def __init__(self, model: D3, elements: Sequence[int]) -> None:
-        if model.atm_cutoff > 0.0:
-            raise ValueError(
-                "expected s9=0 for ML-IAP, got the three-body term, which takes triangles of "
-                "neighbours, where ML-IAP gives pairs (pair_style d3torch has it)"
-            )
+        model.settings.without_three_body("ML-IAP")
         model.settings.without_tail("ML-IAP")
         self.model = model
         self.element_types = [SYMBOLS[z] for z in elements]
