@@ -27,7 +27,13 @@ from .parameters import resolve_damping, warn_of_hard_tail, warn_of_three_body
 from .reference import SYMBOLS, atomic_numbers
 from .settings import VERSION, Settings, defined_s9, resolve_range
 from .state import CheckedState, refuse_other_damping, refuse_other_tables, warn_of_missing
-from .structure import dtype_name, require_batch, require_tensor
+from .structure import (
+    dtype_name,
+    require_batch,
+    require_systems,
+    require_tensor,
+    require_tensors,
+)
 from .units import BOHR, UNITS, get_units
 from .variants import BJ, VARIANTS, Damping, scaled_damping
 
@@ -180,11 +186,25 @@ class D3(CheckedState):
         before, damping = self.rcov.dtype, self.damping().detach()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.rcov.dtype != before and not self.rcov.is_meta:
-            tables = self._own_tables()
-            for name, values in {**tables, **fixed_damping(self, damping)}.items():
+            for name, values in self._all_digits(damping).items():
                 there = getattr(self, name)
                 setattr(self, name, torch.tensor(values, dtype=there.dtype, device=there.device))
         return self
+
+    def _load_from_state_dict(self, given: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Load; of a state of another dtype, tables and a fixed damping get all their digits."""
+        super()._load_from_state_dict(given, prefix, *rest)
+        found = given.get(f"{prefix}rcov")
+        if found is None or found.dtype == self.rcov.dtype or self.rcov.is_meta:
+            return
+        with torch.no_grad():
+            for name, values in self._all_digits(self.damping().detach()).items():
+                there = getattr(self, name)
+                there.copy_(torch.tensor(values, dtype=there.dtype, device=there.device))
+
+    def _all_digits(self, damping: Tensor) -> dict[str, Any]:
+        """Values of tables, and of a fixed damping that was rounded to this, unrounded."""
+        return {**self._own_tables(), **fixed_damping(self, damping)}
 
     def _own_tables(self) -> dict[str, Any]:
         """Arrays of the buffers, with all digits."""
@@ -237,7 +257,7 @@ class D3(CheckedState):
     @torch.jit.export
     def coordination_number(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> Tensor:
         """Coordination numbers, (n_atoms,); arguments as of :meth:`forward`."""
-        self._check_dtype("vectors", vectors)
+        self._check_pairs(vectors, pairs, species)
         if self.backend == "eager":
             return eager.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
         return ops.coordination_number(vectors, pairs, species, self.rcov, self.cn_cutoff)
@@ -256,7 +276,7 @@ class D3(CheckedState):
         Arguments and errors are those of :meth:`forward`.
         """
         self._refuse_more_than_pairs()
-        self._check_dtype("vectors", vectors)
+        self._check_pairs(vectors, pairs, species)
         damping = self.damping()
         tables, species = self._tables_of(species, exclude)
         if self.backend == "eager":
@@ -356,6 +376,8 @@ class D3(CheckedState):
         Arguments and errors are those of :meth:`on_list`.
         """
         self._refuse_more_than_pairs()
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensors(indices=indices, shifts=shifts)
         batch = self._damping_of(systems, damping)
         tables, whole = self._of_all_or_some(systems, exclude)
         pairs = ops.PairList(indices, shifts, half)
@@ -369,11 +391,19 @@ class D3(CheckedState):
         Raises:
             TypeError: for another.
         """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensor(name, given)
         if given.dtype != self.rcov.dtype:
             raise TypeError(
                 f"expected {name} of the dtype of the module, {dtype_name(self.rcov.dtype)}, "
                 f"got {dtype_name(given.dtype)}"
             )
+
+    def _check_pairs(self, vectors: Tensor, pairs: Tensor, species: Tensor) -> None:
+        """Refuse what is no tensor, and another dtype."""
+        self._check_dtype("vectors", vectors)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensors(pairs=pairs, species=species)
 
     def _of_all_or_some(
         self, systems: ops.Systems, exclude: Tensor | None
@@ -392,7 +422,15 @@ class D3(CheckedState):
         return excluding(self.tables(), species, exclude)
 
     def _damping_of(self, systems: ops.Systems, given: Tensor | None = None) -> Tensor:
-        """The damping that was given, or that of the module for every system."""
+        """The damping that was given, or that of the module for every system.
+
+        Raises:
+            TypeError: for no batch, or what is no tensor.
+        """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_systems(systems)
+            if given is not None:
+                require_tensor("damping", given)
         n_systems = systems.offsets.shape[0] - 1
         return self.damping().expand(n_systems, -1) if given is None else given
 
@@ -421,6 +459,8 @@ class D3(CheckedState):
         of :meth:`evaluate`.
         """
         self._refuse_more_than_pairs()
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensors(indices=indices, shifts=shifts)
         batch = self._damping_of(systems).detach()
         tables, whole = self._of_all_or_some(self._plain(systems), exclude)
         pairs = ops.PairList(indices, shifts, half)
@@ -451,6 +491,7 @@ class D3(CheckedState):
                 elements.
             exclude: as of :meth:`forward`.
         """
+        damping = self._damping_of(systems)
         which = systems.species if labels is None else labels
         if not isinstance(which, Tensor):
             raise TypeError(f"expected labels to be a tensor of integers, got {labels}")
@@ -459,7 +500,6 @@ class D3(CheckedState):
             n = n_labels
         elif labels is not None and labels.numel() > 0:
             n = int(labels.max()) + 1
-        damping = self._damping_of(systems)
         tables, whole = self._of_all_or_some(systems, exclude)
         if self.backend == "eager":
             given = (whole, damping, tables, self.reach(), which, n, self.form)

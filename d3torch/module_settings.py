@@ -116,7 +116,7 @@ def _told_damping(
         if "s9" in columns_of(module):
             given["s9"] = (record.get("s9") or 0.0) if record else 1.0
         scaled = _scaled(given, module, unit)
-        numbers = torch.tensor(list(scaled.values()), dtype=digits)
+        numbers = torch.tensor(list(scaled.values()), dtype=digits, device="cpu")
         if there.is_meta or torch.equal(numbers, there.to(digits)):
             return given, scaled
     return None

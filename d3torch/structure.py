@@ -258,6 +258,28 @@ def require_tensor(name: str, value: object) -> Tensor:
     return value
 
 
+def require_tensors(**given: object) -> None:
+    """Refuse what is no tensor, by its name.
+
+    Raises:
+        TypeError: for the first that is none.
+    """
+    for name, value in given.items():
+        require_tensor(name, value)
+
+
+def require_systems(value: object) -> None:
+    """Refuse what is no batch, such as a structure of ASE.
+
+    Raises:
+        TypeError: naming what makes one.
+    """
+    if not hasattr(value, "offsets"):
+        raise TypeError(
+            f"expected Systems, as systems() makes them of tensors, got {type(value).__name__}"
+        )
+
+
 def require_batch(
     positions: object, species: object, cell: object, pbc: object, offsets: object
 ) -> None:

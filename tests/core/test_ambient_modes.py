@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,6 +219,16 @@ def test_a_calculator_keeps_to_its_device_under_another_default(backend: str) ->
         other = D3Calculator("pbe", **CUTOFFS, backend=backend)
         assert other.get_potential_energy(crystal()) == expected
         assert torch.equal(model.lattice(systems(model, False)), energy)
+
+
+def test_a_module_tells_its_settings_under_another_default_device() -> None:
+    model = D3BJ(["Na", "Cl"], "pbe", **CUTOFFS)
+    expected = model.settings
+    with torch.device("meta"):
+        assert model.settings == expected
+        assert copy.deepcopy(model).settings == expected
+        assert pickle.loads(pickle.dumps(model)).settings == expected
+        assert model.float().rcov.device.type == "cpu"
 
 
 def test_autocast_does_round_what_is_multiplied_by_torch() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import lists
 import pytest
 import torch
+from ase.build import molecule
 from lists import Case, case_of, halved
 from pair_ops import backends
 from torch.autograd import grad
@@ -27,6 +28,32 @@ def _with_pair(case: Case, i: int, j: int, shift: tuple[float, ...], back: bool 
     return case._replace(
         pairs=ops.PairList(indices, torch.cat([case.pairs.shifts, shifts]), case.pairs.half)
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_no_tensor_is_told_by_its_name(backend: str) -> None:
+    """Arrays of numpy, as the lists of other programs are, are not printed whole."""
+    model = D3(["H", "O"], "pbe", backend=backend)
+    x, species = torch.eye(3, dtype=torch.float64), torch.tensor([1, 0, 0])
+    pairs, shifts = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, 3, dtype=torch.int64)
+    systems, vectors = model.systems(x, species), x[:2] - x[1:]
+    array, water = pairs.numpy(), molecule("H2O")
+    no_systems = "Systems, as .* makes them of tensors, got Atoms"
+    calls: list[tuple[str, Callable[[], Any]]] = [
+        ("indices to be a tensor, got nd", lambda: model.on_list(systems, array, shifts)),
+        ("shifts to be a tensor, got nd", lambda: model.on_list(systems, pairs, shifts.numpy())),
+        ("shifts to be a tensor, got None", lambda: model.on_list_shares(systems, pairs, None)),
+        ("indices to be a tensor", lambda: model.evaluate_on_list(systems, array, shifts)),
+        ("damping to be a tensor, got list", lambda: model.lattice(systems, [1.0, 1.0, 0.4, 4.0])),
+        ("vectors to be a tensor, got nd", lambda: model(vectors.numpy(), pairs, species)),
+        ("pairs to be a tensor, got ndarray", lambda: model(vectors, array, species)),
+        ("species to be a tensor, got list", lambda: model(vectors, pairs, species.tolist())),
+        (no_systems, lambda: model.lattice(water)),
+        (no_systems, lambda: model.pairwise(water)),
+    ]
+    for words, call in calls:
+        with pytest.raises(TypeError, match=f"^expected {words}"):
+            call()
 
 
 def _moved(case: Case, value: float) -> Case:

@@ -198,6 +198,22 @@ def test_a_state_may_have_been_through_float32() -> None:
     assert _energy(model) == pytest.approx(_energy(_model()), rel=1e-6)
 
 
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_state_of_float32_gives_a_module_of_float64_all_digits(assign: bool) -> None:
+    """Those of tables and of a damping that is known; one that was learned stays as rounded."""
+    given = _model().float().state_dict()
+    model, table = _model(), _model().c6_ref
+    model.load_state_dict(given, assign=assign)
+    if not assign:
+        assert torch.equal(model.c6_ref, table)
+        assert _energy(model) == _energy(_model())
+    assert model.settings == _model().settings
+    learned = _model()
+    learned.s8 *= 1.1
+    model.load_state_dict({k: v.float() for k, v in learned.state_dict().items()})
+    assert model.s8 == learned.s8.float().to(model.s8.dtype)
+
+
 def test_the_functional_goes_with_its_damping() -> None:
     other = _model(xc="b3lyp")
     other.load_state_dict(_model(xc="PBE-D3(BJ)").state_dict())
