@@ -55,7 +55,7 @@ class Results(NamedTuple):
     cutoff: float
 
 
-def of_pairs(model: D3) -> tuple[Tensor, Tables]:
+def _two_body_of(model: D3) -> tuple[Tensor, Tables]:
     """Damping, (n_columns,), and tables of a module for its energy without the three-body term."""
     tables = model.tables()
     damping = model.damping().detach()[: len(kind_of(model)._fields)]
@@ -83,8 +83,8 @@ class Evaluator:
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
         self._damping = model.damping().detach()[None]
         self._tables, self._reach = model.tables(), model.reach()
-        damping, tables = of_pairs(model)
-        self._pairwise = damping[None], tables
+        damping, tables = _two_body_of(model)
+        self._two_body = damping[None], tables
         self.left_out: Tensor | None = None
 
     def __call__(
@@ -136,7 +136,7 @@ class Evaluator:
         structure, reach = self._take(positions, cell, pbc, numbers, exclude)
         groups = check_labels(labels, len(structure.positions))
         n = int(groups.max()) + 1 if len(groups) else 0
-        damping, tables = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        damping, tables = self._inputs(reach)
         tables, species = self._some(tables)
         systems = self.systems(structure)._replace(species=species)
         between = torch.from_numpy(groups).to(species.device)
@@ -147,7 +147,7 @@ class Evaluator:
     def _take(
         self, positions: Any, cell: Any, pbc: Any, numbers: Any, exclude: Any
     ) -> tuple[Structure, Range]:
-        """A structure that was checked and looked up, and its range."""
+        """A structure that was checked, and its range; keeps its species and who is left out."""
         structure = check_structure(positions, cell, pbc)
         self.look_up(check_numbers(numbers, len(structure.positions)))
         self._leave_out(check_atoms(exclude, len(structure.positions)))
@@ -159,7 +159,7 @@ class Evaluator:
     def _within(self, structure: Structure, reach: Range) -> Results:
         """Results for a range, by the backend of the module."""
         if self.model.backend == "eager":
-            damping, tables = self._pairwise
+            damping, tables = self._two_body
             tables, species = self._some(tables)
             values = _by_pairs(damping[0], tables, structure, species, reach, self.model.form)
         else:
@@ -183,6 +183,10 @@ class Evaluator:
         else:
             self.left_out = torch.from_numpy(atoms).to(self.species.device)
 
+    def _inputs(self, reach: Range) -> tuple[Tensor, Tables]:
+        """Damping, (1, n_columns), and tables, with the three-body term if the range has it."""
+        return (self._damping, self._tables) if reach.atm_cutoff else self._two_body
+
     def _some(self, tables: Tables) -> tuple[Tables, Tensor]:
         """Tables and species of the atoms, some of which may be left out."""
         if self.left_out is None:
@@ -204,7 +208,7 @@ class Evaluator:
         )
 
     def _by_lattice(self, systems: Systems, reach: Range) -> tuple[Tensor, ...]:
-        damping, tables = (self._damping, self._tables) if reach.atm_cutoff else self._pairwise
+        damping, tables = self._inputs(reach)
         tables, species = self._some(tables)
         systems = systems._replace(species=species)
         f = evaluate_systems(systems, damping, tables, reach, form=self.model.form)

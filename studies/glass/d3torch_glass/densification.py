@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.mixing import SumCalculator
 
 from .averages import Mean, block_mean
 from .levels import SHARE
+from .prediction import pressure_of
 from .protocol import Chain, Protocol, Stage
 from .runner import Followed, follow, load, start_state
 
@@ -59,8 +60,8 @@ def _pull(run: Followed, atoms: Atoms, dispersion: Any) -> Mean:
     values = []
     x, cells = run.frames["positions"], run.frames["cells"]
     for k in range(len(x) - round(SHARE * len(x)), len(x)):
-        frame = Atoms(atoms.numbers, x[k], cell=cells[k], pbc=True, calculator=dispersion)
-        values.append(-np.trace(frame.get_stress(voigt=False)) / 3.0 / units.GPa)
+        frame = Atoms(atoms.numbers, x[k], cell=cells[k], pbc=True)
+        values.append(pressure_of(frame, dispersion))
     return block_mean(values)
 
 
