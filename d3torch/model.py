@@ -277,6 +277,8 @@ class D3(CheckedState):
         """
         self._refuse_more_than_pairs()
         self._check_pairs(vectors, pairs, species)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            require_tensor("cn", cn)
         damping = self.damping()
         tables, species = self._tables_of(species, exclude)
         if self.backend == "eager":

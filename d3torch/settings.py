@@ -282,8 +282,8 @@ class Settings:
         """The settings with some keywords changed; None takes a default.
 
         xc and damping replace each other; a preset replaces all that it stands for and that is not
-        given: cutoffs, width, tail and tables. A width that a tail brought, or lacked, changes with
-        it.
+        given: cutoffs, width, tail and tables. A width that is the default of the tail, 2 A with
+        and 0 without, changes with the tail; which preset there was is not known.
         """
         kept = self.keywords()
         if "tail" in changes and brought_by(self.tail, self.width):
@@ -372,18 +372,6 @@ class Settings:
                 "a pressure beside them (pair_style d3torch can tell it), got tail=True"
             )
         return self.fixed(host)
-
-    def without_three_body(self, host: str) -> None:
-        """Refuse the three-body term for a host, named in the error, that gives pairs.
-
-        Raises:
-            ValueError: if it is there.
-        """
-        if self.s9:
-            raise ValueError(
-                f"expected s9=0 for {host}, got the three-body term, which takes triangles of "
-                "neighbours, where that gives pairs (pair_style d3torch has it)"
-            )
 
     def module(self, elements: Any, *, units: str = "eV/A", **given: Any) -> D3:
         """A module of these settings.

@@ -272,12 +272,14 @@ def require_systems(value: object) -> None:
     """Refuse what is no batch, such as a structure of ASE.
 
     Raises:
-        TypeError: naming what makes one.
+        TypeError: naming what makes one, or what in it is no tensor.
     """
     if not hasattr(value, "offsets"):
         raise TypeError(
             f"expected Systems, as systems() makes them of tensors, got {type(value).__name__}"
         )
+    for name in ("positions", "cell", "pbc", "species", "offsets"):
+        require_tensor(name, getattr(value, name))
 
 
 def require_batch(

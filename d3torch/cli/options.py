@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from ..reference import REFERENCES
@@ -52,7 +53,7 @@ def settings_asked(args: argparse.Namespace, of: Settings | None = None) -> Sett
     given = asked(args)
     found = Settings(**given) if of is None else of.replace(**given)
     _refuse_idle(given, found)
-    differing = None if of is None else difference(of, found)
+    differing = None if of is None else difference(of, found, tuple(given))
     if differing is not None:
         name, value, other = differing
         raise ValueError(f"expected {name} {value}, as in {args.settings_of}, got {other}")
@@ -87,12 +88,16 @@ def _refuse_idle(given: dict[str, Any], found: Settings) -> None:
             raise ValueError(f"expected {idle[name]} with {option}, got {option} without it")
 
 
-def difference(one: Settings, other: Settings) -> tuple[str, Any, Any] | None:
+def difference(
+    one: Settings, other: Settings, first: Sequence[str] = ()
+) -> tuple[str, Any, Any] | None:
     """The first name under which files keep something else of both, and the values of each.
 
-    A file does not keep everything: what one of them leaves out is compared as well.
+    A file does not keep everything: what one of them leaves out is compared as well, and `first`,
+    if any, are looked at before all others.
     """
-    names = ("variant", *one.as_dict(), *other.as_dict())
+    kept = {**one.as_dict(), **other.as_dict()}
+    names = (*(name for name in first if name in kept), "variant", *kept)
     for name in names:
         value, there = (x.as_dict().get(name, getattr(x, name, None)) for x in (one, other))
         if value != there:

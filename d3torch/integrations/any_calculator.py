@@ -205,9 +205,10 @@ class DispersionCalculator(Calculator):
     def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
         """Results of the calculator with those of D3 added where there are any."""
         found = {**kept, **added(kept, {**self.dispersion.results, **own}, len(atoms))}
-        why = stress_refusal(self.calculator, atoms)
+        stresses = {"stress", "stresses"} & found.keys()
+        why = stress_refusal(self.calculator, atoms) if stresses else None
         if why is not None:
-            for name in {"stress", "stresses"} & found.keys():
+            for name in stresses:
                 del found[name]
                 self._dropped[name] = why
         self._add_costly(found, atoms)

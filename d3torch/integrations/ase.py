@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +23,7 @@ from d3torch._library import has_cuda
 from d3torch.checks import require_choice
 from d3torch.evaluate import Evaluator, Results
 from d3torch.integrations.groups import groups_of
-from d3torch.integrations.ready import check_ready
+from d3torch.integrations.ready import check_ready, copied
 from d3torch.model import D3
 from d3torch.results import symmetric
 from d3torch.settings import AUTO, KEYWORDS, PRESETS, Preset, Settings, brought_by
@@ -187,13 +186,14 @@ class D3Calculator(Calculator):
             ready = check_ready(settings, {**given, **made})
             settings, where = ready.settings, ready.rcov
             made = {"dtype": where.dtype, "device": where.device, "backend": ready.backend}
+        self._from_settings = settings is not None  # which name every keyword
         given = self._keywords(settings, given)
         given.update({name: DEFAULTS[name] if v is None else v for name, v in made.items()})
         given["exclude_atoms"] = exclude_atoms
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
         self._ready = ready is not None
-        self._evaluator = None if ready is None else Evaluator(copy.deepcopy(ready))
+        self._evaluator = None if ready is None else Evaluator(copied(ready))
 
     @staticmethod
     def _keywords(settings: Settings | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -220,14 +220,21 @@ class D3Calculator(Calculator):
         for key in kwargs:
             require_choice("a keyword of D3Calculator", key, tuple(self.default_parameters))
         changes = self._plain(kwargs)
-        if "tail" in changes and brought_by(self.settings.tail, self.parameters["width"]):
-            changes.setdefault("width", None)
+        changes |= self._width_of_another_tail(changes)
         model = self._build(None, {**self.parameters, **changes})
         changed: dict[str, Any] = super().set(**changes)  # type: ignore[no-untyped-call]
         if changed:
             self._evaluator, self._numbers = self._evaluator_by(model), None
             self._ready = False
         return changed
+
+    def _width_of_another_tail(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """The default width, where the tail changes, of settings whose width came with it."""
+        p = {**self.parameters, **changes}
+        if not self._from_settings or "width" in changes or p["tail"] == self.parameters["tail"]:
+            return {}
+        before = self.settings
+        return {"width": None} if brought_by(before.tail, before.width) else {}
 
     @staticmethod
     def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:

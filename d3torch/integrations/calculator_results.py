@@ -35,7 +35,7 @@ GETTERS = {
 
 
 def stress_refusal(calculator: Any, atoms: Atoms) -> str | None:
-    """Why no stress can be added to that of a calculator; None where it can.
+    """Why no stress can be added to that of a calculator which holds MACE; None where it can.
 
     MACE makes the cell longer along axes without pbc, and divides by its volume.
     """

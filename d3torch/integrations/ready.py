@@ -2,15 +2,18 @@
 
 # No `from __future__ import annotations`: modules of MACE, which TorchScript reads, import this.
 import contextlib
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from d3torch.model import D3
 from d3torch.reference import SYMBOLS, atomic_numbers, covered
 from d3torch.settings import ONE_OF, Settings
+
+Module = TypeVar("Module", bound=nn.Module)
 
 Which = Settings | D3 | str | None
 """What a host takes as ``settings``: a string is a functional, None leaves it to keywords."""
@@ -33,6 +36,25 @@ def check_ready(module: D3, beside: Mapping[str, Any]) -> D3:
     if module.units != "eV/A":
         raise ValueError(f"expected a D3 with units='eV/A', got {module.units!r}")
     return module
+
+
+def refuse_three_body(module: D3, host: str) -> None:
+    """Refuse a module with the three-body term for a host, named in the error, that gives pairs.
+
+    Raises:
+        ValueError: if it is there, also with a weight of 0.
+    """
+    if module.atm_cutoff > 0.0:
+        raise ValueError(
+            f"expected s9=0 for {host}, got the three-body term, which takes triangles of "
+            "neighbours, where that gives pairs (pair_style d3torch has it)"
+        )
+
+
+def copied(module: Module) -> Module:
+    """A copy of a module, in which a tensor that was computed, such as a damping, is a number."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(t): t.detach().clone() for t in tensors if not t.is_leaf})
 
 
 def module_of(

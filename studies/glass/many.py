@@ -131,7 +131,7 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
         chg += some(CHGNET, "rest", (seed,), d3=("d3torch-abc",))
-    chg += some(CHGNET, "levels", (1, 2, 3)) + some(CHGNET, "levels", (1,), strained=True)
+    chg += some(CHGNET, "levels", (1, 2, 3))
     return {
         "expansion": [(SEVENNET, warm)],
         "melts": [(SEVENNET, quenches(folder, device, SEVENNET))],

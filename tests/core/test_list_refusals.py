@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lists
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
@@ -48,6 +49,8 @@ def test_what_is_no_tensor_is_told_by_its_name(backend: str) -> None:
         ("vectors to be a tensor, got nd", lambda: model(vectors.numpy(), pairs, species)),
         ("pairs to be a tensor, got ndarray", lambda: model(vectors, array, species)),
         ("species to be a tensor, got list", lambda: model(vectors, pairs, species.tolist())),
+        ("cn to be a tensor", lambda: model.dispersion_energy(vectors, [3.0], pairs, species)),
+        ("cell to be a tensor", lambda: model.lattice(systems._replace(cell=np.eye(3)))),
         (no_systems, lambda: model.lattice(water)),
         (no_systems, lambda: model.pairwise(water)),
     ]

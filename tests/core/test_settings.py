@@ -113,6 +113,12 @@ def test_a_width_that_a_tail_brought_goes_with_it() -> None:
     assert Settings(tail=True, width=1.0).replace(tail=False).width == 1.0
     assert Settings().replace(tail=True, width=0.5).width == 0.5
     assert Settings(tail=True).replace(cutoff=9.0).width == pytest.approx(2.0)
+    wide = Settings(preset="nvalchemi")  # a preset is not remembered
+    assert wide.replace(tail=True).width == wide.width == pytest.approx(3.0)
+    hard = D3Calculator(width=0.0)
+    with pytest.warns(DispersionWarning, match="tail"):
+        hard.set(tail=True)
+    assert hard.settings.width == 0.0
     for calculator in (D3Calculator(settings=Settings()), D3Calculator()):
         calculator.set(tail=True)
         assert calculator.settings.width == pytest.approx(2.0)

@@ -125,14 +125,20 @@ def test_a_displacement_in_the_data_strains_both_parts(fused: MACED3, scripted: 
         torch.testing.assert_close(whole[energy], middle, rtol=1e-6, atol=0)
     plain = fused(models.batch(fused, structures))
     torch.testing.assert_close(run()["dispersion_energy"], plain["dispersion_energy"])
+    assert [whole[k].requires_grad for k in ("dispersion_energy", "forces", "virials")] == [
+        plain[k].requires_grad for k in ("dispersion_energy", "forces", "forces")
+    ]
     assert (whole["dispersion_energy"] - plain["dispersion_energy"]).abs().min() > 1e-4
 
 
 def test_a_displacement_and_a_hessian_are_refused(fused: MACED3) -> None:
     data = models.batch(fused, some("molecule"))
-    data["displacement"] = torch.zeros(1, 3, 3, dtype=torch.float64)
+    data["displacement"] = torch.eye(3, dtype=torch.float64)[None] * 0.01
     with pytest.raises(ValueError, match="expected a Hessian without a displacement in the data"):
         fused(data, compute_hessian=True, compute_stress=True)
+    data = models.batch(fused, some("molecule"))
+    data["displacement"] = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert fused(data, compute_hessian=True, compute_stress=True)["hessian"].any()
 
 
 def test_energy_without_forces_can_be_differentiated(fused: MACED3) -> None:

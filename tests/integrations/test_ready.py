@@ -252,9 +252,26 @@ def test_the_three_body_term_is_refused_where_pairs_are_given() -> None:
     from d3torch.integrations.lammps.mace import MACED3MLIAP
 
     fused = _mace(ASKED.replace(s9=1.0, atm_cutoff=6.0))
+    fused.dispersion.d3.s9.zero_()  # its range has triangles all the same
     for route in (LAMMPSMACED3, MACED3MLIAP):
         with pytest.raises(ValueError, match=r"^expected s9=0 for .*, got the three-body term"):
             route(fused)
+
+
+def test_a_module_whose_damping_was_computed_is_copied() -> None:
+    """By a network, say; a deepcopy of torch refuses it."""
+    from d3torch.integrations.lammps.libtorch import LAMMPSMACED3
+    from d3torch.integrations.lammps.mace import MACED3MLIAP
+
+    module = ASKED.module(NUMBERS)
+    module.s8 = module.s8 * torch.ones((), dtype=torch.float64, requires_grad=True)
+    fused = _mace(module)
+    expected = _energy(ASKED.module(NUMBERS))
+    made = D3Calculator(settings=module)
+    assert made.get_potential_energy(_ethanol()) == pytest.approx(expected, rel=1e-12)
+    for route in (LAMMPSMACED3, MACED3MLIAP):
+        route(fused)
+    assert module.s8.requires_grad
 
 
 def test_a_file_for_lammps_leaves_the_model_to_train_on() -> None:
@@ -337,7 +354,10 @@ def test_the_calculator_keeps_a_module_until_something_is_set() -> None:
     model = _learned()
     calculator = D3Calculator(settings=model)
     calculator.get_potential_energy(_ethanol())
-    assert calculator.model([1]).settings == model.settings
+    kept = calculator.model([1])
+    assert calculator.set(tail=False) == {}
+    assert calculator.model([1]) is kept
+    assert torch.equal(kept.damping(), model.damping())
     again = D3Calculator(**calculator.todict())
     assert again.get_potential_energy(_ethanol()) == pytest.approx(_energy(model), rel=1e-12)
     calculator.set(cutoff=7.0)

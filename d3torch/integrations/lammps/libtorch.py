@@ -1,7 +1,6 @@
 """MACE with D3 for hosts that run MACE in TorchScript, as some forks of LAMMPS do."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
-import copy
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,6 +9,7 @@ from e3nn.util import jit
 from torch import Tensor, nn
 
 from d3torch.integrations.mace.model import NAMED, with_head
+from d3torch.integrations.ready import copied, refuse_three_body
 from d3torch.model import D3
 from d3torch.ops import Systems
 from d3torch.products import outer_sum
@@ -124,9 +124,9 @@ class LAMMPSMACED3(nn.Module):
         self, fused: nn.Module, head: str | None = None, pbc: Sequence[bool] = (True, True, True)
     ) -> None:
         super().__init__()
-        fused, head = with_head(copy.deepcopy(fused), head)  # MACE's class ends its training
+        fused, head = with_head(copied(fused), head)  # MACE's class ends its training
         fused.settings.without_tail("LAMMPS through libtorch")
-        fused.settings.without_three_body("LAMMPS through libtorch")
+        refuse_three_body(fused.dispersion.d3, "LAMMPS through libtorch")
         for name in NAMED:
             self.register_buffer(name, getattr(fused, name))
         self.dispersion = MaskedDispersion(fused.dispersion.d3, pbc)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from d3torch.integrations.lammps.sums import Pairs
 from d3torch.integrations.lammps.unified import Unified
 from d3torch.integrations.mace import with_head
+from d3torch.integrations.ready import copied
 from d3torch.results import add_forces_of_pairs
 
 from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE  # isort: skip  after ours: it names what is missing
@@ -138,7 +138,7 @@ class MACED3MLIAP(Unified):
     """
 
     def __init__(self, fused: nn.Module, head: str | None = None) -> None:
-        fused, head = with_head(copy.deepcopy(fused), head)  # MACE's class ends its training
+        fused, head = with_head(copied(fused), head)  # MACE's class ends its training
         super().__init__(fused.dispersion.d3, fused.atomic_numbers.tolist())
         self.head = head
         self.r_max = float(fused.r_max)

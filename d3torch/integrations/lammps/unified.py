@@ -12,7 +12,7 @@ from torch import Tensor
 from d3torch.files import written_aside
 from d3torch.integrations.lammps.mpi import end_all_ranks
 from d3torch.integrations.lammps.sums import Copied, InPlace, Pairs
-from d3torch.integrations.ready import Which, module_of
+from d3torch.integrations.ready import Which, module_of, refuse_three_body
 from d3torch.model import D3
 from d3torch.reference import SYMBOLS
 from d3torch.settings import Settings
@@ -37,7 +37,7 @@ class Unified:
     """
 
     def __init__(self, model: D3, elements: Sequence[int]) -> None:
-        model.settings.without_three_body("ML-IAP")
+        refuse_three_body(model, "ML-IAP")
         model.settings.without_tail("ML-IAP")
         self.model = model
         self.element_types = [SYMBOLS[z] for z in elements]

@@ -75,9 +75,11 @@ class DispersionTerm(nn.Module):
             forced: whether to give forces and virials; if not, the energy has a graph.
             strained: whether the displacement may be other than zero.
         """
-        if forced and not strained and not (training and self.d3.damping().requires_grad):
+        learning = training and self.d3.damping().requires_grad
+        if forced and not (strained or learning):
             return self.numbers(systems)
-        return self.graph(systems, displacement, batch, forced)
+        found = self.graph(systems, displacement, batch, forced, learning)
+        return found if learning or not forced else without_graph(found)
 
     @torch.jit.export
     def systems(self, data: dict[str, Tensor]) -> Systems:
@@ -107,9 +109,14 @@ class DispersionTerm(nn.Module):
         )
 
     def graph(
-        self, systems: Systems, displacement: Tensor | None, batch: Tensor, forced: bool
+        self,
+        systems: Systems,
+        displacement: Tensor | None,
+        batch: Tensor,
+        forced: bool,
+        learning: bool,
     ) -> Contribution:
-        """Energies, and forces and virials if wanted, that a loss can be taken of."""
+        """Energies, and forces and virials if wanted, that a loss can be taken of if learning."""
         x = systems.positions
         leaf = torch.zeros_like(systems.cell).requires_grad_(forced)
         strain = leaf if displacement is None else leaf + displacement
@@ -123,7 +130,7 @@ class DispersionTerm(nn.Module):
             if not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 shares = _Shares.apply(shares, energy)  # type: ignore[no-untyped-call]
             return Contribution(energy, shares, None, None)
-        slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=True)
+        slopes = torch.autograd.grad([energy.sum()], [x, leaf], create_graph=learning)
         by_x, by_strain = slopes[0], slopes[1]
         assert by_x is not None  # TorchScript cannot know
         assert by_strain is not None
@@ -149,6 +156,17 @@ def choose_heads(chosen: Sequence[str] | None, heads: list[str]) -> list[str]:
     if not chosen or not set(chosen) <= set(heads):
         raise ValueError(f"expected d3_heads among {', '.join(heads)}, got {list(chosen)!r}")
     return [head for head in heads if head in chosen]
+
+
+def without_graph(part: Contribution) -> Contribution:
+    """The contribution as numbers."""
+    forces, virials = part.forces, part.virials
+    return Contribution(
+        part.energy.detach(),
+        part.node_energy.detach(),
+        None if forces is None else forces.detach(),
+        None if virials is None else virials.detach(),
+    )
 
 
 def scaled(part: Contribution, shares: Tensor, batch: Tensor) -> Contribution:

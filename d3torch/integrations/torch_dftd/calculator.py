@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -175,25 +175,39 @@ class TorchDFTD3Calculator(D3Calculator):
         """Compute D3, and what is asked of `dft`; see :class:`d3torch.D3Calculator`."""
         super().calculate(atoms, properties, system_changes)
         if self.dft is not None:
-            self.results = self._with_dft(properties)
+            own, self.results = self.results, {}  # D3 alone is no result if `dft` fails
+            self.results = self._with_dft(own, properties)
 
-    def _with_dft(self, properties: Iterable[str]) -> dict[str, Any]:
-        """Results of D3 and of `dft` in one, those that both have added.
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A result; see ASE.
 
         Raises:
-            PropertyNotImplementedError: for a stress by another volume, see `stress_refusal`.
+            PropertyNotImplementedError: if there is none, and for the stress of a slab with MACE as
+                `dft`, which divides by another volume.
         """
-        dft, own, atoms = self.dft, self.results, self.atoms
+        try:
+            return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+        except PropertyNotImplementedError:
+            there = cast(Atoms, self.atoms)
+            why = None if self.dft is None else stress_refusal(self.dft, there)
+            if name == "stress" and why is not None:
+                raise PropertyNotImplementedError(f"stress: {why}") from None
+            raise
+
+    def _with_dft(self, own: dict[str, Any], properties: Iterable[str]) -> dict[str, Any]:
+        """Results of D3, `own`, and of `dft` in one, those that both have added."""
+        dft, atoms = self.dft, self.atoms
         assert dft is not None
         assert atoms is not None
         wanted = [name for name in properties if name in implemented(dft)]
         found = {name: ask(dft, name, atoms) for name in wanted}
         if wanted:  # else results of other atoms, perhaps
             found = {**(getattr(dft, "results", None) or {}), **found}
-        why = stress_refusal(dft, atoms)
-        if why is not None and "stress" in wanted:
-            raise PropertyNotImplementedError(f"stress: {why}")
-        left_out = UNKNOWN if why is None else (*UNKNOWN, "stress")
+        assert atoms is not None
+        apart = "stress" in found and stress_refusal(dft, atoms) is not None
+        left_out = (*UNKNOWN, "stress") if apart else UNKNOWN
         theirs = {name: value for name, value in found.items() if name not in left_out}
         both = added(theirs, own, len(atoms))
         members = {k: v for k, v in theirs.items() if k == "energies" and k not in both}

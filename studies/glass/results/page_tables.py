@@ -22,6 +22,7 @@ from page_parts import (
     NOT_RUN,
     QUANTITIES,
     Job,
+    Pair,
     called,
     changes,
     density_cells,
@@ -68,14 +69,20 @@ def error_table(data: Any) -> str:
     for model in dict.fromkeys(key[0] for key in found):
         mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
         rows += mean_errors(model, mine, f"{len(mine)} compositions, at rest, 102 atoms")
-        full = [each for key, each in pairs(data, WITH_ABC).items() if key[0] == model]
-        if len(full) == len(mine):
+        full = with_three_body(data, model)
+        if full and [len(each) for each in full] == [len(each) for each in mine]:
             rows += mean_errors(model, full, rows[-1][1], ("", " + D3 with three-body"))[1:]
     rows += melt_error_rows(data)
     method = "8 compositions, melt-quench, 1500 atoms, 300 K"
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
              for m, e in paper.items()]  # fmt: skip
     return table(("potential", "what", "mean absolute error", "mean error"), rows)
+
+
+def with_three_body(data: Any, model: str) -> list[list[Pair]]:
+    """Glasses of 102 atoms without D3, and with it and the three-body term."""
+    found = pairs(data, WITH_ABC).items()
+    return [each for key, each in found if key[0] == model and key[2] == 102]
 
 
 def modulus_table(data: Any) -> str:
@@ -187,7 +194,8 @@ def three_body_table(data: Any) -> str:
         without = [b["density"] - a["density"] for a, b in known]
         added = [by_seed[a["seed"]] - a["density"] for a, _ in known]
         taken = [100 * (1 - b / a) for a, b in zip(without, added, strict=True)]
-        errors = [off(b) for _, b in full[key]]
+        seeds = [pair[0]["seed"] for pair in known]
+        errors = [off(b) for a, b in full[key] if a["seed"] in seeds]
         rows.append([called(key[0]), key[1], str(key[2]), str(len(known)), told(without, 3, "+"),
                      told(added, 3, "+"), told(taken, 1), told(errors, 1, "+") + " %"])  # fmt: skip
     head = ("potential", "glass", "atoms", "seeds", "shift by D3, g/cm^3", "with three-body",
