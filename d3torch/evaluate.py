@@ -363,7 +363,8 @@ def auto_cutoff(
     A molecule is summed to its end, so that nothing is left out. With three periodic directions,
     the energy beyond a cutoff is that of the density on a grid, see
     :func:`d3torch.left_out.left_out`, so that vacuum in the cell counts as what it is, with
-    C6_ij <= sqrt(C6_ii C6_jj), C8 as well, and without damping. All of it errs upwards.
+    sqrt(C6_ii C6_jj) for C6_ij, C8 as well, and without damping. It errs upwards, with a margin of
+    a tenth for C6_ij that exceed that.
 
     The cutoff is a function of the structure alone, in steps of 2 bohr: it stays what it is while
     atoms move a little. Where it steps, the energy does so by a part of the tolerance, about
@@ -382,7 +383,7 @@ def auto_cutoff(
 
     Raises:
         TypeError, ValueError: as :func:`evaluate`; one or two periodic directions only; a tolerance
-            that is not positive.
+            that is not positive; a cell of 455 A along each edge, or as large.
     """
     require_positive("tolerance", tolerance)
     structure = check_structure(positions, cell, pbc)

@@ -17,7 +17,7 @@ lacks reverse pairs) comes out as NaN there.
 On the CPU, in the main thread of Python, Ctrl-C ends a call within a second, and handlers of other
 signals run; a C++ host may register a kernel of ``d3torch::check_signals`` that throws. Transforms
 of ``torch.func`` but ``vmap``, and forward mode, are refused: ``torch.autograd.functional`` has all
-but ``hvp``, and ``d3torch.eager`` takes them all.
+but ``hvp``, and ``d3torch.eager`` takes them all, ``vmap`` of ``grad`` on lists alone.
 """
 
 from typing import Final, NamedTuple  # without `from __future__ import annotations`: see model.py

@@ -33,8 +33,9 @@ constexpr double least_relative_volume = 1e-10;
 
 // ---- tolerances of the geometry ----
 
-// Distance below which two atoms count as on one spot, in cutoffs: above the rounding of positions
-// in single precision near the origin, below any distance of nuclei.
+// Distance below which two atoms count as on one spot, in the longer of the two cutoffs that the
+// caller gave, whatever is summed: above the rounding of positions in single precision near the
+// origin, below any distance of nuclei.
 constexpr double same_spot_distance = 1e-6;
 constexpr double same_spot_distance2 = 1e-12;
 
@@ -42,8 +43,8 @@ constexpr double same_spot_distance2 = 1e-12;
 // list in single precision round there.
 constexpr double reverse_margin = 1e-4;
 
-// Gap between two boxes below which they count as touching, in cutoffs. It is larger than
-// `same_spot_distance`, so that an atom that may meet itself is always looked for.
+// Gap between two boxes below which they count as touching, in the longer of these cutoffs. It is
+// larger than `same_spot_distance`, so that an atom that may meet itself is always looked for.
 constexpr double touching_gap = 1e-4;
 
 // Rounding of box coordinates in single precision (24 bits, 6e-8), in the largest coordinate, with

@@ -17,7 +17,7 @@ from ase.cluster import Icosahedron
 
 from d3torch import D3BJ, D3Calculator
 from d3torch.cli import main
-from d3torch.evaluate import auto_cutoff
+from d3torch.evaluate import auto_cutoff, evaluate
 from d3torch.examples import glass_path
 from d3torch.units import BOHR, HARTREE
 
@@ -215,6 +215,28 @@ def test_units_do_not_matter() -> None:
     a = auto_cutoff(ev, x, cell, True, z, 1e-3)
     b = auto_cutoff(atomic, x / BOHR, cell / BOHR, True, z, 1e-3 / HARTREE)
     assert a == pytest.approx(b * BOHR, rel=1e-12)
+
+
+@pytest.mark.parametrize("apart", [100.0, 121.0, 123.0, 141.0, 200.0])
+def test_images_one_by_one_beyond_the_grid_count_as_what_they_are(apart: float) -> None:
+    """Twelve neighbours of one atom just outside: 2.4 times what a uniform density would be."""
+    cell = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / np.sqrt(2.0) * apart * BOHR
+    given = np.zeros((1, 3)), cell, True, [55]
+    for tolerance in (1e-6, 3e-7, 1e-7):
+        cutoff = auto_cutoff(D3BJ(["Cs"], "pbe"), *given, tolerance)
+        near, far = (
+            evaluate(D3BJ(["Cs"], "pbe", cutoff=x), *given).energy.item()
+            for x in (cutoff, 12.0 * apart * BOHR if apart < 150.0 else 980.0)
+        )
+        assert near - far < tolerance
+
+
+def test_a_cell_too_large_for_a_grid_is_refused_before_it_is_made() -> None:
+    water = molecule("H2O")
+    model = D3BJ(["H", "O"], "pbe")
+    words = "expected a cell of a volume of at most .* for cutoff='auto', got 1e.12: give a number"
+    with pytest.raises(ValueError, match=words):
+        auto_cutoff(model, water.positions, 1e4 * np.eye(3), True, water.numbers, 1e-4)
 
 
 @pytest.mark.parametrize("units", ["eV/A", "hartree/bohr"])

@@ -192,6 +192,33 @@ def test_the_eager_backend_has_the_same_tail(name: str) -> None:
         assert (value - expected).abs().max() < 1e-9 * expected.abs().max()
 
 
+@pytest.mark.parametrize("width", [2.0, 6.0, 9.0, 11.9])
+@pytest.mark.parametrize("name", ["crystal", "thick", "chain"])
+def test_a_tail_has_all_its_digits_whatever_the_width(name: str, width: float) -> None:
+    """Two ways to integrate. From a hundredth of the cutoff on, 1 - sw loses some digits."""
+    pytest.importorskip("vesin")
+    settings: dict[str, Any] = {"cutoff": 12.0, "cn_cutoff": 8.0, "tail": True, "width": width}
+    found, twin = (_results(STRUCTURES[name](), b, **settings) for b in ("kernel", "eager"))
+    for value, expected in zip(found[:6], twin[:6], strict=True):
+        bound = 1e-11 if width < 10.0 else 5e-9
+        assert (value - expected).abs().max() < bound * expected.abs().max()
+
+
+@pytest.mark.parametrize("width", [2.0, 10.0, 11.5])
+def test_forces_across_a_slab_are_slopes_of_its_energy(width: float) -> None:
+    """Of atoms whose heights differ by a little more than cutoff - width."""
+    atoms = Atoms("NaCl", cell=[4.0, 4.2, 40.0], pbc=(True, True, False))
+    atoms.positions[1] = (1.0, 0.7, 12.6 - width)
+    given: dict[str, Any] = {"cutoff": 12.0, "cn_cutoff": 8.0, "tail": True, "width": width}
+    slope, h = _results(atoms, **given).forces[1, 2].item(), 1e-4
+    ends = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[1, 2] += sign * h
+        ends.append(_results(moved, **given).energy.item())
+    assert -slope == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-6, abs=1e-9)
+
+
 def test_dynamics_of_a_slab_and_a_crystal_conserve_energy() -> None:
     """Argon, of which atoms leave the reach of others along the normal and in the plane."""
     for pbc in (True, (True, True, False)):

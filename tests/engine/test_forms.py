@@ -10,8 +10,9 @@ import oracle
 import pytest
 import torch
 from corpus import Structure, random_structures
+from instruction_sets import FLAGS, require
 from systems import DAMPING, FORMS, from_pairs, pair_list, small_tables
-from test_lattice import FLAGS, _deviations, _require, _result
+from test_lattice import _deviations, _result
 
 from d3torch import eager, ops
 from d3torch.units import BOHR
@@ -57,7 +58,7 @@ def _arguments(s: Structure, form: int, dtype: torch.dtype) -> tuple[Any, ...]:
 @dtypes
 @pytest.mark.parametrize("instruction_set", FLAGS)
 def test_lattice_engine_on_the_corpus(instruction_set: str, dtype: torch.dtype, form: int) -> None:
-    _require(instruction_set)
+    require(instruction_set)
     for key, s in enumerate(STRUCTURES):
         given = _arguments(s, form, dtype)
         e = ops.evaluate(*given, instruction_set=instruction_set, form=form)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from checkout import TESTS, checkout
-from test_lattice import _require
+from instruction_sets import require
 
 SETS = {"avx2": ("32", "-mavx2", "-mfma", "-mpopcnt"), "baseline": ("16",)}
 BOUNDS = {"exp": 1.1, "exp_near_0": 1.1, "exp_far": 0.0, "reciprocal_sqrt": 1.6, "compress": 0.0}
@@ -34,7 +34,7 @@ def _worst(instruction_set: str, folder: Path) -> dict[tuple[str, str], float]:
 def test_functions_of_registers_are_exact_to_the_last_bit_or_two(
     instruction_set: str, tmp_path: Path
 ) -> None:
-    _require(instruction_set)
+    require(instruction_set)
     worst = _worst(instruction_set, tmp_path)
     assert {name for name, _ in worst} == set(BOUNDS)
     assert {key: x for key, x in worst.items() if not x <= BOUNDS[key[0]]} == {}

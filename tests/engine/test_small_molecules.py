@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from instruction_sets import FLAGS, require
 from oracle import dispersion
-from test_lattice import FLAGS, _require
 
 from d3torch import D3BJ, ops
 
@@ -43,7 +43,7 @@ def _evaluate(numbers: Any, positions: Any, dtype: Any, **given: Any) -> Any:
 @pytest.mark.parametrize("instruction_set", FLAGS)
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 17, MOST - 1, MOST, MOST + 1])
 def test_equal_to_the_oracle(n: int, instruction_set: str, dtype: torch.dtype) -> None:
-    _require(instruction_set)
+    require(instruction_set)
     numbers, positions = _molecule(n)
     given = torch.tensor(positions, dtype=dtype).double().numpy()
     expected = dispersion(numbers, given, np.zeros((3, 3)), [False] * 3, "pbe", 9.0, 7.0)
@@ -83,3 +83,29 @@ def test_two_atoms_on_one_spot_are_named(n: int) -> None:
     positions[5] = positions[3]
     with pytest.raises(ValueError, match="got atom 3 and atom 5 on one spot"):
         _evaluate(numbers, positions, torch.float64)
+
+
+@pytest.mark.parametrize("cell", [None, 60.0], ids=["molecule", "periodic"])
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_one_distance_decides_what_is_one_spot(
+    cell: float | None, tail: bool, dtype: torch.dtype
+) -> None:
+    """A millionth of the longer cutoff, as in the twin, however far a sum goes."""
+    for cutoff, cn_cutoff in ((31.0, 21.0), (300.0, 8.0)):
+        given = {"cutoff": cutoff, "cn_cutoff": cn_cutoff, "tail": tail, "width": 2.0}
+        box = None if cell is None else torch.eye(3, dtype=dtype) * cell
+        found = []
+        for backend in ("kernel", "eager"):
+            model = D3BJ(["O"], "pbe", dtype=dtype, backend=backend, **given)
+
+            def energy(apart: float, model: D3BJ = model, box: Any = box) -> float:
+                x = torch.tensor([[0.0, 0, 0], [apart, 0, 0], [0, 3.0, 0]], dtype=dtype)
+                systems = model.systems(x, torch.zeros(3, dtype=torch.int64), box)
+                return float(model.lattice(systems))
+
+            with pytest.raises(ValueError, match="one spot"):
+                energy(0.9e-6 * cutoff)
+            found.append([energy(apart) for apart in (1.1e-6 * cutoff, 1e-3, 9.9e-3)])
+        assert found[0] == pytest.approx(found[1], rel=1e-5)
+        assert found[0][0] == pytest.approx(found[0][2], rel=1e-3)

@@ -323,6 +323,19 @@ def test_atoms_that_nearly_meet_are_finite(distance: float, periodic: bool) -> N
         assert error < 1e-3 * twin.gradient.abs().max()
 
 
+@pytest.mark.parametrize("distance", [1e-4, 1e-3])
+def test_three_atoms_that_nearly_meet_are_finite(distance: float) -> None:
+    x = distance * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    atoms = Atoms("Cs4O", positions=[*x, [2.0, 0, 0]])
+    for name in processor_sets():
+        found, twin = (
+            ops.evaluate(*case(structure_of(atoms), 6.0, dtype=dtype), instruction_set=name)
+            for dtype in (torch.float32, torch.float64)
+        )
+        assert found.energy.item() == pytest.approx(twin.energy.item(), rel=1e-4)
+        assert found.gradient.isfinite().all()
+
+
 @pytest.mark.parametrize(
     "name", ["dispersion", "dispersion_shares", "dispersion_evaluate", "dispersion_tangent"]
 )

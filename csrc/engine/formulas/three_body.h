@@ -71,9 +71,12 @@ D3_HD inline Side<X> make_side(X r2, X c6, R scale, Cutoff<T> cutoff, M inside) 
   const auto counts = inside & (value(c6) > value(zero));
   const X inverse = reciprocal(r2);
   const X root = sqrt(select(counts, c6, one) * inverse) * inverse;
+  // below r0/750, where the damping is beyond single precision, v vanishes instead of overflowing
+  const X near = X(T(1e6)) * (X(scale) * r2),
+          fade = select(value(one) > value(near), near * near, one);
   Side<X> side;
   side.r2 = r2;
-  side.v = select(counts, root * switching(r2, cutoff).value, zero);
+  side.v = select(counts, root * switching(r2, cutoff).value * fade, zero);
   side.u = side.v * inverse;
   const X root3 = inverse_cube_root(X(scale) * r2), power2 = root3 * root3,
           power4 = power2 * power2;

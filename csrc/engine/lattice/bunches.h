@@ -119,7 +119,7 @@ template <class T, class Types> class BunchSweep : public System<T, Types> {
         for (int d = 0; d < 3; ++d) tile.offset[d].d = this->shift_tangent(shift, d);
       auto& tiles = both ? workspace.tiles : workspace.mutual;
       tiles[clusters[cluster].slot].add(tile, clusters[cluster].half, bunch.box.half,
-                                        touching_gap * cutoff);
+                                        touching_gap * double(this->in_.range.farthest()));
       if (!both) workspace.reactions.meet(cluster);
     };
     this->neighbours_.visit(bunch.box, cutoff, once ? bunch.first : 0, find_, workspace.search,

@@ -23,7 +23,7 @@ struct Separation {
     r.x = DoubleVec::load(d.position[0] + j) - DoubleVec(d.position[0][i]);
     r.y = DoubleVec::load(d.position[1] + j) - DoubleVec(d.position[1][i]);
     r.z = DoubleVec::load(d.position[2] + j) - DoubleVec(d.position[2][i]);
-    const DoubleVec distance2 = r.norm2(), same2(same_spot_distance2 * cutoff * cutoff);
+    const DoubleVec distance2 = r.norm2(), same2(d.same * d.same);
     same = distance2 <= same2;
     inside = (distance2 <= DoubleVec(cutoff * cutoff)) & (distance2 > same2);
     r2 = select(inside, distance2, DoubleVec(1.0));

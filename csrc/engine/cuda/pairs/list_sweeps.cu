@@ -269,7 +269,7 @@ template <class S, class T, class I>
 ListCall<T, S> call_of(const ListInput<T, I>& in, int64_t n_atoms) {
   constexpr bool wide = sizeof(I) == 8;
   const double reach = (1 - reverse_margin) * double(in.in.range.farthest()),
-               same = double(in.in.range.cn_cutoff);
+               same = double(in.in.range.farthest());
   return {{in.in, {}, {}, n_atoms},
           {{in.centre, wide}, {in.neighbour, wide}, in.shifts, in.shift_kind, in.n_pairs, in.half},
           T(reach * reach),
