@@ -426,6 +426,17 @@ def test_a_system_that_the_cpu_refuses_is_nan(what: str) -> None:
         assert (a[keep] - b[keep]).abs().max() <= 1e-11 * b[keep].abs().max()
 
 
+@pytest.mark.parametrize("apart", [1.1e-6, 1e-3])
+@pytest.mark.parametrize("width", [0.0, 2.0])
+def test_one_spot_is_a_millionth_of_the_longer_cutoff(apart: float, width: float) -> None:
+    """In the energy of a molecule with a tail too, which has all pairs."""
+    near = Atoms("O3", positions=[[0, 0, 0], [9.0 * apart, 0, 0], [0, 3.0, 0]], cell=3 * [40.0])
+    for pbc in (False, True):
+        near.pbc = pbc
+        batch = [structure_of(near, 9.0, 5.0), structure_of(near, 9.0, 5.0)]
+        compare(lattice_arguments(batch, torch.float64, width=width, tail=True))
+
+
 def test_one_spot_in_two_whole_clusters_is_nan() -> None:
     """Where nothing is masked. The molecule beside it stays."""
     atoms = bulk("Cu", cubic=True) * (4, 2, 2)
