@@ -168,6 +168,8 @@ class Magnetic(EMT):
 def test_with_dft_other_results_stay_and_incomplete_ones_are_refused() -> None:
     atoms = _crystal()
     calc = TorchDFTD3Calculator(dft=Magnetic(), damping="bj", **SHORT)
+    with pytest.raises(PropertyNotImplementedError):
+        calc.get_property("dipole")
     for moment in (1.0, 2.0):
         atoms.set_initial_magnetic_moments(4 * [moment])
         assert calc.get_property("magmoms", atoms).tolist() == 4 * [moment]

@@ -190,11 +190,11 @@ class TorchDFTD3Calculator(D3Calculator):
         try:
             return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
         except PropertyNotImplementedError:
-            there = cast(Atoms, self.atoms)
-            why = None if self.dft is None else stress_refusal(self.dft, there)
-            if name == "stress" and why is not None:
-                raise PropertyNotImplementedError(f"stress: {why}") from None
-            raise
+            there = cast(Atoms | None, self.atoms)
+            why = None if there is None else stress_refusal(self.dft, there)
+            if name != "stress" or why is None:
+                raise
+            raise PropertyNotImplementedError(f"stress: {why}") from None
 
     def _with_dft(self, own: dict[str, Any], properties: Iterable[str]) -> dict[str, Any]:
         """Results of D3, `own`, and of `dft` in one, those that both have added."""
