@@ -20,8 +20,6 @@
 #pragma once
 #include <cstdint>
 
-#include "engine/formulas/d3_math.h"
-
 namespace d3 {
 
 constexpr int max_refs = 7;  // references of an element in the published tables; checked by the ops
@@ -71,7 +69,7 @@ template <class T> struct Range {
   T width;      // of the smooth switch before the cutoff; 0 cuts off hard
   bool tail;    // add the energy of a homogeneous continuation beyond the cutoff: see tail.h
 
-  D3_HD T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
+  constexpr T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
 
   // That of a system: with a tail, a molecule has all its pairs, which leaves nothing beyond.
   Range of(bool molecule) const {
