@@ -20,6 +20,8 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/tuning.h"
+
 namespace d3 {
 
 constexpr int max_refs = 7;  // references of an element in the published tables; checked by the ops
@@ -70,6 +72,9 @@ template <class T> struct Range {
   bool tail;    // add the energy of a homogeneous continuation beyond the cutoff: see tail.h
 
   constexpr T farthest() const { return cutoff > cn_cutoff ? cutoff : cn_cutoff; }
+
+  // Distance up to which two atoms are on one spot, whatever is summed.
+  constexpr T same_spot() const { return T(same_spot_distance) * farthest(); }
 
   // That of a system: with a tail, a molecule has all its pairs, which leaves nothing beyond.
   Range of(bool molecule) const {

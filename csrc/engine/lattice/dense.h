@@ -80,7 +80,7 @@ template <class T> class Molecule {
     for (int k = 0; k < n_parameters(in_.form); ++k)
       d_.damping[k] = in_.damping[in_.n_damping() * system + k];
     const Range<T> range = in_.range.of(true);
-    d_.same = same_spot_distance * double(in_.range.farthest());
+    d_.same = in_.range.same_spot();
     d_.cutoff = range.cutoff;
     d_.cn_cutoff = range.cn_cutoff;
     d_.width = range.width;

@@ -80,7 +80,7 @@ template <class T, class Types> class Sweeps : public BunchSweep<T, Types> {
 
   // The distances of neighbours, squared.
   Shell<T> shell(T cutoff) const {
-    const T same = T(same_spot_distance) * in_.range.farthest();
+    const T same = in_.range.same_spot();
     return {cutoff * cutoff, same * same};
   }
 

@@ -419,7 +419,7 @@ __device__ inline bool met_by_images(const LatticeCall<T, S>& c, int begin) {
 template <class T, class S, class Body>
 __device__ void meet_all(const LatticeCall<T, S>& c, const BlockCentre<S>& m, T cutoff,
                          Body& body) {
-  const T same = T(same_spot_distance) * c.in.range.farthest(), same2 = same * same;
+  const T same = c.in.range.same_spot(), same2 = same * same;
   const int first = c.first_cluster(m.system), end = c.first_cluster(m.system + 1);
   bool others = false;
   for (int begin = first; begin < end; begin = c.infos[begin].next) {

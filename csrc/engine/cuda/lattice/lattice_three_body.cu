@@ -83,7 +83,7 @@ template <int R, class T, class S>
 __device__ CornerSide<S> corner_side(const LatticeCall<T, S>& c, const BlockCentre<S>& m,
                                      int cluster, const Image& image) {
   const Tables<T>& t = c.in.tables;
-  const T cutoff = c.in.three_body.cutoff, same = T(same_spot_distance) * c.in.range.farthest();
+  const T cutoff = c.in.three_body.cutoff, same = c.in.range.same_spot();
   const bool valid = lane_index() < c.boxes[cluster].count;
   const Neighbour<S>& n = c.neighbours[c.boxes[cluster].first + (valid ? lane_index() : 0)];
   const int64_t pair = int64_t(m.species) * t.n_species + c.infos[cluster].species;
@@ -116,7 +116,7 @@ __device__ void add_tile(const LatticeCall<T, S>& c, const BlockCentre<S>& m, co
                          SideSums<T, S>& sums) {
   const Tables<T>& t = c.in.tables;
   const Cutoff<T> cutoff{c.in.three_body.cutoff, c.in.three_body.width};
-  const T same = T(same_spot_distance) * c.in.range.farthest();
+  const T same = c.in.range.same_spot();
   const Side<S> ij = corner_side<R>(c, m, J, image_j).side;
   unsigned reached = __ballot_sync(all_lanes, value(ij.v) > T(0));
   if (!reached) return;

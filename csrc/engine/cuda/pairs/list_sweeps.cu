@@ -268,12 +268,11 @@ template <int R, class T, class S> void sweep(const ListCall<T, S>& c, cudaStrea
 template <class S, class T, class I>
 ListCall<T, S> call_of(const ListInput<T, I>& in, int64_t n_atoms) {
   constexpr bool wide = sizeof(I) == 8;
-  const double reach = (1 - reverse_margin) * double(in.in.range.farthest()),
-               same = double(in.in.range.farthest());
+  const double longest = in.in.range.farthest(), reach = (1 - reverse_margin) * longest;
   return {{in.in, {}, {}, n_atoms},
           {{in.centre, wide}, {in.neighbour, wide}, in.shifts, in.shift_kind, in.n_pairs, in.half},
           T(reach * reach),
-          T(same_spot_distance2 * (1 + reverse_margin) * same * same)};
+          T(same_spot_distance2 * (1 + reverse_margin) * longest * longest)};
 }
 
 template <class T, class S>
