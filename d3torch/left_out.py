@@ -126,6 +126,7 @@ def _of_pairs(
     reach = last * rung + float(np.linalg.norm(apart, axis=-1).max())
     most = np.floor(reach * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(int)
     energies = np.zeros(last - first)
+    products = [0.5 * t.scale * np.multiply.outer(t.weights, t.weights) for t in terms]
     for image in np.ndindex(*(2 * most + 1)):
         offset = np.matmul(np.array(image) - most, cell)
         if np.linalg.norm(offset) > reach:
@@ -133,9 +134,8 @@ def _of_pairs(
         r = np.linalg.norm(apart + offset, axis=-1)
         inside = (r >= first * rung) & (r < last * rung)
         which = (r[inside] / rung).astype(np.int64) - first
-        for term in terms:
-            pairs = np.multiply.outer(term.weights, term.weights)[inside]
-            shares = 0.5 * term.scale * pairs / r[inside] ** term.power
+        for term, product in zip(terms, products, strict=True):
+            shares = product[inside] / r[inside] ** term.power
             energies += np.bincount(which, shares, minlength=last - first)
     return energies / len(x)
 

@@ -141,27 +141,18 @@ def fused_model(args: argparse.Namespace, file: str, heads: list[str] | None) ->
     """The model of a file with D3 in it, and warnings where its training speaks against that.
 
     Raises:
-        ValueError: if its training data have dispersion, see :func:`check_training`.
+        ValueError: if its training data have dispersion, and that is not allowed.
     """
     host = _host()
     model = host.check_model(read_model(file))
     if args.dtype:
         model = model.to(getattr(torch, args.dtype))
     fused = host.MACED3(model, chosen_settings(args), d3_heads=heads)
-    check_training(file, fused, args.allow_double_counting)
-    tell_default(args, fused.settings)
-    return fused
-
-
-def check_training(file: str, fused: Any, allowed: bool) -> None:
-    """Refuse a double count, and warn of another functional: of a file, and of heads with D3.
-
-    Raises:
-        ValueError: if the training data have dispersion and that is not allowed.
-    """
-    known = known_levels("mace", file, "", fused.d3_heads)
+    known, allowed = known_levels("mace", file, "", fused.d3_heads), args.allow_double_counting
     override = "--allow-double-counting adds it all the same"
     judge(double_counting(known), doubts(known, fused.settings), allowed, override=override)
+    tell_default(args, fused.settings)
+    return fused
 
 
 def run_fuse(args: argparse.Namespace) -> int:

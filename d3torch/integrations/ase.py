@@ -230,11 +230,11 @@ class D3Calculator(Calculator):
 
     def _width_of_another_tail(self, changes: dict[str, Any]) -> dict[str, Any]:
         """The default width, where the tail changes, of settings whose width came with it."""
-        p = {**self.parameters, **changes}
-        if not self._from_settings or "width" in changes or p["tail"] == self.parameters["tail"]:
-            return {}
         before = self.settings
-        return {"width": None} if brought_by(before.tail, before.width) else {}
+        stays = changes.get("tail", before.tail) == before.tail or "width" in changes
+        if stays or not self._from_settings or not brought_by(before.tail, before.width):
+            return {}
+        return {"width": None}
 
     @staticmethod
     def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:

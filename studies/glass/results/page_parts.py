@@ -143,19 +143,23 @@ def studied(data: Any) -> dict[tuple[Any, ...], list[Pair]]:
     return {key: each for key, each in pairs(data).items() if key[0] != "pmmcs"}
 
 
-def mean_errors(
-    model: str,
-    glasses: Sequence[Sequence[Pair]],
-    what: str,
-    names: tuple[str, str] = ("", " + D3"),
-) -> list[list[str]]:
-    """Mean absolute and mean error of the density over compositions, without and with D3."""
-    rows = []
-    for k, name in enumerate(names):
-        errors = [np.mean([off(pair[k]) for pair in each]) for each in glasses]
-        mean, signed = np.mean(np.abs(errors)), np.mean(errors)
-        rows.append([called(model) + name, what, f"{mean:.2f} %", f"{signed:+.2f} %"])
-    return rows
+def small(found: dict[tuple[Any, ...], list[Pair]], model: str) -> list[list[Pair]]:
+    """Glasses of 102 atoms of a potential, by composition."""
+    return [each for key, each in found.items() if key[0] == model and key[2] == 102]
+
+
+def mean_error_row(name: str, what: str, glasses: Sequence[Sequence[Job]]) -> list[str]:
+    """Mean absolute and mean error of the density over compositions."""
+    errors = [np.mean([off(job) for job in each]) for each in glasses]
+    return [name, what, f"{np.mean(np.abs(errors)):.2f} %", f"{np.mean(errors):+.2f} %"]
+
+
+def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
+    """Rows of :func:`mean_error_row` without and with D3."""
+    return [
+        mean_error_row(called(model) + name, what, [[pair[k] for pair in each] for each in glasses])
+        for k, name in enumerate(("", " + D3"))
+    ]
 
 
 def summary_row(model: str, how: str, atoms: int, every: Sequence[Pair]) -> list[str]:

@@ -22,14 +22,15 @@ from page_parts import (
     NOT_RUN,
     QUANTITIES,
     Job,
-    Pair,
     called,
     changes,
     density_cells,
+    mean_error_row,
     mean_errors,
     modulus_errors,
     off,
     pairs,
+    small,
     studied,
     summary_row,
     table,
@@ -67,11 +68,12 @@ def error_table(data: Any) -> str:
     rows = []
     found = studied(data)
     for model in dict.fromkeys(key[0] for key in found):
-        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        mine = small(found, model)
         rows += mean_errors(model, mine, f"{len(mine)} compositions, at rest, 102 atoms")
-        full = with_three_body(data, model)
-        if full and [len(each) for each in full] == [len(each) for each in mine]:
-            rows += mean_errors(model, full, rows[-1][1], ("", " + D3 with three-body"))[1:]
+        full = [[added for _, added in each] for each in small(pairs(data, WITH_ABC), model)]
+        if full and [*map(len, full)] == [*map(len, mine)]:  # the same glasses
+            name = called(model) + " + D3 with three-body"
+            rows.append(mean_error_row(name, rows[-1][1], full))
     rows += melt_error_rows(data)
     method = "8 compositions, melt-quench, 1500 atoms, 300 K"
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", method, f"{e} %", "-"]
@@ -79,17 +81,11 @@ def error_table(data: Any) -> str:
     return table(("potential", "what", "mean absolute error", "mean error"), rows)
 
 
-def with_three_body(data: Any, model: str) -> list[list[Pair]]:
-    """Glasses of 102 atoms without D3, and with it and the three-body term."""
-    found = pairs(data, WITH_ABC).items()
-    return [each for key, each in found if key[0] == model and key[2] == 102]
-
-
 def modulus_table(data: Any) -> str:
     """Errors of K and E over compositions, beside those of the study."""
     paper, rows, found = facts()["errors_vs_experiment"], [], studied(data)
     for model in dict.fromkeys(key[0] for key in found):
-        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        mine = small(found, model)
         rows += modulus_errors(model, mine, "at rest, 102 atoms")
     rows += melt_modulus_rows(data)
     bulk, youngs = (paper[f"{name}_modulus_MAE_GPa"] for name in ("bulk", "youngs"))
@@ -187,15 +183,14 @@ def three_body_table(data: Any) -> str:
     """What the three-body term takes from the shift of the density, glass by glass."""
     rows, full = [], pairs(data, WITH_ABC)
     for key, each in studied(data).items():
-        by_seed = {bare["seed"]: added["density"] for bare, added in full.get(key, [])}
-        known = [pair for pair in each if pair[0]["seed"] in by_seed]
+        by_seed = {added["seed"]: added for _, added in full.get(key, [])}
+        known = [(*pair, by_seed[pair[0]["seed"]]) for pair in each if pair[0]["seed"] in by_seed]
         if not known:
             continue
-        without = [b["density"] - a["density"] for a, b in known]
-        added = [by_seed[a["seed"]] - a["density"] for a, _ in known]
+        without = [b["density"] - a["density"] for a, b, _ in known]
+        added = [c["density"] - a["density"] for a, _, c in known]
         taken = [100 * (1 - b / a) for a, b in zip(without, added, strict=True)]
-        seeds = [pair[0]["seed"] for pair in known]
-        errors = [off(b) for a, b in full[key] if a["seed"] in seeds]
+        errors = [off(c) for _, _, c in known]
         rows.append([called(key[0]), key[1], str(key[2]), str(len(known)), told(without, 3, "+"),
                      told(added, 3, "+"), told(taken, 1), told(errors, 1, "+") + " %"])  # fmt: skip
     head = ("potential", "glass", "atoms", "seeds", "shift by D3, g/cm^3", "with three-body",
@@ -271,7 +266,7 @@ def summary(data: Any) -> str:
     """What a reader wants to know in a minute, over all glasses of one kind."""
     rows, found = melt_summary(data), studied(data)
     for model in dict.fromkeys(key[0] for key in found):
-        mine = [each for key, each in found.items() if key[0] == model and key[2] == 102]
+        mine = small(found, model)
         rows.append(summary_row(model, "at rest", 102, [pair for each in mine for pair in each]))
     head = ("potential", "glasses", "number", "atoms", "mean error of the density without D3",
             "with D3", "D3 adds, g/cm^3", "from, to")  # fmt: skip
