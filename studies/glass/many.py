@@ -33,7 +33,7 @@ from d3torch_glass.files import AtWork, alone
 from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
-from d3torch_glass.static import REST, StaticJob, run_static
+from d3torch_glass.static import REST, StaticJob, begin_at, run_static
 
 SEVENNET, CHGNET, WIDE = "sevenn:7net-0", "chgnet:0.3.0", "sevenn:7net-l3i5"
 ALL = tuple(c.name for c in compositions())
@@ -126,11 +126,17 @@ def lists(folder: Path, device: str) -> dict[str, list[tuple[str, list[Task]]]]:
     seven += some(SEVENNET, "levels", (1,), strained=True) + some(SEVENNET, "levels", (2, 3))
     seven += some(SEVENNET, "rest", (1,), LARGE, atoms=300)
     seven += some(SEVENNET, "rest", (1,), d3=("d3torch-abc",)) + some(SEVENNET, "rest", (1,), LARGE)
-    wide = some(WIDE, "rest", (1, 2, 3))
-    wide.sort(key=lambda task: (task.job.seed, task.job.composition not in LARGE))
+    wide = []
+    for kind, seeds, strained in (
+        ("rest", (1, 2, 3), False), ("levels", (1,), False), ("levels", (1,), True),
+    ):  # fmt: skip
+        found = some(WIDE, kind, seeds, strained=strained)
+        wide += sorted(found, key=lambda task: (task.job.seed, task.job.composition not in LARGE))
     chg = some(CHGNET, "rest", (1,), LARGE, atoms=300)
     for seed in (1, 2, 3):
         chg += some(CHGNET, "rest", (seed,), d3=("d3torch-abc",))
+    chg += some(CHGNET, "levels", (1,), strained=True)
+    chg += some(CHGNET, "rest", (1,), d3=("d3torch-abc",), strained=True)
     chg += some(CHGNET, "levels", (1, 2, 3))
     return {
         "expansion": [(SEVENNET, warm)],
@@ -271,6 +277,8 @@ class Worker:
                 self.say(f"{task.name}: at rest")
             run_expansion(task.static, parent, calculator, extra=extra)
         else:
+            if parent.name == STRAINED:
+                begin_at(parent / task.job.name, parent.parent / task.job.name)
             run_static(task.static, parent, calculator, tell, extra)
 
 

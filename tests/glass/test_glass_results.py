@@ -20,6 +20,7 @@ from d3torch import D3Calculator
 from d3torch_glass.facts import mass_density
 from d3torch_glass.relaxing import Tolerance
 from d3torch_glass.response import response
+from d3torch_glass.static import StaticJob, StaticProtocol
 
 ROOT = checkout()
 STUDY = ROOT / "studies" / "glass"
@@ -47,6 +48,38 @@ def test_the_densities_are_those_of_the_stored_structures(scripts: Any) -> None:
         bound = 1e-3 if name in melts else 1e-4  # a mean of densities, and that of the mean volume
         assert density == pytest.approx(jobs[name]["density"], rel=bound)
         assert len(atoms) == jobs[name]["atoms"]
+
+
+def test_of_two_relaxations_that_came_as_far_the_better_one_stays(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that came farther replaces both; pairs are of one tolerance."""
+    collect = scripts("collect")
+    data: dict[str, Any] = {"jobs": {}}
+    ended = ["rest"]
+
+    def add(force: float, d3: str = "none") -> float:
+        protocol = StaticProtocol(force=force)
+        job = StaticJob("SiO2", 1, "chgnet:0.3.0", d3, 34, protocol)
+        monkeypatch.setattr(collect, "read_static_job", lambda folder: job)
+        monkeypatch.setattr(collect, "ended_levels", lambda folder: [*ended])
+        record = {**EMPTY, "d3": d3, "force": force, "ended": [*ended]}
+        monkeypatch.setattr(collect, "job_record", lambda folder: (record, None))
+        collect.add_static(tmp_path, data, {})
+        (found,) = [each for each in data["jobs"].values() if each["d3"] == d3]
+        return float(found["force"])
+
+    assert [add(0.03), add(0.005), add(0.03), add(0.01)] == [0.03, 0.005, 0.005, 0.005]
+    pairs = scripts("page_parts").pairs
+    add(0.03, "d3torch")
+    assert not pairs(data)
+    add(0.005, "d3torch")
+    assert len(pairs(data)) == 1
+    ended += ["at_5"]
+    assert add(0.03) == 0.03
+
+
+EMPTY = {"composition": "SiO2", "seed": 1, "model": "chgnet:0.3.0", "start": 0.0, "atoms": 102}
 
 
 def test_what_is_no_folder_is_refused_before_anything_is_written(

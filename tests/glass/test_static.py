@@ -29,9 +29,9 @@ from d3torch.cli import main
 from d3torch_glass.elasticity import static_stiffness
 from d3torch_glass.files import at_work
 from d3torch_glass.protocol import Protocol
-from d3torch_glass.relaxing import Tolerance, relax
+from d3torch_glass.relaxing import Tolerance, read_relaxed, relax
 from d3torch_glass.report import as_plain
-from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate
+from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate, begin_at
 from d3torch_glass.static_analysis import compression, describe_vibrations, hill
 from d3torch_glass.tables import error_table, shifts
 
@@ -71,6 +71,21 @@ def test_a_relaxation_comes_to_the_minimum_and_goes_on_after_a_stop(tmp_path: Pa
     assert again.steps == rest.steps
     assert np.array_equal(again.positions, rest.positions)
     assert np.array_equal(again.cell, rest.cell)
+
+
+def test_smaller_forces_are_reached_from_where_larger_ones_ended(tmp_path: Path) -> None:
+    """To the same minimum in no more steps; what is there in both folders stays."""
+    loose, tight = tmp_path / "loose", tmp_path / "tight"
+    at_first = relax(_shaken(), loose / "rest.npz", Tolerance(0.03, 0.02))
+    begin_at(tight, loose)
+    rest = relax(_shaken(), tight / "rest.npz", TIGHT)
+    assert rest.steps > at_first.steps > 0
+    assert rest.volume == pytest.approx(argon().get_volume(), rel=1e-6)
+    begin_at(tight, loose)
+    for folder, kept in ((tight, rest), (loose, at_first)):
+        found = read_relaxed(folder / "rest.npz")
+        assert found is not None
+        assert (found.done, found.steps) == (True, kept.steps)
 
 
 def test_a_relaxation_that_does_not_end_says_so_and_goes_on_with_more_steps(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.vibrations import Vibrations
 
@@ -259,6 +260,20 @@ def _run(
     if p.displacement > 0:
         _vibrate(job, found.structure(atoms), folder, bar)
     log(folder, "all ended")
+
+
+def begin_at(folder: Path, other: Path) -> None:
+    """Let relaxations that have not begun start where those of a job with larger tolerances are.
+
+    Args:
+        folder: of the job.
+        other: of that job, alike in all else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*other.glob(f"{REST}.npz"), *other.glob("at_*.npz")]:
+        if not (folder / path.name).exists():
+            found = read_arrays(path)
+            write_arrays(folder / path.name, found | {"done": np.array(False)})
 
 
 def read_static(folder: Path, names: list[str]) -> dict[str, Relaxed]:

@@ -69,6 +69,7 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
     names = ("composition", "seed", "model", "d3", "start")
     record = {name: found["settings"][name] for name in names} | {
         "atoms": found["atoms"],
+        "force": job.protocol.force,
         "settings": found["settings"].get(IN_REPORTS),
         "density": found["density"]["value"],
         "volumes": {f"{r.pressure:.3f}": r.volume for r in levels.values()},
@@ -88,11 +89,16 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
 
 
 def add_static(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
-    """Add a job, unless it is in the data as far as it has come, or farther."""
+    """Add a job, unless it is in the data as far as it has come, or farther.
+
+    Of two that came as far, that with the smaller forces stays.
+    """
     job, ended = read_static_job(folder), [*ended_levels(folder)]
     name = f"{job.name}_{3 * job.units}"
     ended += ["stiffness"] if (folder / STIFFNESS).exists() else []
-    if REST in ended and len(ended) > len(data["jobs"].get(name, {}).get("ended", ())):
+    there = data["jobs"].get(name)
+    known = (len(there["ended"]), -there["force"]) if there else (0, 0.0)
+    if REST in ended and (len(ended), -job.protocol.force) > known:
         print(name, flush=True)
         data["jobs"][name], structures[name] = job_record(folder)
 

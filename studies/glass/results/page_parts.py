@@ -119,13 +119,16 @@ def matched(
         jobs: all of one route.
         group: what the jobs of a row have alike; a pair has the same seed too.
         d3: the dispersion.
+
+    Those at rest have been relaxed to the same forces.
     """
     found: dict[tuple[Any, ...], list[Pair]] = {}
     order, known = [c.name for c in compositions()], list(jobs)
     for added in sorted(known, key=lambda j: (j["model"], order.index(j["composition"]))):
         key = group(added)
+        alike = (added["seed"], added.get("force"), key)
         bare = [
-            j for j in known if j["d3"] == "none" and j["seed"] == added["seed"] and group(j) == key
+            j for j in known if j["d3"] == "none" and (j["seed"], j.get("force"), group(j)) == alike
         ]
         if added["d3"] == d3 and bare:
             found.setdefault(key, []).append((bare[0], added))
