@@ -141,6 +141,17 @@ def test_a_job_is_collected_again_as_it_goes_on(collected: Any) -> None:
     assert not results.exists()  # what has not gone on is not analysed again
 
 
+def test_a_job_of_another_protocol_is_refused(collected: Any) -> None:
+    """Rate and size are in the name that it has in the data, and not the time of the melt."""
+    collected()
+    job = collected.study / "NS10_7net-0_none_s1"
+    manifest = json.loads((job / "manifest.json").read_text())
+    manifest["begun"], manifest["settings"]["protocol"]["melt_ps"] = "later", 77.0
+    (job / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="expected the protocol that NS10_7net-0_none_s1_2000Kps"):
+        collected()
+
+
 def test_tables_have_pairs_and_say_what_was_not_run(collected: Any, scripts: Any) -> None:
     """A composition with one of its two jobs is in no table, and in no mean."""
     tables, data = scripts("page_tables").TABLES, collected()
@@ -157,7 +168,7 @@ def test_tables_have_pairs_and_say_what_was_not_run(collected: Any, scripts: Any
     row = f"1 composition, melt-quench at 2000 K/ps, 96 atoms, 300 K | {abs(error):.2f} %"
     empty = {"crystals": {}, "jobs": {}}
     assert row in tables["errors"](empty | data)
-    assert "melt-quenched at 2000 K/ps, 300 K | 1 | 96 |" in tables["summary"](data)
+    assert "melt-quenched at 2000 K/ps, 300 K | 1 | 1 | 96 |" in tables["summary"](data)
     for name in TABLES:
         assert tables[name](empty) == "Not run."
     assert "melt-quench at" not in tables["errors"](empty)
@@ -169,9 +180,7 @@ def test_moduli_are_compared_where_both_jobs_have_them(collected: Any, scripts: 
     for d3 in ("none", "d3torch"):
         _write_job(collected.study, collected.crystal, ("NS50", 1, d3, 1.0), ("quench", "compress"))
     tables, data = scripts("page_tables").TABLES, {"crystals": {}, "jobs": {}} | collected()
-    row = (
-        "| SevenNet-0 distilled | melt-quench at 2000 K/ps, 96 atoms, 300 K | 1 | 3.8 | +3.8 | - |"
-    )
+    row = "| SevenNet-0 distilled | melt-quench at 2000 K/ps, 96 atoms, 300 K | 3.8 (+3.8), 1 | "
     assert row in tables["moduli"](data)
     assert "| 36.2 |" in tables["melt_properties"](data)
     del data["dynamics"]["SiO2_7net-0_none_s1_2000Kps_96"]["bulk"]

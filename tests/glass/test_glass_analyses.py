@@ -50,6 +50,23 @@ def test_mean_qn_of_the_sum_rule(name: str, expected: float) -> None:
     assert facts.composition(name).mean_qn() == pytest.approx(expected, abs=5e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "units", "na2o", "density"),
+    [
+        ("NS33", 500, 33.0, facts.composition("NS33").density),
+        ("SiO2", 34, 0.0, 2.2),
+        ("NS33", 34, 100 * 11 / 34, 2.469 + (100 * 11 / 34 - 30) / 3 * (2.494 - 2.469)),
+        ("NS50", 35, 100 * 18 / 35, facts.composition("NS50").density),
+    ],
+)
+def test_a_small_glass_is_of_another_composition(
+    name: str, units: int, na2o: float, density: float
+) -> None:
+    found = facts.composition(name).of_units(units)
+    assert found.na2o == pytest.approx(na2o, abs=1e-12)
+    assert found.density == pytest.approx(density, abs=1e-9)
+
+
 def test_an_unknown_composition_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"expected a composition, one of SiO2, NS10, .* got 'NS5'"

@@ -168,9 +168,11 @@ def _check_last_state(folder: Path) -> None:
     assert atoms.get_temperature() * n / (n - 1) == pytest.approx(
         run.column("temperature")[-1], rel=1e-4
     )
-    stress = np.trace(atoms.get_stress(include_ideal_gas=True, voigt=False)) / 3
-    printed = sum(run.column(name)[-1] for name in ("xx", "yy", "zz")) / 3
-    assert stress / 0.006241509 == pytest.approx(printed, abs=0.05)
+    stress = atoms.get_stress(include_ideal_gas=True) / 0.006241509
+    printed = [run.column(name)[-1] for name in ("xx", "yy", "zz", "yz", "xz", "xy")]
+    assert stress == pytest.approx(printed, abs=0.05)
+    assert np.ptp(printed[:3]) > 0.2
+    assert np.ptp(printed[3:]) > 0.2
 
 
 def _check_first_volume(folder: Path) -> None:
@@ -180,6 +182,10 @@ def _check_first_volume(folder: Path) -> None:
     assert first == pytest.approx(glass(job, folder).get_volume(), rel=1e-8)
     quench = load(chains(job.protocol)["quench"], folder / "quench")
     assert abs(first / quench.column("volume")[-1] - 1) > 1e-5
+    pulled = load(chains(job.protocol)["strain_y"], folder / "strain_y")
+    lengths = [pulled.column(name)[-1] for name in ("lx", "ly", "lz")]
+    assert lengths == pytest.approx(np.diag(pulled.state.cell), rel=1e-9)
+    assert lengths[1] > max(lengths[::2]) * 1.01
 
 
 def test_d3torch_writes_its_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

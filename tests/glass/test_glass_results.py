@@ -79,6 +79,22 @@ def test_of_two_relaxations_that_came_as_far_the_better_one_stays(
     assert add(0.03) == 0.03
 
 
+def test_jobs_of_one_glass_are_of_one_tolerance(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else nothing is written."""
+    collect = scripts("collect")
+    data = {"jobs": {d3: {**EMPTY, "force": f} for d3, f in (("none", 0.005), ("d3torch", 0.03))}}
+    for name, path in (("DATA", "data.json"), ("STRUCTURES", "none.xz")):
+        monkeypatch.setattr(collect, name, tmp_path / path)
+    collect.DATA.write_text(json.dumps(data), encoding="utf-8")
+    before = collect.DATA.read_bytes()
+    with pytest.raises(ValueError, match=r"SiO2, seed 1, .* got 0.005 eV/A and 0.03 eV/A"):
+        collect.collect([])
+    assert collect.DATA.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [collect.DATA]
+
+
 EMPTY = {"composition": "SiO2", "seed": 1, "model": "chgnet:0.3.0", "start": 0.0, "atoms": 102}
 
 

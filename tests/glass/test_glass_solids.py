@@ -124,8 +124,27 @@ def test_moduli_by_dynamics_are_those_of_argon(tmp_path: Path) -> None:
     assert nu.value == pytest.approx(c12 / (c11 + c12), rel=0.12)
 
 
+def test_the_bulk_modulus_at_zero_pressure_is_not_that_of_a_line() -> None:
+    """40 GPa that rise by 4 with each GPa: 40 from a parabola, some 52 from a line to 5 GPa."""
+    p = np.array([0.0, 2.5, 5.0])
+    volumes = 1000.0 * np.exp(-p / 40.0 + 4.0 * p**2 / (2.0 * 40.0**2))
+    given = [averages.Mean(float(v), 1e-3 * float(v)) for v in volumes]
+    found = elasticity.bulk_at_zero([*p], given)
+    assert found is not None
+    assert found.value == pytest.approx(40.0, rel=1e-12)
+    slope = 1e-3 * np.sqrt(3**2 + 4**2 + 1**2) / 5.0  # (-3, 4, -1) / (2 * 2.5 GPa)
+    assert found.error == pytest.approx(40.0**2 * slope, rel=1e-9)
+    assert elasticity.bulk_at_zero([0.0, 2.5], given[:2]) is None
+    murnaghan = 1000.0 * (1.0 + 4.0 * p / 40.0) ** -0.25
+    line = averages.fit_line(p, murnaghan)
+    assert elasticity.bulk_of(line).value == pytest.approx(51.8, abs=0.1)
+
+
 def test_moduli_of_an_isotropic_body_are_consistent() -> None:
     zero = averages.Mean(0.0, 0.1)
+    e, k, nu = (averages.Mean(*v) for v in ((60.0, 3.0), (40.0, 2.0), (0.25, 0.01)))
+    by_parts = np.hypot(np.hypot(3.0, 3.0 * 0.5 * 2.0), 6.0 * 40.0 * 0.01)
+    assert elasticity.consistency(e, k, nu).error == pytest.approx(by_parts)
     e, k, nu = (averages.Mean(v, 0.0) for v in facts.isotropic_moduli(75.0, 30.0))
     assert elasticity.consistency(e, k, nu).value == pytest.approx(0.0, abs=1e-12)
     assert elasticity.consistency(zero, zero, zero).error == pytest.approx(np.hypot(0.1, 0.3))

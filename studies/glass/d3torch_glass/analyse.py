@@ -10,7 +10,14 @@ import numpy as np
 from ase import Atoms
 
 from .averages import Mean, block_mean
-from .elasticity import bulk_modulus, consistency, poissons_ratio, stiffness, youngs_modulus
+from .elasticity import (
+    bulk_at_zero,
+    bulk_modulus,
+    consistency,
+    poissons_ratio,
+    stiffness,
+    youngs_modulus,
+)
 from .facts import composition, density_of, isotropic_moduli
 from .files import write_json
 from .jobs import Job, initial, read_job, read_manifest
@@ -22,6 +29,7 @@ from .structure import angles, coordination, network, neutron_factors, pair_dist
 from .vibrations import WEIGHTS, vdos
 
 RESULTS = "results.json"
+BULK_AT_ZERO = "bulk_at_zero"
 SMOOTH = 15.0
 """Standard deviation, 1/cm, of the Gaussian that spectra are folded with."""
 ANGLE_EDGES = np.arange(80.0, 181.0, 2.0)
@@ -101,8 +109,10 @@ def describe_stiffness(runs: dict[str, Followed]) -> dict[str, Any]:
         e, nu = youngs_modulus(series["strain"]).mean, poissons_ratio(series["strain"]).mean
         found |= {"youngs": as_mean(e), "poisson": as_mean(nu)}
     if "compress" in runs:
-        k = bulk_modulus(levels(runs["compress"])).mean
-        found["bulk"] = as_mean(k)
+        pressed = levels(runs["compress"])
+        k = bulk_modulus(pressed).mean
+        at_zero = bulk_at_zero([p.pressure.value for p in pressed], [p.volume for p in pressed])
+        found |= {"bulk": as_mean(k)} | ({BULK_AT_ZERO: as_mean(at_zero)} if at_zero else {})
         if series["strain"]:
             found["residual"] = as_mean(consistency(e, k, nu))
     if series["uniaxial"]:

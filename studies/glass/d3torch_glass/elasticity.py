@@ -92,6 +92,27 @@ def bulk_of(fit: Line) -> Mean:
     return Mean(k, abs(k * fit.error / fit.slope))
 
 
+def bulk_at_zero(pressures: Sequence[float], volumes: Sequence[Mean]) -> Mean | None:
+    r"""K at zero pressure, GPa, from a parabola through :math:`\ln V(P)`; None for two pressures.
+
+    .. math:: K = -\left(\frac{d \ln V}{dP}\right)^{-1}_{P = 0}
+
+    This is what light scattering measures. The line of :func:`bulk_modulus` over 5 GPa gives 52
+    GPa for K = 40 GPa that rises by 4 with each GPa, and 31 for one that falls as fast.
+
+    Args:
+        pressures: GPa.
+        volumes: A^3; an error that is not finite counts as none.
+    """
+    if len({*pressures}) < 3:
+        return None
+    x = np.asarray(pressures)
+    weights = np.linalg.pinv(np.stack([np.ones_like(x), x, x**2], axis=1))[1]
+    slope = float(weights @ np.log([v.value for v in volumes]))
+    error = float(np.linalg.norm(weights * [v.error / v.value for v in volumes]))
+    return Mean(-1.0 / slope, error / slope**2)
+
+
 def consistency(youngs: Mean, bulk: Mean, poisson: Mean) -> Mean:
     """E - 3K(1 - 2nu), GPa, zero for an isotropic body; the three errors added as independent."""
     factor = 1.0 - 2.0 * poisson.value

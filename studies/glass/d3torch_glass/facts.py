@@ -37,6 +37,16 @@ class Composition(NamedTuple):
         sodium = round(units * self.na2o / 100.0)
         return {"O": 2 * units - sodium, "Na": 2 * sodium, "Si": units - sodium}
 
+    def of_units(self, units: int) -> Composition:
+        """What a glass of that many oxide units is: x after rounding, and its measured density.
+
+        Between the eight compositions the density is interpolated; beyond them it is the last.
+        """
+        x = 50.0 * self.counts(units)["Na"] / units
+        known = compositions()
+        measured = np.interp(x, [c.na2o for c in known], [c.density for c in known])
+        return Composition(self.name, x, float(measured))
+
     def mean_qn(self) -> float:
         """Bridging oxygens per silicon, 4 - 2x/(1-x), if Si is four-fold and no oxygen is free."""
         x = self.na2o / 100.0

@@ -14,7 +14,6 @@ from typing import Any
 
 from .analyse import RESULTS
 from .averages import Mean
-from .facts import composition
 from .figures import images
 from .files import write_json, write_text
 from .tables import Result, Row, Shift, as_csv, effects, error_table, rows_of, shifts, variant
@@ -115,8 +114,7 @@ def verdicts(results: Sequence[Result]) -> list[str]:
     for e in effects(results):
         if not e.quantity.startswith("density"):
             continue
-        measured = composition(e.name.split(",")[0]).density
-        without, added = ((v / measured - 1.0) * 100.0 for v in (e.without, e.added))
+        without, added = ((v / e.measured - 1.0) * 100.0 for v in (e.without, e.added))
         word = "nearer to" if abs(added) < abs(without) else "farther from"
         lines.append(
             f"{e.name}: dispersion brings the density {word} experiment, "

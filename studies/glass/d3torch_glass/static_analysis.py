@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.vibrations import VibrationsData
 
-from .analyse import RESULTS, SMOOTH, as_list, as_mean, describe_structure, identity
+from .analyse import BULK_AT_ZERO, RESULTS, SMOOTH, as_list, as_mean, describe_structure, identity
 from .averages import Mean, fit_line
-from .elasticity import bulk_of, consistency
+from .elasticity import bulk_at_zero, bulk_of, consistency
 from .facts import Moduli, density_of, isotropic_moduli
 from .files import write_json
 from .jobs import read_manifest
@@ -65,7 +65,9 @@ def describe_stiffness(levels: list[Relaxed], matrix: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if len(levels) > 1:
         bulk = compression(levels)
-        found["bulk"] = as_mean(bulk)
+        volumes = [Mean(level.volume, UNKNOWN) for level in levels]
+        at_zero = bulk_at_zero([level.pressure for level in levels], volumes)
+        found |= {"bulk": as_mean(bulk)} | ({BULK_AT_ZERO: as_mean(at_zero)} if at_zero else {})
     if matrix is not None:
         youngs, k, poisson = hill(matrix)
         c11, c44 = np.trace(matrix[:3, :3]) / 3.0, np.trace(matrix[3:, 3:]) / 3.0

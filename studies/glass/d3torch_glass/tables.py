@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .averages import Mean, over_seeds
-from .facts import composition, facts, measured_moduli
+from .facts import Composition, composition, facts, measured_moduli
 
 PAPER = "doi:10.1021/acs.jctc.5c00218"
 BLS = "Brillouin scattering, Jabraoui 2025, interpolated"
@@ -100,9 +100,14 @@ def _band_rows(result: Result) -> list[Row]:
     return rows
 
 
+def real_composition(result: Result) -> Composition:
+    """That of the atoms of a job, which in a small glass is rounded."""
+    return composition(result["settings"]["composition"]).of_units(result["atoms"] // 3)
+
+
 def rows_of(result: Result) -> list[Row]:
     """All comparisons of one job."""
-    c, name = composition(result["settings"]["composition"]), result["name"]
+    c, name = real_composition(result), result["name"]
     d, net = result["density"], result["structure"]["network"]
     rows = [
         Row(name, "density / (g/cm^3)", d["value"], d["error"], c.density, f"{PAPER}, Table 1"),
@@ -128,7 +133,7 @@ QUANTITIES = (
 
 def _errors(result: Result) -> dict[str, float]:
     """Absolute errors of one job against experiment, by quantity."""
-    c = composition(result["settings"]["composition"])
+    c = real_composition(result)
     found = {"density_pctMAE": abs(result["density"]["value"] / c.density - 1.0) * 100.0}
     measured = measured_moduli(c.na2o)
     keys = ("bulk", "youngs", "poisson")
@@ -177,6 +182,7 @@ class Effect(NamedTuple):
         without: value without dispersion.
         added: value with dispersion.
         error: standard error of the difference; None if not known.
+        measured: density of such a glass, g/cm^3.
     """
 
     name: str
@@ -184,6 +190,7 @@ class Effect(NamedTuple):
     without: float
     added: float
     error: float | None
+    measured: float
 
 
 def _sum_error(a: float | None, b: float | None) -> float | None:
@@ -198,20 +205,20 @@ def effects(results: Sequence[Result]) -> list[Effect]:
         base = plain.get(_key(r))
         if r["settings"]["d3"] == "none" or base is None:
             continue
-        name = glass_name(r)
+        name, measured = glass_name(r), real_composition(r).density
         given = [("density / (g/cm^3)", base["density"], r["density"])]
         for key, label in MODULI:
             a, b = base["stiffness"].get(key), r["stiffness"].get(key)
             given += [(label, a, b)] if a and b else []
         for label, a, b in given:
             error = _sum_error(a["error"], b["error"])
-            found.append(Effect(name, label, a["value"], b["value"], error))
+            found.append(Effect(name, label, a["value"], b["value"], error, measured))
         for label, key in (("Si-O-Si / degrees", "Si-O-Si"),):
             a, b = (x["structure"]["angles"]["mean"].get(key) for x in (base, r))
-            found += [Effect(name, label, a, b, None)] if a and b else []
+            found += [Effect(name, label, a, b, None, measured)] if a and b else []
         for label, key in COSTS:
             a, b = (x["timing"].get(key) for x in (base, r))
-            found += [Effect(name, label, a, b, None)] if a and b else []
+            found += [Effect(name, label, a, b, None, measured)] if a and b else []
     return found
 
 

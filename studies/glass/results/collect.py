@@ -15,6 +15,7 @@ from collect_dynamics import PAIRS, add_dynamics, data_name
 from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
+from d3torch_glass.analyse import BULK_AT_ZERO
 from d3torch_glass.averages import block_mean
 from d3torch_glass.expansion import FOLDER as EXPANSION
 from d3torch_glass.expansion import PROTOCOL, expansion_chain
@@ -82,7 +83,7 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         **pulls(glass),
     }
     compressed = all(level_name(pressure) in levels for pressure in job.protocol.pressures[1:])
-    moduli = ("youngs", "poisson", *(("bulk",) if compressed else ()))
+    moduli = ("youngs", "poisson", *(("bulk", BULK_AT_ZERO) if compressed else ()))
     record |= {key: stiffness[key]["value"] for key in moduli if key in stiffness}
     glass.info = {"name": folder.name, "density": round(record["density"], 5)}
     return record, glass
@@ -101,6 +102,26 @@ def add_static(folder: Path, data: dict[str, Any], structures: dict[str, Atoms])
     if REST in ended and (len(ended), -job.protocol.force) > known:
         print(name, flush=True)
         data["jobs"][name], structures[name] = job_record(folder)
+
+
+def check_tolerances(data: dict[str, Any]) -> None:
+    """Refuse a glass of which one job is relaxed farther than another: they make no pair.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    forces: dict[tuple[Any, ...], set[float]] = {}
+    for job in data["jobs"].values():
+        of = tuple(job[name] for name in ("model", "composition", "seed", "atoms", "start"))
+        forces.setdefault(of, set()).add(job["force"])
+    for of, found in forces.items():
+        if len(found) > 1:
+            model, glass, seed = of[:3]
+            told = " and ".join(f"{force:g} eV/A" for force in sorted(found))
+            raise ValueError(
+                f"expected all jobs of {glass}, seed {seed}, with {model} to be relaxed to the "
+                f"same forces, got {told}: collect their folder once all of them have ended"
+            )
 
 
 def add_distilled(folder: Path, data: dict[str, Any]) -> None:
@@ -181,6 +202,7 @@ def collect(folders: list[Path]) -> None:
     structures = read_structures()
     for folder in folders:
         add_study(folder, data, structures)
+    check_tolerances(data)
     for part in PARTS:
         data[part] = dict(sorted(data[part].items()))
     with written_aside(STRUCTURES) as partial, lzma.open(partial, "wt", encoding="utf-8") as file:

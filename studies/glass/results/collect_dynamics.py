@@ -14,14 +14,14 @@ from ase.neighborlist import neighbor_list
 from d3torch import D3Calculator
 from d3torch.cli.records import IN_REPORTS
 from d3torch.settings import Settings
-from d3torch_glass.analyse import analyse_job, ended_chains, frames_of
+from d3torch_glass.analyse import BULK_AT_ZERO, analyse_job, ended_chains, frames_of
 from d3torch_glass.files import FILES
 from d3torch_glass.jobs import MODEL_FILE, glass, initial, read_job, read_manifest
 from d3torch_glass.prediction import pressure_of
 from d3torch_glass.structure import BONDS
 
 PAIRS = ("Si-O", "Si-Si", "Na-O", "Na-Na")
-MODULI = ("bulk", "youngs", "poisson")
+MODULI = ("bulk", BULK_AT_ZERO, "youngs", "poisson")
 PROTOCOL = ("low", "high", "rate", "heating", "melt_ps", "final_ps", "dt_fs")
 DEEPMD = (".pb", ".pth", ".dp")
 NETWORK = {("Si", "O"): BONDS["Si", "O"]}
@@ -110,10 +110,21 @@ def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
 
 
 def add_dynamics(folder: Path, data: dict[str, Any], structures: dict[str, Atoms]) -> None:
-    """Add a job whose quench ended, unless the same run is in the data as far as it has come."""
-    name, ended = data_name(folder), sorted(ended_chains(folder))
-    begun = read_manifest(folder)["begun"]
+    """Add a job whose quench ended, unless the same run is in the data as far, or farther.
+
+    Raises:
+        ValueError: for a job that is in the data with another protocol.
+    """
+    name, ended = data_name(folder), {*ended_chains(folder)}
     known = data["dynamics"].get(name, {})
-    if "quench" in ended and (begun, ended) != (known.get("begun"), known.get("ended")):
-        print(name, flush=True)
-        data["dynamics"][name], structures[name] = dynamics_record(folder)
+    same = known.get("begun") == read_manifest(folder)["begun"]
+    if "quench" not in ended or (same and ended <= {*known["ended"]}):
+        return
+    print(name, flush=True)
+    record, glass_of_job = dynamics_record(folder)
+    if known and known["protocol"] != record["protocol"]:
+        raise ValueError(
+            f"expected the protocol that {name} has in the data, got that of {folder}: only the "
+            "rate and the number of atoms are in the name"
+        )
+    data["dynamics"][name], structures[name] = record, glass_of_job

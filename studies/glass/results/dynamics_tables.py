@@ -258,5 +258,5 @@ def melt_summary(data: Any) -> list[list[str]]:
     for (model, atoms, protocol), glasses in found:
         p = dict(protocol)
         how = f"melt-quenched at {p['rate']:g} K/ps, {p['low']:g} K"
-        rows.append(summary_row(model, how, atoms, [pair for each in glasses for pair in each]))
+        rows.append(summary_row(model, how, atoms, glasses))
     return rows

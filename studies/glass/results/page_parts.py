@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from d3torch_glass.analyse import BULK_AT_ZERO
 from d3torch_glass.averages import over_seeds
-from d3torch_glass.facts import composition, compositions, measured_moduli
+from d3torch_glass.facts import Composition, composition, compositions, measured_moduli
 
 Job = dict[str, Any]
 Pair = tuple[Job, Job]
@@ -41,20 +42,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def measured(job: Job) -> float:
-    """Density of the glass by experiment, g/cm^3."""
-    return composition(job["composition"]).density
+def real_composition(job: Job) -> Composition:
+    """That of the atoms of a job, with its density by experiment."""
+    return composition(job["composition"]).of_units(job["atoms"] // 3)
 
 
 def off(job: Job) -> float:
     """Error of the density, %."""
-    return 100.0 * (float(job["density"]) / measured(job) - 1.0)
+    return 100.0 * (float(job["density"]) / real_composition(job).density - 1.0)
 
 
 def measured_modulus(job: Job, key: str) -> float | None:
-    """``bulk``, ``youngs`` or ``poisson`` of the glass by experiment; None where not measured."""
-    found = measured_moduli(composition(job["composition"]).na2o)
-    return None if found is None else float(getattr(found, key))
+    """A modulus of the glass by experiment, GPa, or ``poisson``; None where not measured."""
+    found = measured_moduli(real_composition(job).na2o)
+    return None if found is None else float(getattr(found, MEASURED.get(key, key)))
+
+
+MEASURED = {BULK_AT_ZERO: "bulk"}
+"""What a modulus is held against, where that has another name."""
 
 
 def density_cells(each: Sequence[Pair]) -> list[str]:
@@ -79,6 +84,7 @@ class Quantity(NamedTuple):
 
 QUANTITIES = (
     Quantity("K, GPa", lambda j: j.get("bulk"), 1),
+    Quantity("K at P = 0, GPa", lambda j: j.get(BULK_AT_ZERO), 1),
     Quantity("E, GPa", lambda j: j.get("youngs"), 1),
     Quantity("nu", lambda j: j.get("poisson"), 3),
     Quantity("Si-O, A", lambda j: j["peaks"].get("Si-O"), 3),
@@ -151,10 +157,15 @@ def small(found: dict[tuple[Any, ...], list[Pair]], model: str) -> list[list[Pai
     return [each for key, each in found.items() if key[0] == model and key[2] == 102]
 
 
-def mean_error_row(name: str, what: str, glasses: Sequence[Sequence[Job]]) -> list[str]:
-    """Mean absolute and mean error of the density over compositions."""
+def mean_error_cells(glasses: Sequence[Sequence[Job]], digits: int) -> list[str]:
+    """Mean absolute and mean error of the density over compositions, of means over seeds."""
     errors = [np.mean([off(job) for job in each]) for each in glasses]
-    return [name, what, f"{np.mean(np.abs(errors)):.2f} %", f"{np.mean(errors):+.2f} %"]
+    return [f"{np.mean(np.abs(errors)):.{digits}f} %", f"{np.mean(errors):+.{digits}f} %"]
+
+
+def mean_error_row(name: str, what: str, glasses: Sequence[Sequence[Job]]) -> list[str]:
+    """A row of :func:`mean_error_cells`."""
+    return [name, what, *mean_error_cells(glasses, 2)]
 
 
 def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
@@ -165,30 +176,35 @@ def mean_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> lis
     ]
 
 
-def summary_row(model: str, how: str, atoms: int, every: Sequence[Pair]) -> list[str]:
-    """Glasses of one kind: their mean error without and with D3, and what D3 adds to them."""
-    shift = [b["density"] - a["density"] for a, b in every]
-    errors = (f"{np.mean([off(pair[k]) for pair in every]):+.1f} %" for k in (0, 1))
+def summary_row(model: str, how: str, atoms: int, glasses: Sequence[Sequence[Pair]]) -> list[str]:
+    """Glasses of one kind: their mean errors without and with D3, and what D3 adds to them."""
+    shift = [b["density"] - a["density"] for each in glasses for a, b in each]
+    errors = [mean_error_cells([[pair[k] for pair in each] for each in glasses], 1) for k in (0, 1)]
     ends = f"{min(shift):.3f}, {max(shift):.3f}" if len(shift) > 1 else ""
-    count = [str(len(every)), str(atoms)]
-    return [called(model), how, *count, *errors, f"{np.mean(shift):.3f}", ends]
+    mean = np.mean([np.mean([b["density"] - a["density"] for a, b in each]) for each in glasses])
+    count = [str(len(glasses)), str(len(shift)), str(atoms)]
+    return [called(model), how, *count, *errors[0], *errors[1], f"{mean:.3f}", ends]
+
+
+SUMMARY = (
+    "potential", "glasses", "compositions", "number", "atoms", "mean absolute error without D3",
+    "signed", "with D3", "signed", "D3 adds, g/cm^3", "from, to",
+)  # fmt: skip
+"""Heads of :func:`summary_row`."""
 
 
 def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
-    """Mean absolute and mean error of K and E, GPa, over compositions, without and with D3.
+    """Mean absolute and mean error of K, K at zero pressure and E, GPa, without and with D3.
 
-    Of those that were measured, and in which both jobs of a pair have the modulus.
+    Over compositions, of those that were measured, and of pairs whose jobs both have the modulus.
     """
     rows = []
     for k, name in enumerate(("", " + D3")):
         cells = []
-        for key in ("bulk", "youngs"):
+        for key in ("bulk", BULK_AT_ZERO, "youngs"):
             errors = [np.mean(found) for each in glasses if (found := _off(each, k, key))]
-            if errors:
-                mean, signed = np.mean(np.abs(errors)), np.mean(errors)
-                cells += [str(len(errors)), f"{mean:.1f}", f"{signed:+.1f}"]
-            else:
-                cells += ["-", "-", "-"]
+            mean, signed = (np.mean(np.abs(errors)), np.mean(errors)) if errors else (0.0, 0.0)
+            cells.append(f"{mean:.1f} ({signed:+.1f}), {len(errors)}" if errors else "-")
         rows.append([called(model) + name, what, *cells])
     return rows if any(cell != "-" for cell in rows[0][2:]) else []
 

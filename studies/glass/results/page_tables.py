@@ -21,6 +21,7 @@ from dynamics_tables import (
 from page_parts import (
     NOT_RUN,
     QUANTITIES,
+    SUMMARY,
     Job,
     called,
     changes,
@@ -82,18 +83,19 @@ def error_table(data: Any) -> str:
 
 
 def modulus_table(data: Any) -> str:
-    """Errors of K and E over compositions, beside those of the study."""
+    """Mean absolute errors of moduli over compositions, beside those of the study.
+
+    In brackets the mean error, and behind it the number of compositions.
+    """
     paper, rows, found = facts()["errors_vs_experiment"], [], studied(data)
     for model in dict.fromkeys(key[0] for key in found):
         mine = small(found, model)
         rows += modulus_errors(model, mine, "at rest, 102 atoms")
     rows += melt_modulus_rows(data)
     bulk, youngs = (paper[f"{name}_modulus_MAE_GPa"] for name in ("bulk", "youngs"))
-    rows += [[f"{m.replace('-D3', ' + D3')} (study)", "melt-quench, 1500 atoms, 300 K", "-",
-              str(bulk[m]), "-", "-", str(youngs[m]), "-"] for m in bulk]  # fmt: skip
-    head = ("potential", "what", "compositions", "K, mean absolute error, GPa", "mean error",
-            "compositions", "E, mean absolute error, GPa", "mean error")  # fmt: skip
-    return table(head, rows)
+    rows += [[f"{m.replace('-D3', ' + D3')} (study)", "melt-quench, 1500 atoms, 300 K",
+              str(bulk[m]), "-", str(youngs[m])] for m in bulk]  # fmt: skip
+    return table(("potential", "what", "K, GPa", "K at P = 0, GPa", "E, GPa"), rows)
 
 
 KEPT = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
@@ -266,11 +268,8 @@ def summary(data: Any) -> str:
     """What a reader wants to know in a minute, over all glasses of one kind."""
     rows, found = melt_summary(data), studied(data)
     for model in dict.fromkeys(key[0] for key in found):
-        mine = small(found, model)
-        rows.append(summary_row(model, "at rest", 102, [pair for each in mine for pair in each]))
-    head = ("potential", "glasses", "number", "atoms", "mean error of the density without D3",
-            "with D3", "D3 adds, g/cm^3", "from, to")  # fmt: skip
-    return table(head, rows)
+        rows.append(summary_row(model, "at rest", 102, small(found, model)))
+    return table(SUMMARY, rows)
 
 
 TABLES: dict[str, Callable[[Any], str]] = {

@@ -38,7 +38,10 @@ def main() -> None:
     if folders:
         from collect import collect
 
-        collect(folders)
+        from d3torch_glass.files import one_sentence
+
+        with one_sentence():
+            collect(folders)
     data = json.loads(DATA.read_text(encoding="utf-8"))
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), data), encoding="utf-8")
     from drawing import draw
