@@ -32,6 +32,14 @@ def add_lammps(commands: Any) -> None:
     add.add_argument(
         "--libtorch", action="store_true", help="TorchScript for MACE's own pair style, not ML-IAP"
     )
+    add.add_argument(
+        "--pbc",
+        nargs=3,
+        choices=("T", "F"),
+        metavar=("X", "Y", "Z"),
+        help="with --libtorch: T or F for each direction that is periodic (default: T T T); that "
+        "pair style does not tell it",
+    )
 
 
 def dispersion_alone(args: argparse.Namespace) -> D3MLIAP:
@@ -70,14 +78,19 @@ def made_for_lammps(args: argparse.Namespace) -> Any:
     if (args.elements is None) == (args.model is None):
         raise ValueError("expected either --elements, for D3 alone, or --model, got both or none")
     if args.model is None:
-        if args.libtorch or args.head:
-            raise ValueError("expected --model beside --libtorch or --head, got --elements")
+        if args.libtorch or args.head or args.pbc:
+            raise ValueError("expected --model beside --libtorch, --head or --pbc, got --elements")
         return dispersion_alone(args)
+    if args.pbc and not args.libtorch:
+        raise ValueError(
+            "expected --libtorch beside --pbc, which ML-IAP needs not be told, got none"
+        )
     fused = fused_or_fuse(args)
     if args.libtorch:
         route = import_extra("d3torch.integrations.lammps.libtorch", "mace")
         host = import_extra("d3torch.integrations.mace", "mace")
-        return host.torchscript(route.LAMMPSMACED3(fused, args.head))
+        periodic = [word == "T" for word in args.pbc or "TTT"]
+        return host.torchscript(route.LAMMPSMACED3(fused, args.head, periodic))
     return import_extra("d3torch.integrations.lammps.mace", "mace").MACED3MLIAP(fused, args.head)
 
 

@@ -270,7 +270,7 @@ def test_command_writes_what_lammps_loads(tmp_path: Path, capsys: Any) -> None:
         (["d3.pt"], "expected either --elements, for D3 alone, or --model, got both or none"),
         (["d3.pt", "--elements", "Oo"], "expected a chemical symbol such as 'Si', got 'Oo'"),
         (["d3.pkl", "--elements", "O"], "expected a file that ends in .pt, got "),
-        (["d3.pt", "--elements", "O", "--libtorch"], "expected --model beside --libtorch or"),
+        (["d3.pt", "--elements", "O", "--libtorch"], "expected --model beside --libtorch,"),
         (["d3.pt", "--elements", "O", "--xc", "pbee"], "pbee"),
         (["d3.pt", "--elements", "O", "--width", "99"], "width"),
         (["no/d3.pt", "--elements", "O"], "expected a folder to write to, got"),

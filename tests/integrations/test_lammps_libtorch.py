@@ -1,6 +1,7 @@
 """MACE with D3 through the interface of MACE's libtorch route: in Python, TorchScript and C++."""
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
+import io
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,10 @@ def test_the_names_that_hosts_read_are_there() -> None:
     assert made.atomic_numbers.tolist() == list(models.NUMBERS)
     assert float(made.r_max) == models.SETTINGS["r_max"]
     assert int(made.num_interactions) == models.SETTINGS["num_interactions"]
+    file = io.BytesIO()
+    torch.jit.save(made, file)
+    file.seek(0)
+    model = torch.jit.load(file).model
+    weight = model.node_embedding.linear.weight  # whose type is that of the host's numbers
+    assert weight.dtype == next(fused.model.parameters()).dtype
+    assert weight.data_ptr() == model.model.node_embedding.linear.weight.data_ptr()

@@ -139,10 +139,23 @@ def test_command_does_not_change_the_d3_that_a_model_has(files: Path, capsys: An
 
 
 def test_command_writes_torchscript_for_the_libtorch_route(files: Path) -> None:
+    """With the periodic directions that its host does not tell."""
     given = ["--model", str(files / "fused.model"), "--libtorch"]
-    assert main(["lammps", str(files / "mace-lammps.pt"), *given]) == 0
-    made = torch.jit.load(files / "mace-lammps.pt")
-    assert made.atomic_numbers.tolist() == list(mace_models.NUMBERS)
+    for name, more, periodic in (("a.pt", (), [True] * 3),
+                                 ("b.pt", ("--pbc", *"TFF"), [True, False, False])):  # fmt: skip
+        assert main(["lammps", str(files / name), *given, *more]) == 0
+        made = torch.jit.load(files / name)
+        assert made.atomic_numbers.tolist() == list(mace_models.NUMBERS)
+        assert made.dispersion.pbc.tolist() == [periodic]
+
+
+def test_command_takes_periodic_directions_for_the_libtorch_route_alone(
+    files: Path, capsys: Any
+) -> None:
+    given = ["--model", str(files / "fused.model"), "--pbc", *"TTF"]
+    assert main(["lammps", str(files / "no.pt"), *given]) == 1
+    assert "expected --libtorch beside --pbc" in capsys.readouterr().err
+    assert not (files / "no.pt").exists()
 
 
 def test_heads_without_dispersion_are_refused() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lammps_runs
@@ -169,6 +172,10 @@ def test_heat_flux_and_centroid_stress_take_its_parts(tmp_path: Path) -> None:
 # ---- refusals and warnings ----
 
 GOOD = "pair_style d3torch bj pbe 9 7\n"
+BESIDE = """pair_style hybrid/overlay lj/cut 5.0 d3torch bj pbe 9 7
+pair_coeff * * lj/cut 0.001 3.0
+pair_coeff * * d3torch Na Cl
+"""
 REFUSALS = [
     ("pair_style d3torch bj pbe 9\n", "expected DAMPING XC CUTOFF CN_CUTOFF"),
     ("pair_style d3torch op pbe 9 7\n", "expected the damping zero, zerom, bj or bjm, got op"),
@@ -237,6 +244,17 @@ REFUSALS = [
         "pair_coeff 1 2 lj/cut 0.1 3.0\nrun 0\n",
         "another style has types 1 and 2 (use pair_style hybrid/overlay)",
     ),
+    *(
+        (BESIDE + command + "run 0\n", "expected no " + told)
+        for command, told in (
+            ("compute x all group/group all\n", "compute group/group, which would leave D3 out"),
+            (
+                "compute v all pressure NULL virial\ncompute x all born/matrix numdiff 1e-4 v\n",
+                "compute born/matrix, which would leave D3 out, got one",
+            ),
+            ("fix x all numdiff/virial 1 1e-5\n", "fix numdiff/virial, which moves ghosts"),
+        )
+    ),
     (
         GOOD + "pair_coeff * * Na Cl\nset atom 1 x 1.0 y 1.0 z 1.0\n"
         "set atom 2 x 1.0 y 1.0 z 1.0\nrun 0\n",
@@ -255,6 +273,41 @@ def test_refused_in_one_sentence(commands: str, message: str, tmp_path: Path) ->
     assert len(errors) == 1
     assert message in errors[0]
     assert errors[0].count("pair_style d3torch: ") == 1
+
+
+def test_the_lists_of_another_style_stay_as_short_as_it_wants_them(tmp_path: Path) -> None:
+    pair = "pair_style hybrid/overlay zero 3.0 d3torch bj pbe 9 7\npair_coeff * * zero\n"
+    script = start(_crystal(), tmp_path) + pair + "pair_coeff * * d3torch Ar\nrun 0\n"
+    assert "master list distance cutoff = 5\n" in lammps(script, tmp_path).stdout
+
+
+IN_PYTHON = """
+from lammps import lammps
+L = lammps(cmdargs=["-log", "none", "-screen", "none"])
+L.commands_string({script!r})
+for words in ("9 7", "9 7 s9 1 atm_cutoff 7 atm_width 8", "8 6 s9 one", "12 9 width 99"):
+    try:
+        L.command("pair_style d3torch bj pbe " + words)
+    except Exception as error:
+        print(str(error).count("pair_style d3torch: expected"), end=" ")
+    L.command("run 0")
+    print(L.get_thermo("pe"))
+"""
+
+
+def test_words_that_are_refused_change_nothing(tmp_path: Path) -> None:
+    script = start(_crystal(), tmp_path) + GOOD + "pair_coeff * * Ar\n"
+    env = {**os.environ, "LD_LIBRARY_PATH": f"{sys.prefix}/lib", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", IN_PYTHON.format(script=script)]
+    out = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    first, *others = out.stdout.splitlines()
+    assert [line.split() for line in others] == [["1", first]] * 3, out.stderr
+
+
+def test_units_that_change_after_the_style_are_refused(tmp_path: Path) -> None:
+    script = start(_crystal(), tmp_path, head="").replace("read_data", GOOD + "units lj\nread_data")
+    out = lammps(script + "pair_coeff * * Ar\nrun 0\n", tmp_path, check=False)
+    assert "pair_style d3torch: expected units metal or real, got lj" in out.stdout
 
 
 def test_other_units_are_refused(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ class LAMMPSMACED3(nn.Module):
             self.register_buffer(name, getattr(fused, name))
         self.dispersion = MaskedDispersion(fused.dispersion.d3, pbc)
         self.model = LAMMPS_MACE(fused.model, head=head)
+        # A host takes the type of numbers from model.node_embedding.linear.weight.
+        self.model.node_embedding = fused.model.node_embedding
 
     def forward(
         self, data: dict[str, Tensor], local_or_ghost: Tensor, compute_virials: bool = False

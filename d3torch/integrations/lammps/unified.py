@@ -114,7 +114,7 @@ class Unified:
     def forces_of_atoms(data: Any, pairs: Pairs) -> Tensor | None:
         """LAMMPS's forces of all atoms, (n_total, 3), where it needs none of the single pairs.
 
-        It needs them for stresses of atoms, and for a virial without ``newton on``.
+        It needs them for stresses of atoms.
         """
         if pairs.vectors.is_cuda or not len(pairs.vectors) or data.vflag & ~FDOTR:
             return None
@@ -215,9 +215,9 @@ class D3MLIAP(Unified):
 
     On a CPU it reads vectors and indices where LAMMPS has them, and adds the forces to those of
     LAMMPS's atoms: beside LAMMPS's own list it needs nothing that grows with the pairs, but 24 B a
-    pair in a step for which LAMMPS wants the forces of single pairs (stresses of atoms, or
-    ``newton off``). On a GPU, and where LAMMPS's list of atoms does not rise, it holds 24 B a
-    pair, and what ``sums.PAIRS_AT_ONCE`` pairs need.
+    pair in a step for which LAMMPS wants the forces of single pairs (stresses of atoms). On a GPU,
+    and where LAMMPS's list of atoms does not rise, it holds 24 B a pair, and what
+    ``sums.PAIRS_AT_ONCE`` pairs need.
 
     Args:
         elements: symbols or atomic numbers, those of ``pair_coeff``.

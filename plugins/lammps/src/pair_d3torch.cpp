@@ -11,6 +11,7 @@
 #include "force.h"
 #include "library.h"
 #include "memory.h"
+#include "modify.h"
 #include "update.h"
 #include "utils.h"
 
@@ -23,8 +24,9 @@ enum { of_x, of_element = 3, n_columns };
 // LAMMPS's order xx yy zz xy xz yz of the engine's xx xy xz yy yz zz.
 constexpr int order[6] = {0, 3, 5, 1, 2, 4};
 
-// Ghosts are not used here, but LAMMPS wants some and bins atoms by this length, A.
-constexpr double largest_ghost_cutoff = 6;
+// Ghosts are not used here, but LAMMPS wants some and bins atoms by this length, A. In a hybrid
+// the other styles want theirs, which are not to reach farther for this one.
+constexpr double ghost_cutoff_alone = 6, ghost_cutoff_in_hybrid = 1;
 
 }  // namespace
 
@@ -66,12 +68,23 @@ void PairD3Torch::refuse(const std::string& what) const {
 void PairD3Torch::init_style() {
   if (!laid_out_as_compiled() || !exclusions_.laid_out_as_compiled()) refuse(another_update);
   if (domain->dimension != 3) refuse("expected dimension 3, got 2");
+  check_units();
+  refuse_what_asks_for_ghosts();
   const int last = d3::last_element(reference());
   for (int k = 0; k < nelements; ++k)
     if (numbers_[k] > last)
       refuse("expected elements with references of " + reference() + ", got " + elements[k]);
   given_.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
   fill_tables();
+}
+
+// Commands that strain atoms and ghosts in a box that stays, or ask for the energy of one pair.
+void PairD3Torch::refuse_what_asks_for_ghosts() const {
+  for (const char* style : {"born/matrix", "group/group"})
+    if (!modify->get_compute_by_style(style).empty())
+      refuse(std::string("expected no compute ") + style + ", which would leave D3 out, got one");
+  if (!modify->get_fix_by_style("numdiff/virial").empty())
+    refuse("expected no fix numdiff/virial, which moves ghosts that D3 does not use, got one");
 }
 
 // special_bonds weighs no pairs of a many-body style, says its documentation.
@@ -105,7 +118,7 @@ void PairD3Torch::fill_tables() {
 
 double PairD3Torch::init_one(int i, int j) {
   given_[i * (atom->ntypes + 1) + j] = given_[j * (atom->ntypes + 1) + i] = 1;
-  return std::min(farthest(), largest_ghost_cutoff);
+  return std::min(farthest(), force->pair == this ? ghost_cutoff_alone : ghost_cutoff_in_hybrid);
 }
 
 // How far an atom has to see.

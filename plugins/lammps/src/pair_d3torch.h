@@ -60,6 +60,7 @@ class PairD3Torch : public Pair {
 
   [[noreturn]] void refuse(const std::string& what) const;  // by all ranks
   double number(const char* name, const char* text) const;
+  void read_settings(int, char**);
   void read_keywords(int, char**);
   void read_keyword(const std::string& word, const char* given);
   bool yes_or_no(const std::string& word, const char*) const;
@@ -74,6 +75,8 @@ class PairD3Torch : public Pair {
   void apply_settings();
   void set_elements(int, char**);
   void allocate();
+  void check_units() const;
+  void refuse_what_asks_for_ghosts() const;
   void fill_tables();
   void refuse_pairs_of_another_style() const;
   void take_out_excluded_atoms();
@@ -90,7 +93,7 @@ class PairD3Torch : public Pair {
   [[noreturn]] void refuse_atom(const d3::LatticeError&) const;
 
   bool pair_as_compiled_;
-  Settings settings_;
+  Settings settings_{};
   // In atomic units, and in those of the host with s9 behind.
   double damping_[d3::most_damping], host_damping_[d3::most_damping];
   std::vector<int> numbers_;  // atomic numbers of the elements

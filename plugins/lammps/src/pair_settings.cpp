@@ -41,9 +41,24 @@ double PairD3Torch::number(const char* name, const char* text) const {
   return x;
 }
 
-void PairD3Torch::settings(int narg, char** arg) {
+void PairD3Torch::check_units() const {
   const std::string units = update->unit_style;
   if (units != "metal" && units != "real") refuse("expected units metal or real, got " + units);
+}
+
+// Words that are refused change nothing.
+void PairD3Torch::settings(int narg, char** arg) {
+  const Settings before = settings_;
+  try {
+    read_settings(narg, arg);
+  } catch (...) {
+    settings_ = before;
+    throw;
+  }
+}
+
+void PairD3Torch::read_settings(int narg, char** arg) {
+  check_units();
   const bool converged = narg > 2 && !std::strcmp(arg[2], "converged");
   if (narg < 4 && !converged)
     refuse(
