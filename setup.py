@@ -29,6 +29,7 @@ from typing import NamedTuple
 import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 if int(setuptools.__version__.split(".")[0]) < 77:  # it would fail with a page, or an odd error
     raise SystemExit(
@@ -42,6 +43,9 @@ ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
 """CUDA architectures of a default build: those of the data centres and one for each desktop
 generation, whose code later cards of that major number run; the last with PTX for what comes."""
 
+
+OLDEST = (2, 6)
+"""The oldest torch that the sources are for."""
 
 NEW_STRING = b"SourceLocationENSt7__cxx1112basic_string"
 """In the name of a constructor of c10::Error, if strings are those of C++11."""
@@ -63,6 +67,12 @@ class Torch(NamedTuple):
     new_abi: bool
 
     @property
+    def name(self) -> str:
+        """Of the folder of its library, as ``d3torch._library`` has it."""
+        minor = ".".join(map(str, self.minor))
+        return f"torch-{minor}" if self.new_abi else f"torch-{minor}-old-abi"
+
+    @property
     def minor(self) -> tuple[int, int]:
         """Its minor version, such as (2, 13): a library fits that one alone."""
         major, minor = self.version.split(".")[:2]
@@ -73,14 +83,17 @@ def torch_at(folder: Path) -> Torch:
     """The torch of a folder, which is not imported.
 
     Raises:
-        SystemExit: if there is none.
+        SystemExit: if there is none, or an older one than :data:`OLDEST`.
     """
     if not (folder / "version.py").is_file() or not (folder / "include" / "torch").is_dir():
         raise SystemExit(f"d3torch: expected a torch package with its headers, got {folder}.")
     about = runpy.run_path(str(folder / "version.py"))
     library = folder / "lib" / "libc10.so"
     new_abi = not library.is_file() or NEW_STRING in library.read_bytes()
-    return Torch(folder.resolve(), str(about["__version__"]), about.get("cuda"), new_abi)
+    found = Torch(folder.resolve(), str(about["__version__"]), about.get("cuda"), new_abi)
+    if found.minor < OLDEST:
+        raise SystemExit(f"d3torch: expected torch 2.6 or later, got {found.version} in {folder}.")
+    return found
 
 
 def torches() -> list[Torch]:
@@ -118,11 +131,12 @@ def readme() -> str:
 
 
 def find_nvcc() -> str | None:
-    """Path of nvcc: of CUDACXX or CUDA_HOME where one is set, or on the path."""
+    """Path of nvcc: of CUDACXX, else in CUDA_HOME, else on the path."""
     home, named = os.environ.get("CUDA_HOME"), os.environ.get("CUDACXX")
     if named and not shutil.which(named):
         raise SystemExit(f"d3torch: expected CUDACXX to be a compiler, got {named!r}.")
-    return named or shutil.which("nvcc", path=f"{home}/bin" if home else None)
+    of_home = shutil.which("nvcc", path=f"{home}/bin") if home else None
+    return named or of_home or shutil.which("nvcc")
 
 
 def asked(command: list[str]) -> str:
@@ -192,6 +206,42 @@ def cuda_options(nvcc: str) -> list[str]:
 # ---- the build ----
 
 
+def find_cmake() -> str:
+    """The CMake on the path, or beside Python, whichever runs and is new enough.
+
+    Where pip isolates a build, that beside Python does not find its package.
+
+    Raises:
+        SystemExit: if none is.
+    """
+    new_enough = runpy.run_path(str(HERE / "packaging" / "build_backend.py"))["cmake_is_new_enough"]
+    for folder in (None, str(Path(sys.executable).parent)):
+        program = shutil.which("cmake", path=folder)
+        if program and new_enough(program):
+            return program
+    raise SystemExit("d3torch: expected CMake of 3.24 or later (pip install cmake).")
+
+
+def forget_other_build(work: Path) -> None:
+    """Delete what CMake keeps of another checkout, compiler or options: it would go on with them.
+
+    Args:
+        work: the folder of CMake.
+    """
+    asked_for, kept = (
+        {name: os.environ.get(name, "") for name in ("CXX", "CMAKE_ARGS")},
+        work / ASKED,
+    )
+    told = f"{HERE}\n{asked_for}\n"
+    if work.is_dir() and not (kept.is_file() and kept.read_text(encoding="utf-8") == told):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    kept.write_text(told, encoding="utf-8")
+
+
+ASKED = "d3torch_asked.txt"
+
+
 class Build(build_ext):
     """CMake, which writes ``d3torch/lib``: into the wheel, or beside the sources."""
 
@@ -212,10 +262,7 @@ class Build(build_ext):
             raise SystemExit("d3torch: expected torch to build against, found none.")
         package = HERE / "d3torch" if self.inplace else Path(self.build_lib).resolve() / "d3torch"
         work = Path(os.environ.get("D3TORCH_BUILD") or self.build_temp).resolve() / "cmake"
-        cache = work / "CMakeCache.txt"
-        home = f"CMAKE_HOME_DIRECTORY:INTERNAL={HERE}\n"
-        if cache.is_file() and home not in cache.read_text(encoding="utf-8"):  # of another checkout
-            shutil.rmtree(work)
+        forget_other_build(work)
         nvcc = find_nvcc()
         cuda = with_cuda(os.environ.get("D3TORCH_CUDA", ""), found, nvcc)
         if not cuda:
@@ -234,22 +281,19 @@ class Build(build_ext):
         sources = runpy.run_path(str(HERE / "packaging" / "sources.py"))
         stamp, digest = package / "lib" / sources["NAME"], sources["digest"](HERE)
         stamp.unlink(missing_ok=True)
-        for other in package.glob("lib/torch-*"):  # for kernels that are no longer there
-            shutil.rmtree(other)
         self.cmake("-S", str(HERE), "-B", str(work), *generator, *options)
         self.cmake("--build", str(work), "--parallel", jobs)
         if not cuda:
             (package / "lib" / "libd3torch_cuda.so").unlink(missing_ok=True)
+        for other in {*package.glob("lib/torch-*")} - {package / "lib" / t.name for t in found}:
+            shutil.rmtree(other)  # for kernels that are no longer there
         stamp.write_text(f"{digest}\n", encoding="utf-8")
         Build.built = True
 
     @staticmethod
     def cmake(*words: str) -> None:
-        """Run CMake, that of the environment first."""
-        here = Path(sys.executable).parent / "cmake"
-        program = str(here) if here.exists() else shutil.which("cmake")
-        if program is None:
-            raise SystemExit("d3torch: expected CMake of 3.24 or later (pip install cmake).")
+        """Run CMake."""
+        program = find_cmake()
         if subprocess.run([program, *words], check=False).returncode:
             raise SystemExit("d3torch: CMake failed to build the libraries, see above.")
 
@@ -260,6 +304,16 @@ class Build(build_ext):
     def get_output_mapping(self) -> dict[str, str]:
         """Nothing that setuptools would have to copy."""
         return {}
+
+
+class BuildPython(build_py):
+    """The package, without modules that an earlier build left and that are no longer there."""
+
+    def run(self) -> None:
+        """Build."""
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "d3torch", ignore_errors=True)
+        super().run()
 
 
 class Wheel(bdist_wheel):
@@ -273,7 +327,7 @@ class Wheel(bdist_wheel):
 if __name__ == "__main__":
     setup(
         ext_modules=[Extension("d3torch.lib", [])],  # compiled code, of one platform
-        cmdclass={"build_ext": Build, "bdist_wheel": Wheel},
+        cmdclass={"build_ext": Build, "build_py": BuildPython, "bdist_wheel": Wheel},
         install_requires=[requirement(torches()), "numpy"],
         long_description=readme(),
         long_description_content_type="text/markdown",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _library
 from ._library import library_path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
     from .integrations.any_calculator import with_dispersion

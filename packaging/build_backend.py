@@ -15,10 +15,8 @@ CMAKE = (3, 24)
 """The oldest version that CMakeLists.txt takes."""
 
 
-def _cmake_is_there() -> bool:
-    program = shutil.which("cmake")
-    if program is None:
-        return False
+def cmake_is_new_enough(program: str) -> bool:
+    """Whether a CMake runs, and is of :data:`CMAKE` or later."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     found = re.search(r"cmake version (\d+)\.(\d+)", said.stdout)
     return found is not None and (int(found[1]), int(found[2])) >= CMAKE
@@ -29,7 +27,8 @@ def to_compile() -> list[str]:
     wanted = []
     if not os.environ.get("D3TORCH_TORCH"):
         wanted.append("torch>=2.6")
-    if not _cmake_is_there():
+    there = shutil.which("cmake")
+    if there is None or not cmake_is_new_enough(there):
         wanted.append(f"cmake>={CMAKE[0]}.{CMAKE[1]}")
     if shutil.which("ninja") is None:
         wanted.append("ninja")

@@ -27,13 +27,14 @@ for version; do
   folders+=("$(realpath "$folder")")
 done
 echo "== building"
-rm -rf "$work/raw" "$work/build"
+rm -rf "$work/raw" "$work/checked" "$work/build"
 (cd plugins/lammps && D3TORCH_LAMMPS=$(IFS=:; echo "${folders[*]}") "$tools/bin/python" -W ignore setup.py --quiet \
   egg_info --egg-base "$(realpath -m ../../$work)" build --build-base "$(realpath -m ../../$work)/build" \
   bdist_wheel --dist-dir "$(realpath -m ../../$work)/raw")
 echo "== checking"
-PATH=$tools/bin:$PATH "$tools/bin/auditwheel" repair "$work"/raw/*.whl --plat "manylinux_2_28_$(uname -m)" --only-plat -w dist \
+PATH=$tools/bin:$PATH "$tools/bin/auditwheel" repair "$work"/raw/*.whl --plat "manylinux_2_28_$(uname -m)" --only-plat -w "$work/checked" \
   --exclude libmvec.so.1
-wheel=$(ls -t dist/d3torch_lammps-*.whl | head -1)
-"$tools/bin/python" packaging/check_plugin_wheel.py "$wheel" "${folders[@]}"
-echo "== written: $wheel"
+"$tools/bin/python" packaging/check_plugin_wheel.py "$work"/checked/*.whl "${folders[@]}"
+mkdir -p dist
+mv "$work"/checked/*.whl dist
+echo "== written: $(ls -t dist/d3torch_lammps-*.whl | head -1)"

@@ -10,7 +10,10 @@ extras=${1:-}
 asks_for() { for name in "$@"; do case ",$extras," in *,"$name",*) return 0 ;; esac; done; return 1; }
 pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@"; }
 
-[ -x .venv/bin/python ] || { echo "== making .venv"; "${PYTHON:-python3}" -m venv .venv; }
+if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then # not there, or only half
+  echo "== making .venv"
+  "${PYTHON:-python3}" -m venv .venv
+fi
 if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
   echo "== installing torch (first, so that nothing else chooses one)"
   pip install torch==2.13.0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs a wheel into fresh environments, one for each pair of Python and torch, and runs the quick suite there (tests/core
-# and tests/engine, from a copy: nothing of the checkout is imported). Prints a line for each, for the matrix in the README.
+# and tests/engine, from a copy: nothing of the checkout is imported). Prints a line for each, for the table in docs/install.md.
 # Usage: scripts/test_wheel.sh WHEEL PYTHON=TORCH...    e.g. dist/d3torch-*.whl python3.11=2.13.0 python3.13=2.15.0
 # TORCH: a version or a wheel. KEEP: folder of the environments, which are made once (default: build/wheel/environments).
 set -euo pipefail

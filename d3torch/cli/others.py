@@ -20,7 +20,7 @@ def _missing(name: str) -> str:
     distribution, folder = HOUSES[name]
     return (
         f"expected {distribution} to be installed for `d3torch {name}`: run "
-        f"`pip install --no-build-isolation ./{folder}` in the checkout of d3torch"
+        f"`pip install ./{folder}` in the checkout of d3torch"
     )
 
 

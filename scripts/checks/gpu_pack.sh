@@ -23,8 +23,7 @@ elif [ -n "$kept" ] && [ "$(stamp "$kept")" = "$sources" ]; then
   echo "== kept: $kept"
 else
   rm -f "$folder"/d3torch-*.whl
-  TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-9.0} D3TORCH_CUDA=1 bash scripts/build_wheel.sh "$torch"
-  cp "$(ls -t dist/d3torch-[0-9]*.whl | head -1)" "$folder"
+  TARGET=$folder TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-9.0} D3TORCH_CUDA=1 bash scripts/build_wheel.sh "$torch"
 fi
 commit=$(git rev-parse --short HEAD)
 git diff --quiet HEAD || commit+=", changed"

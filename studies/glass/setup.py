@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,4 +25,14 @@ def version() -> str:
     return found[1]
 
 
-setup(version=version())
+class Build(build_py):
+    """The package, without modules that an earlier build left and that are no longer there."""
+
+    def run(self) -> None:
+        """Build."""
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "d3torch_glass", ignore_errors=True)
+        super().run()
+
+
+setup(version=version(), cmdclass={"build_py": Build})

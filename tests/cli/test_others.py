@@ -57,7 +57,7 @@ def test_the_study_says_how_to_get_it_where_it_is_not_installed(
     assert out == ""
     assert err == (
         "d3torch: expected d3torch-glass to be installed for `d3torch glass`: run "
-        "`pip install --no-build-isolation ./studies/glass` in the checkout of d3torch\n"
+        "`pip install ./studies/glass` in the checkout of d3torch\n"
     )
 
 

