@@ -338,3 +338,16 @@ def test_melt_quench_says_what_it_expects(tmp_path: Path) -> None:
         2, "expected COMPOSITIONS of NS33 SiO2 NS20 NS50 NS10 NS40 NS30 NS22.5, got ns20"
     )  # fmt: skip
     assert [*tmp_path.iterdir()] == [tmp_path / "7net-0.pb"]
+
+
+def test_a_glass_under_too_low_a_pressure_is_too_dense(scripts: Any) -> None:
+    """By 0.5 GPa at K of 25 GPa: 2 % of the density, in two structures that differ by 0.2 GPa."""
+    off = scripts("train").Off
+    rows = [off(0.001, 0.3, -0.6), off(-0.003, 0.1, -0.4)]
+    results = {"density": {"value": 2.5}, "stiffness": {"bulk": {"value": 25.0}}}
+    described = scripts("against_teacher").described
+    found = described(rows, results)
+    assert found["density_corrected"] == pytest.approx(2.5 * 0.98)
+    assert (found["pressure"], found["pressure_error"]) == pytest.approx((-0.5, 0.1))
+    assert (found["energy"], found["force"]) == pytest.approx((-1.0, np.sqrt(0.05)))
+    assert "density_corrected" not in described(rows, results | {"stiffness": {}})

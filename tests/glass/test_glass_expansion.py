@@ -79,6 +79,25 @@ def test_a_glass_at_rest_is_warmed_from_where_it_is(tmp_path: Path) -> None:
     assert np.array_equal(parts.state.positions, whole.state.positions)
 
 
+def test_what_warmth_does_is_collected_behind_the_first_picosecond(
+    tmp_path: Path, scripts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = read_relaxed(_at_rest(tmp_path) / "rest.npz")
+    assert rest is not None
+    data: dict[str, Any] = {}
+    run, collect = _warm(tmp_path), scripts("collect")
+    monkeypatch.setattr(collect, "PROTOCOL", COLD)
+    collect.add_warmed(tmp_path, data)
+    found = data["warmed"]["argon"]["SiO2"]["1"]["none"]
+    amu = len(run.state.positions) * 39.948 * 1.66053907
+    ps = run.column("step") * COLD.dt_fs * 1e-3
+    assert ps[-1] == pytest.approx(found["ps"])
+    late = run.column("volume")[ps > 1.0]
+    assert 0 < len(late) < len(ps)
+    assert found["rest"] == pytest.approx(amu / rest.volume, rel=1e-6)
+    assert found["warm"] == pytest.approx((amu / late).mean(), rel=1e-6)
+
+
 def test_what_is_not_at_rest_is_not_warmed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a relaxed structure in SiO2_argon_none_s1_stat"):
         run_expansion(JOB, tmp_path, argon().calc, p=COLD)

@@ -98,6 +98,34 @@ def test_jobs_of_one_glass_are_of_one_tolerance(
 EMPTY = {"composition": "SiO2", "seed": 1, "model": "chgnet:0.3.0", "start": 0.0, "atoms": 102}
 
 
+def test_a_density_under_pressure_is_on_a_parabola_of_the_logarithm(scripts: Any) -> None:
+    """Half way to the second of three pressures, by Lagrange's weights."""
+    volumes = {"0.000": 1000.0, "2.500": 950.0, "5.000": 910.0}
+    found = scripts("page_tables").density_under({"density": 2.0, "volumes": volumes}, 1.25)
+    weights = {1000.0: 3 / 8, 950.0: 6 / 8, 910.0: -1 / 8}
+    volume = np.exp(sum(w * np.log(v) for v, w in weights.items()))
+    assert found == pytest.approx(2.0 * 1000.0 / volume, rel=1e-12)
+
+
+def test_what_is_kept_of_a_start_is_the_difference_of_the_ends(scripts: Any) -> None:
+    ends = [[-4.0, -2.0], [0.0, 0.0], [6.0, 4.0]]
+    expected = ["2", "-3.0 ± 1.0 %", "+0.0 ± 0.0 %", "+5.0 ± 1.0 %", "80 ± 20 %"]
+    assert scripts("page_tables").kept(ends) == expected
+
+
+def test_what_the_three_body_term_takes_is_told_glass_by_glass(scripts: Any) -> None:
+    """0.100 of two glasses become 0.095 and 0.085: it takes 5 and 15 %."""
+    jobs = {}
+    for seed, added in ((1, 0.095), (2, 0.085)):
+        for d3, density in (("none", 2.2), ("d3torch", 2.3), ("d3torch-abc", 2.2 + added)):
+            job = {**EMPTY, "seed": seed, "d3": d3, "density": density, "force": 0.03}
+            jobs[f"{d3}{seed}"] = job
+    (row,) = scripts("page_tables").three_body_table({"jobs": jobs}).splitlines()[2:]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[3:7] == ["2", "+0.100 ± 0.000", "+0.090 ± 0.005", "10.0 ± 5.0"]
+    assert cells[7] == "+4.1 ± 0.2 %"  # 2.29 beside the 2.2 that were measured
+
+
 def test_what_is_no_folder_is_refused_before_anything_is_written(
     scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
