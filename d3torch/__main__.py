@@ -6,8 +6,11 @@ cannot be loaded.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import __version__, _library
 
@@ -15,6 +18,31 @@ from . import __version__, _library
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code, as of :func:`d3torch.cli.main`."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _settle_streams()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # `d3torch info | head`
+            print(f"d3torch: {error}", file=sys.stderr)  # a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second failure
+        return 1
+    return code
+
+
+def _settle_streams() -> None:
+    """Streams that are closed lead nowhere; what cannot be encoded is written with backslashes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(words: list[str]) -> int:
+    """Run a command; the exit code."""
     if words[:1] == ["--version"]:
         print(f"d3torch {__version__}")
         return 0
@@ -25,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return show("--json" in words)
         _library.load()
         from .cli import main as run
+    except BrokenPipeError:
+        raise
     except (ImportError, OSError) as error:  # OSError: what the loader of the system says
         print(f"d3torch: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1

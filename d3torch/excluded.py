@@ -39,4 +39,6 @@ def excluding(tables: Tables, species: Tensor, exclude: Tensor) -> tuple[Tables,
         c6_ref,
         None if radii is None else radii.repeat(2, 2),
     )
-    return both, torch.where(exclude, species + n, species)
+    inside = (species >= 0) & (species < n)
+    doubled = torch.where(exclude, species + n, species)
+    return both, torch.where(inside, doubled, torch.full_like(species, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,11 @@ from pathlib import Path
 
 
 def aside(path: str | Path) -> Path:
-    """The place beside a file where this thread writes it: hidden, in the same folder."""
-    target = Path(path)
+    """The place beside a file where this thread writes it: hidden, in the same folder.
+
+    A link stays what it is: the file that it points to is written.
+    """
+    target = Path(os.path.realpath(path))
     return target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.partial")
 
 
@@ -19,8 +23,8 @@ def aside(path: str | Path) -> Path:
 def written_aside(path: str | Path) -> Iterator[Path]:
     """Give the place to write a file to; it takes its name at the end of the block.
 
-    After an error in the block, an interrupt too, and where the file stayed empty, it is removed,
-    and what stood under the name before stays.
+    A file that is replaced leaves its permissions. After an error in the block, an interrupt too,
+    and where the file stayed empty, it is removed, and what stood under the name before stays.
 
     Raises:
         FileNotFoundError: if the block wrote nothing there.
@@ -29,7 +33,10 @@ def written_aside(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         if partial.stat().st_size > 0:
-            partial.replace(path)
+            target = os.path.realpath(path)
+            if os.path.exists(target):
+                shutil.copymode(target, partial)
+            partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -44,7 +51,7 @@ def check_output(path: str | Path, overwrite: bool) -> None:
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"expected a file to write, got the folder {path}")
-    if Path(path).exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"expected no file at {path}, got one: --overwrite replaces it")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"expected a folder to write to, got {Path(path).parent}")

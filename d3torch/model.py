@@ -1,6 +1,7 @@
 """D3 as a module: tables and damping parameters of a set of elements, in the host's units."""
 
 # No `from __future__ import annotations` here and in ops.py: TorchScript cannot read strings.
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -602,7 +603,10 @@ class D3(CheckedState):
         lookup = torch.full_like(self.numbers[:1], -1).repeat(self.last + 1)  # ends: no element
         lookup[self.numbers] = torch.arange(self.numbers.shape[0], device=lookup.device)
         index = lookup[numbers.clamp(0, self.last)]
-        if bool((index < 0).any()):
+        known = True
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            known = not (torch.compiler.is_compiling() or torch._C._is_tracing())
+        if known and bool((index < 0).any()):  # else the op refuses -1
             missing = int(numbers[index < 0][0])
             expected: list[int] = self.numbers.tolist()
             raise ValueError(f"expected atomic numbers among {expected}, got {missing}")
@@ -657,7 +661,8 @@ class D3(CheckedState):
     def check_tables(self, given: Mapping[str, Any], prefix: str) -> None:
         """Refuse other elements, units and references, and rounded ones, by the tables."""
         if any(prefix + name in given for name in TABLES):
-            refuse_other_tables({"numbers": self.elements, **self._own_tables()}, given, prefix)
+            own = {"numbers": self.elements, **self._own_tables()}
+            refuse_other_tables(own, given, prefix, self.rcov.dtype)
 
     def check_older(self, given: Mapping[str, Any], prefix: str) -> None:
         """Refuse other damping, and warn if there is anything of this module in a state."""
@@ -667,14 +672,21 @@ class D3(CheckedState):
             warn_of_missing(self.checked_settings())
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle or a copy holds, with a record of the damping that is there now."""
-        return {**self.__dict__, "record": json.dumps(self.settings.record())}
+        """What a pickle or a copy holds, with a record of the damping that is there now.
+
+        Of a damping that diverged in training there is none, so the last one stays.
+        """
+        with contextlib.suppress(ValueError):
+            return {**self.__dict__, "record": json.dumps(self.settings.record())}
+        return {**self.__dict__}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Read a pickle, also one of a version that kept a lookup table and fewer settings."""
         super().__setstate__(pickled)  # type: ignore[no-untyped-call]
         self._buffers.pop("lookup", None)
-        older: dict[str, Any] = {"elements": self.numbers.tolist(), "xc": None, "record": None}
+        older: dict[str, Any] = {"xc": None, "record": None}
+        if "elements" not in self.__dict__:
+            older["elements"] = self.numbers.tolist()
         older.update(copy.deepcopy(OLDER), tail=False, form=VARIANTS[BJ].form)
         self.__dict__.update({k: v for k, v in older.items() if k not in self.__dict__})
         if "reference" not in self.__dict__:

@@ -160,7 +160,8 @@ def reference_of(module: Any, unit: Units) -> str:
     for reference in reversed(REFERENCES):
         with contextlib.suppress(ValueError):
             tables = {"numbers": numbers, **scaled_tables(numbers, reference, unit)}
-            refuse_other_tables(tables, {name: getattr(module, name) for name in tables}, "")
+            own = {name: getattr(module, name) for name in tables}
+            refuse_other_tables(tables, own, "", module.rcov.dtype)
             return reference
     raise ValueError("expected a module with tables of D3, got one of others")
 

@@ -288,4 +288,6 @@ def functionals(pattern: str | None = None, variant: str = BJ) -> list[Functiona
     def matches(name: str) -> bool:
         return fnmatch.fnmatchcase(_key(name), key) if shell else key in _key(name)
 
-    return [f for f in table if any(matches(name) for name in (f.name, *f.aliases))]
+    found = [f for f in table if any(matches(name) for name in (f.name, *f.aliases))]
+    meant = _index(variant).get(key)  # PBE-D3(BJ), which is part of no name
+    return found or ([] if meant is None else [meant])

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: TorchScript cannot read strings.
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -85,6 +86,13 @@ def unpacked(extra: object) -> dict[str, Any]:
     return found
 
 
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two settings are one: lengths may have gone through bohr and back."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return bool(one == other)
+
+
 def refuse_others(own: dict[str, Any], found: dict[str, Any]) -> None:
     """Refuse settings that differ from those of the module.
 
@@ -92,21 +100,27 @@ def refuse_others(own: dict[str, Any], found: dict[str, Any]) -> None:
         ValueError: naming the first that differs; one that either side does not know is passed by.
     """
     for name, value in own.items():
-        if None not in (value, found.get(name)) and found[name] != value:
-            raise ValueError(f"expected a state with {name} {value}, got one with {found[name]}")
+        there = found.get(name)
+        if value is not None and there is not None and not _alike(value, there):
+            raise ValueError(f"expected a state with {name} {value}, got one with {there}")
 
 
-def refuse_other_tables(own: Mapping[str, Any], given: Mapping[str, Any], prefix: str) -> None:
+def refuse_other_tables(
+    own: Mapping[str, Any], given: Mapping[str, Any], prefix: str, dtype: torch.dtype
+) -> None:
     """Refuse a state whose tables are not those of the module.
 
     Args:
         own: arrays by name.
         given: state dict.
         prefix: of the names in it.
+        dtype: of the module.
 
     Raises:
-        ValueError: naming the first that differs by more than the rounding of float32.
+        ValueError: naming the first that differs by more than the rounding of float32, or of the
+            module if that is coarser.
     """
+    rounding = max(1e-5, torch.finfo(dtype).eps)
     for name, values in own.items():
         found = given.get(prefix + name)
         if found is None or found.is_meta:
@@ -115,7 +129,8 @@ def refuse_other_tables(own: Mapping[str, Any], given: Mapping[str, Any], prefix
             torch.as_tensor(values, device="cpu").double(),
             found.detach().cpu().double(),
         )
-        if there.shape != expected.shape or not torch.allclose(there, expected, rtol=1e-5, atol=0):
+        same_shape = there.shape == expected.shape
+        if not (same_shape and torch.allclose(there, expected, rtol=rounding, atol=0)):
             shown = f" {list(values)}" if name == "numbers" else " of this module"
             raise ValueError(
                 f"expected a state with {name}{shown}, "

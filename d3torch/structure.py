@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -309,7 +308,8 @@ def require_batch(
     for name, value, one in (("cell", cell, (3, 3)), ("pbc", pbc, (3,))):
         if value is None:
             continue
-        got = require_tensor(name, value)
-        if got.numel() not in (math.prod(one), n * math.prod(one)):
+        got = tuple(require_tensor(name, value).shape)
+        flat = (n * one[0], *one[1:])  # as MACE has the cells
+        if got not in (one, (n, *one), flat):
             each = ", ".join(map(str, (n, *one)))
-            raise ValueError(f"expected {name} of shape {one} or ({each}), got {tuple(got.shape)}")
+            raise ValueError(f"expected {name} of shape {one} or ({each}), got {got}")

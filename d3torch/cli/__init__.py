@@ -120,6 +120,8 @@ def _run_file(
         for number, atoms, problem in progress(frames, name):
             if problem is not None:
                 fail(ValueError(problem), name, f"frame {number}")
+                if output is not None:
+                    output.spoil()
                 continue
             results = None
             try:
@@ -131,6 +133,8 @@ def _run_file(
                 output.write(atoms, results)
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         fail(error, name)
+        if output is not None:
+            output.spoil()
 
 
 def run_energy(args: argparse.Namespace) -> int:
@@ -154,6 +158,9 @@ def run_energy(args: argparse.Namespace) -> int:
 
     with output or contextlib.nullcontext():
         rows = [r for name in args.files for r in _run_file(name, args, calculator, output, fail)]
+    if output is not None and output.spoilt and rows:
+        words = "expected inputs that can be read whole for --output, got what is told above"
+        fail(ValueError(f"{words}: nothing was written"), args.output)
     if args.json:
         document = {VERSION: __version__, "settings": settings.as_dict(), **where, "units": UNITS}
         document |= {} if args.exclude_atoms is None else {"exclude_atoms": args.exclude_atoms}

@@ -78,7 +78,11 @@ def _inside(held: Any) -> str | None:
 
 
 def examine_file(path: str, task: str | None) -> Finding:
-    """A file by its contents, if they can be read here, and by its name."""
+    """A file by its contents, if they can be read here, and by its name.
+
+    Raises:
+        ValueError: for a task that a model in it does not have.
+    """
     try:
         mace_or_nothing()
         held = read_object(path)
@@ -88,6 +92,8 @@ def examine_file(path: str, task: str | None) -> Finding:
         with contextlib.suppress(ValueError):
             inside = dispersion_in_file(path)
     tasks = tuple(dict.fromkeys(each for model in models for each in model.tasks))
+    if task and tasks and task not in tasks:
+        raise ValueError(f"expected a head of {path}, one of {', '.join(tasks)}, got {task}")
     wanted = (task,) if task else tasks
     found = [
         level

@@ -191,8 +191,9 @@ class TextFrame:
     def untag(self, keys: list[str]) -> None:
         """Remove what :meth:`tag` has appended."""
         for key in keys:
-            found = next(x for x in FIELD.finditer(self.comment) if x[1] == key)
-            self.comment = self.comment[: found.start() - 1] + self.comment[found.end() :]
+            found = next(x for x in FIELD.finditer(self.comment) if x[1].strip('"') == key)
+            before = self.comment[: max(found.start() - 1, 0)]
+            self.comment = before + self.comment[found.end() + (not before) :]
 
 
 def open_text(name: str) -> TextIO:
@@ -233,8 +234,8 @@ def _read_frame(count: str, file: TextIO) -> tuple[TextFrame, str]:
         raise ValueError("expected text, got a binary file")
     if not count.strip().isdecimal():
         raise ValueError(f"expected a number of atoms, got {count.strip()[:40]!r}")
-    lines = [file.readline() for _ in range(int(count) + 1)]
-    if not all(lines):
+    lines = [*itertools.islice(iter(file.readline, ""), int(count) + 1)]
+    if len(lines) <= int(count):
         raise ValueError(f"expected {int(count)} atoms, got the end of the file")
     behind = file.readline()
     while behind.lstrip().startswith("VEC"):

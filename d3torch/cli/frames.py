@@ -63,7 +63,8 @@ class Output:
 
     Every frame keeps its own info, arrays and calculator results, and gains ``d3_energy`` (eV) and
     ``d3_stress`` (Voigt, eV/A^3, where there is one) in ``atoms.info``, and ``d3_forces`` (eV/A)
-    in ``atoms.arrays``. A frame that failed is written without them.
+    in ``atoms.arrays``. A frame that was read and failed is written without them; without a frame
+    that was not read as it stands in the input, nothing is written (:meth:`spoil`).
 
     Args:
         path: ends in .extxyz or .xyz, in an existing folder.
@@ -76,7 +77,7 @@ class Output:
     """
 
     def __init__(self, path: str, overwrite: bool) -> None:
-        self.path, self.partial = Path(path), aside(path)
+        self.path, self.partial, self.spoilt = Path(path), aside(path), False
         self._open = ExitStack()
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"expected an output file {' or '.join(SUFFIXES)}, got {path}")
@@ -99,6 +100,12 @@ class Output:
         write = import_extra("ase.io", "cli").write
         write(self.partial, atoms, format="extxyz", append=True)
 
+    def spoil(self) -> None:
+        """Write no file in the end: a frame of the input is missing."""
+        self.spoilt = True
+
     def __exit__(self, *error: Any) -> None:
-        """Give the file its name, or remove it after an interrupt."""
+        """Give the file its name, or remove it after an interrupt, or if it is spoilt."""
+        if self.spoilt:
+            self.partial.write_bytes(b"")  # a file that stayed empty gets no name
         self._open.__exit__(*error)

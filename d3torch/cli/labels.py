@@ -23,7 +23,7 @@ from .extxyz import TextFrame
 from .frames import Output
 from .options import add_settings, difference
 from .reading import add_reading, check_reading, frame_problem, label_frames
-from .records import PREFIX, chosen_settings, record_of_frame, tags_of
+from .records import PREFIX, chosen_settings, record_of_frame, record_of_frame_keys, tags_of
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ ISOLATED = "IsolatedAtom"
 """The ``config_type`` by which MACE knows the reference energies of elements."""
 
 LABEL = re.compile(r"energy|force|stress|virial", re.IGNORECASE)
+KINDS = {kind: re.compile(rf"(?:^|_){kind}$", re.IGNORECASE) for kind in ("energy", "forces")}
+"""What a label of a kind may be called besides the names that are given."""
 
 
 STRESSED = 10.0
@@ -89,6 +91,7 @@ class Labels:
         self.missing = set(required)
         self.counts = dict.fromkeys((*Keys._fields, "frames", "isolated"), 0)
         self.others: set[str] = set()
+        self.unlike: dict[str, tuple[int, str]] = {}
         self.settings: Settings = calculator.settings.fixed("labels")
         self.tags = tags_of(self.settings)
         self.unmet = set(self.settings.exclude)
@@ -121,6 +124,12 @@ class Labels:
         was = frame.get("d3_labels")
         if self.action == "subtract" and was is not None:
             raise ValueError(f"expected labels with their dispersion, got d3_labels={was}")
+        ours = record_of_frame_keys(frame) if self.action == "subtract" else []
+        if ours:
+            raise ValueError(
+                f"expected no keys that begin with {PREFIX}, in which the settings are told, got "
+                f"{', '.join(ours)}"
+            )
         if self.action == "add" and was is None:
             raise ValueError("expected labels that d3torch subtracted from, got no d3_labels")
         if self.action == "add":
@@ -163,11 +172,15 @@ class Labels:
             self.counts[name] += 1
         self.missing -= {key for _, key in present}
         ours = {"config_type", *(key for _, key in self.keys.kinds())}
-        self.others |= {
+        others = {
             name
             for name in {*frame.names()} - ours
             if LABEL.search(name) and not name.startswith(("config_", "d3_"))
         }
+        self.others |= others
+        for kind in {*KINDS} - {kind for kind, _ in present} if not isolated else ():
+            for name in sorted(name for name in others if KINDS[kind].search(name)):
+                self.unlike.setdefault(kind, (self.counts["frames"] - 1, name))
 
     def check_all(self) -> None:
         """Refuse a file that had nothing to treat, or not what was asked for.
@@ -179,6 +192,14 @@ class Labels:
             raise ValueError("expected frames, got none")
         wanted = [key for _, key in self.keys.kinds()]
         if any(self.counts[name] for name in Keys._fields):
+            wanted = sorted(self.missing)
+            for kind, (number, name) in self.unlike.items():
+                if self.counts[kind]:
+                    raise ValueError(
+                        f"expected {kind} under one name in all frames, got {name} in frame "
+                        f"{number}: name both with --{kind}-key"
+                    )
+        elif self.counts["isolated"] == self.counts["frames"]:
             wanted = sorted(self.missing)
         if wanted:
             found = ", ".join(sorted(self.others)) or "none like it"
@@ -276,7 +297,11 @@ def run_labels(args: argparse.Namespace) -> int:
         complain(error, args.input)
         return 1
     print(f"{args.output}: {labels.summary()}")
-    if form != "extxyz":
+    if form == "extxyz":  # other readers may make an energy of zero
+        for kind, (number, name) in labels.unlike.items():
+            words = f"{name} of frame {number} stays as it is: --{kind}-key {name} treats it"
+            complain(f"warning: {words}", args.input)
+    else:
         print(
             f"read as {form}, written as extxyz: 8 digits behind the point of what stands by atom"
         )

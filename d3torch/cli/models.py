@@ -178,6 +178,10 @@ def run_unfuse(args: argparse.Namespace) -> int:
     try:
         check_output(args.output, args.overwrite)
         fused = read_model(args.file)
+        if isinstance(fused, torch.jit.ScriptModule):
+            raise TypeError(
+                f"expected a file that d3torch fuse wrote without --torchscript, got {args.file}"
+            )
         if not isinstance(fused, host.MACED3):
             raise TypeError(f"expected a file of d3torch fuse, got a {type(fused).__name__}")
         write_model(fused.model, args.output, args.overwrite)

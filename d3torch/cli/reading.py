@@ -38,7 +38,10 @@ MASS = 0.1
 
 
 class Frame(NamedTuple):
-    """One structure: its place in the file, what ASE made of it, and what went wrong with that."""
+    """One structure: its place in the file, what ASE made of it, and what went wrong with that.
+
+    Atoms are None where ASE could not read them.
+    """
 
     number: int
     atoms: Any
@@ -110,9 +113,9 @@ def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fra
         try:
             atoms = text.atoms()
         except Exception as error:  # a reader of ASE may raise anything on a broken file
-            raise ValueError(f"frame {number}: {one_line(error)}") from error
-        problem = frame_problem(text, atoms)
-        yield Frame(number, atoms, problem)
+            yield Frame(number, None, one_line(error))
+            continue
+        yield Frame(number, atoms, frame_problem(text, atoms))
 
 
 def frame_problem(text: TextFrame, atoms: Any) -> str | None:

@@ -101,15 +101,19 @@ def _text(value: object) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
+def record_of_frame_keys(frame: TextFrame) -> list[str]:
+    """Keys of a comment in which settings are told."""
+    there = fields_of(frame.comment)
+    return [key for key in there if key.startswith(PREFIX) and key not in OTHER_TAGS]
+
+
 def record_of_frame(frame: TextFrame) -> dict[str, Any]:
     """The record in the comment of a frame, also one of a version that told less.
 
     Raises:
         ValueError: for a value that is none.
     """
-    names = [
-        key for key in fields_of(frame.comment) if key.startswith(PREFIX) and key not in OTHER_TAGS
-    ]
+    names = record_of_frame_keys(frame)
     return {name.removeprefix(PREFIX): _value(name, frame.get(name)) for name in names}
 
 
@@ -162,15 +166,20 @@ def _record_in(document: Any, path: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         return {}
     if isinstance(document.get("results"), list):
-        told = ((job.get("name"), _record_in(job, path)) for job in document["results"])
+        jobs = [job for job in document["results"] if isinstance(job, dict)]
+        told = ((job.get("name"), _record_in(job, path)) for job in jobs)
         return _one_of((each for each in told if each[1]), f"jobs of {path}")
     found = document.get("settings")
     if not isinstance(found, dict):
         return {}
     if "protocol" in found and IN_REPORTS not in found:  # of a study, without our D3
         return {}
-    version = document.get(VERSION, document.get("versions", {}).get("d3torch"))
-    return {**({} if version is None else {VERSION: version}), **found.get(IN_REPORTS, found)}
+    settings, versions = found.get(IN_REPORTS, found), document.get("versions")
+    of_report = versions.get("d3torch") if isinstance(versions, dict) else None
+    version = document.get(VERSION, of_report)
+    if not isinstance(settings, dict):
+        return {}
+    return {**({} if version is None else {VERSION: version}), **settings}
 
 
 def _document_in(path: str, page: bool) -> Any:
@@ -202,7 +211,7 @@ def read_text_record(path: str) -> dict[str, Any] | None:
         head = file.read(64).lstrip()
     page = head.lower().startswith(b"<!doctype html")
     first = head.split(b"\n", 1)[0].strip()
-    if page or head.startswith(b"{"):
+    if page or head.startswith((b"{", b"[")):
         found = _record_in(_document_in(path, page), path)
     elif first.isdigit() or Path(path).suffix in (".gz", ".bz2", ".xz"):
         found = _one_of(_records_of_labels(path), f"frames of {path}")

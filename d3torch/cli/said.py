@@ -64,7 +64,7 @@ NUMBERS = rf"{BETWEEN}*{NUMBER}(?:{BETWEEN}+{NUMBER})*{BETWEEN}*"
 TENSORS = (
     r"stress|virial|press|strain|tensor|pole|polari[sz]|dielec|epsilon|inertia|gyration|rotat"
     r"|orient|forces?|mom|veloc|charge|spin|grad|hess|k_?points?|energ|conduc|suscep|shield|born"
-    r"|descriptor|weight|feature"
+    r"|descriptor|weight|feature|freq|wave_?num|eigen|occupation|populat|order|bond|intens"
 )
 """What nine numbers are besides a lattice, as parts of a key of a comment."""
 
@@ -89,6 +89,12 @@ GAUSSIAN = rf"{LEAD}tv{THREE}"
 
 KNOWN = ("Properties", "Lattice", "pbc")
 """Keys of a comment that ASE heeds in this spelling only."""
+
+IN_BOHR = (
+    r"\b(?:length_?)?units?\s*[=:]\s*[\"']?(?:bohr|atomic|au\b|a\.u\.)"
+    r"|\b(?:coord\w*|positions?|lengths?|geometry)\b[^=\n]{0,20}\bin\s+(?:bohr|atomic units|a\.u\.)"
+)
+"""Positions in another unit than the one of an xyz file, as comments say it."""
 
 EMPTY = {"", "none", "null", "cubic", "fcc", "bcc", "hcp", "sc"}
 """Values that are no lattice, whatever their key."""
@@ -148,8 +154,8 @@ def key_of_lattice(fields: Mapping[str, str]) -> str | None:
         if not any(re.search("[1-9]", x) for x in numbers):
             continue
         nine = len(numbers) == 9 and not re.search(TENSORS, key, re.IGNORECASE)
-        known = (n for n, keys in VECTORS.items() if re.fullmatch(keys, key, re.IGNORECASE))
-        if nine or len(numbers) >= min(known, default=99):
+        known = [n for n, keys in VECTORS.items() if re.fullmatch(keys, key, re.IGNORECASE)]
+        if nine or (known and len(numbers) >= min(known)):
             return f"{key}={value}"[:60]
     return None
 
@@ -165,6 +171,9 @@ def comment_problem(fields: Mapping[str, str], comment: str, atoms: Any) -> str 
     for key in (key for key in repeated(comment) if key in KNOWN):
         return f"expected each key once, got {key} twice"
     keys = {key.lower(): key for key, value in fields.items() if value.lower() not in EMPTY}
+    bohr = re.search(IN_BOHR, comment, re.IGNORECASE)
+    if bohr:
+        return f"expected positions in angstrom, got {' '.join(bohr[0].split())!r} in the comment"
     for known in (known for known in KNOWN if known not in fields):
         like = difflib.get_close_matches(known.lower(), keys, cutoff=ALIKE)
         if like:

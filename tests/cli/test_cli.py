@@ -400,10 +400,11 @@ def test_nothing_read_is_one_sentence_and_code_1(folder, capsys, name, words):
         (folder / file).write_text(text)
     before = sorted(path.name for path in folder.iterdir())
     code, out, err = run(capsys, "energy", name, *CUTOFFS, "--output", "out.xyz")
-    assert (code, len(err)) == (1, 1)
+    partly = name == "short.xyz"  # whose first frame is fine, which is told, and not written
+    assert (code, len(err)) == (1, 1 + partly)
     assert err[0].startswith(f"d3torch: {name}: {words}")
-    assert (out == "") == (name != "short.xyz")  # whose first frame is fine
-    if name not in ("short.xyz", "dummy.xyz", "periodic.xyz"):  # frames that are read are written
+    assert (out != "") == partly
+    if name not in ("dummy.xyz", "periodic.xyz"):  # frames that are read are written
         assert sorted(path.name for path in folder.iterdir()) == before
 
 
@@ -601,3 +602,73 @@ def test_no_arguments_print_the_help(capsys):
     assert (code, out) == (2, "")
     assert err[0].startswith("usage: d3torch")
     assert any("energy" in line for line in err)
+
+
+# ---- frames that cannot be read ----
+
+LOST = {
+    "a number": "2\n\nH 0 0 0\nH 0 0 ****\n",
+    "a symbol": "2\n\nH 0 0 0\nD 0 0 0.74\n",
+    "a lattice": '2\nlattice="9 0 0 0 9 0 0 0 9"\nH 0 0 0\nH 0 0 0.74\n',
+    "an end": "3\n\nH 0 0 0\n",
+}
+WHOLE = "2\n\nH 0 0 0\nH 0 0 0.74\n"
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_frame_that_cannot_be_read_costs_no_other(tmp_path, monkeypatch, capsys, lost):
+    """The others run as far as there are any, and the file that would be replaced stays whole."""
+    monkeypatch.chdir(tmp_path)
+    text = WHOLE + LOST[lost] + (WHOLE if lost != "an end" else "")
+    Path("a.xyz").write_text(text)
+    code, out, err = run(capsys, "energy", "a.xyz", "--xc", "pbe", "--output", "a.xyz",
+                         "--overwrite")  # fmt: skip
+    assert code == 1
+    assert out.count("H2") == text.count("0.74") - (lost in ("a symbol", "a lattice"))
+    assert len(err) == 2
+    assert err[0].startswith("d3torch: a.xyz: frame 1: expected ")
+    assert err[1].endswith(": nothing was written")
+    assert Path("a.xyz").read_text() == text
+    assert [*tmp_path.iterdir()] == [tmp_path / "a.xyz"]
+
+
+def test_a_large_first_number_is_told_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.xyz").write_text("1700000000\nsince 1970\nH 0 0 0\n")
+    code, _, err = run(capsys, "energy", "a.xyz")
+    assert (code, len(err)) == (1, 1)
+    assert "expected 1700000000 atoms, got the end of the file" in err[0]
+
+
+@pytest.mark.parametrize("name", ["PBE-D3(BJ)", "pbe-d3", "r2SCAN-D3"])
+def test_names_that_settings_take_are_found_in_the_table(capsys, name):
+    code, out, err = run(capsys, "functionals", name)
+    assert (code, err) == (0, [])
+    assert out.splitlines()[2].split()[0] == name.lower().partition("-")[0]
+
+
+# ---- streams ----
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("{d3torch} functionals pbe0 >&-", 0),
+        ("{d3torch} energy a.xyz --xc pbe 2>&-", 0),
+        ("{d3torch} energy - <&-", 1),
+        ("{d3torch} --version >/dev/full", 1),
+        ("set -o pipefail; {d3torch} info | true", 1),
+        ("PYTHONIOENCODING=ascii {d3torch} energy \u00e9.xyz --xc pbe", 0),
+    ],
+)
+def test_no_stream_ends_in_a_traceback(tmp_path, command, expected):
+    for name in ("a.xyz", "\u00e9.xyz"):
+        (tmp_path / name).write_text(WHOLE)
+    command = command.format(d3torch=f"{sys.executable} -m d3torch")
+    out = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert "Traceback" not in out.stderr + out.stdout
+    assert "Exception ignored" not in out.stderr
+    assert out.returncode == expected

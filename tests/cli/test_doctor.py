@@ -137,6 +137,23 @@ def test_files_tell_what_they_are(
     assert out.splitlines()[0] == label
 
 
+@pytest.mark.parametrize(
+    ("model", "task", "words"),
+    [
+        ("mine.pth", "omat_pbe", "expected a head of {}, one of R2SCAN, got omat_pbe"),
+        ("chgnet-r2scan", "omol", "expected no task of chgnet-r2scan, which has one, got omol"),
+    ],
+)
+def test_a_task_that_a_model_lacks_is_refused(
+    model: str, task: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(SEVENNET, tmp_path / "mine.pth")
+    name = str(tmp_path / model) if model.endswith(".pth") else model
+    code, out, err = _run(capsys, name, "--task", task)
+    assert (code, out) == (1, "")
+    assert words.format(name) in err
+
+
 def test_files_that_tell_nothing_are_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -481,3 +481,52 @@ def test_a_file_without_labels_is_refused(folder, capsys):
     (folder / "empty.xyz").write_text("")
     _refused(capsys, "empty.xyz: expected structures, got an empty file", "empty.xyz", "o.xyz")
     assert not (folder / "o.xyz").exists()
+
+
+def _frame(labels, positions="REF_forces"):
+    rows = "H 0 0 0 0 0 0\nH 0 0 0.74 0 0 0\n"
+    return f"2\nProperties=species:S:1:pos:R:3:{positions}:R:3 {labels}\n{rows}"
+
+
+def test_labels_have_one_name_in_all_frames(folder, capsys):
+    """A frame with another would be treated by half, whichever comes first."""
+    frames = [_frame("REF_energy=-1"), _frame("energy=-1")]
+    for number, order in ((1, frames), (0, frames[::-1])):
+        (folder / "mix.xyz").write_text("".join(order))
+        words = f"expected energy under one name in all frames, got energy in frame {number}"
+        _refused(capsys, words, "mix.xyz", "o.xyz")
+        assert not (folder / "o.xyz").exists()
+    subtract(capsys, "mix.xyz", "o.xyz", "--energy-key", "REF_energy", "energy")
+
+
+def test_forces_that_stay_as_they_are_are_warned_of(folder, capsys):
+    (folder / "a.xyz").write_text(_frame("energy=-1", "forces") * 2)
+    code, _, err = run(capsys, "subtract", "a.xyz", "o.xyz", *CUTOFFS, "--energy-key", "energy")
+    assert (code, len(err)) == (0, 1)
+    assert "warning: forces of frame 0 stays as it is: --forces-key forces treats it" in err[0]
+
+
+def test_keys_in_which_settings_are_told_are_not_taken_from_others(folder, capsys):
+    (folder / "a.xyz").write_text(_frame("REF_energy=-1 d3_correction=-0.1"))
+    _refused(capsys, "got d3_correction", "a.xyz", "o.xyz")
+
+
+def test_isolated_atoms_alone_are_no_file_without_labels(folder, capsys):
+    text = "1\nProperties=species:S:1:pos:R:3 config_type=IsolatedAtom REF_energy=-1.0\nH 0 0 0\n"
+    (folder / "a.xyz").write_text(text)
+    assert "1 isolated atoms kept" in subtract(capsys, "a.xyz", "o.xyz")
+
+
+def test_tags_are_found_however_another_program_wrote_them(folder, capsys):
+    """In quotes, or at the beginning of the comment."""
+    (folder / "a.xyz").write_text(_frame("REF_energy=-1"))
+    subtract(capsys, "a.xyz", "b.xyz")
+    count, comment, *rows = (folder / "b.xyz").read_text().splitlines()
+    words = comment.split(" d3_labels=subtracted ")
+    told = "d3_labels=subtracted " + words[1].replace("d3_s6", '"d3_s6"') + " " + words[0]
+    (folder / "c.xyz").write_text("\n".join([count, told, *rows, ""]))
+    code, _, err = run(capsys, "add", "c.xyz", "d.xyz", *CUTOFFS)
+    assert (code, err) == (0, [])
+    assert (folder / "d.xyz").read_text().count("Properties") == 1
+    assert "d3_" not in (folder / "d.xyz").read_text()
+    assert read("d.xyz")[0].info["REF_energy"] == pytest.approx(-1.0, abs=1e-12)

@@ -292,7 +292,18 @@ ORDINARY = (
     'lattice=fcc h="0 0 0 0 0 0 0 0 0" magmoms="0 1" name=h1',
     'forces="1 2 3 4 5 6 7 8 9" efield="0 0 0.1"',
     "i = 1, time = 0.5, E = -1.0, T = 300 310 320 90",
+    'frequencies="1 2 3 4 5 6 7 8 9" eigenvalues="1 2 3 4 5 6 7 8 9"',
+    f'whatever="{"0.5 " * 120}" hessian="{"0.5 " * 99}"',
+    "units of 12 bohr were converted, box in no unit",
 )
+
+
+@pytest.mark.parametrize(
+    "comment", ["units=bohr", 'unit: "Bohr"', "coordinates in bohr", "Positions (in atomic units)"]
+)
+def test_positions_in_bohr_are_refused(tmp_path, comment):
+    (frame,) = problems(tmp_path, "a.xyz", SALT.format(comment), "extxyz")
+    assert frame.problem.startswith("expected positions in angstrom, got ")
 
 
 @pytest.mark.parametrize("form", ["extxyz", "xyz"])

@@ -289,3 +289,14 @@ def test_an_automatic_cutoff_keeps_its_tolerance(exclude: tuple[str, ...]) -> No
     far = D3Calculator("pbe", cutoff=40.0, tail=True, width=2.0, **which)
     assert 0.0 <= (chosen - far.get_potential_energy(atoms)) / len(atoms) < 1e-3
     assert (chosen == 0.0) == (len(exclude) == 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("species", [-1, 2, 3])
+def test_species_out_of_range_are_refused_beside_a_mask(species: int, backend: str) -> None:
+    """Doubled tables would have an element for them: -1 the last, 2 and 3 those that are out."""
+    model = D3(["Na", "Cl"], xc="pbe", cutoff=9.0, cn_cutoff=8.0, backend=backend)
+    x = torch.tensor([[0, 0, 0], [0, 0, 2.5], [0, 2.5, 0]], dtype=torch.float64)
+    mask = torch.tensor([False, False, True])
+    with pytest.raises(IndexError, match="expected species indices in"):
+        model.lattice(model.systems(x, torch.tensor([0, 1, species])), exclude=mask)

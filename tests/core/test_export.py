@@ -17,7 +17,7 @@ import torch
 from systems import pair_list
 from torch import Tensor, nn
 
-from d3torch import D3BJ
+from d3torch import D3, D3BJ
 from d3torch.model import BACKENDS
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -295,3 +295,27 @@ def test_export_with_any_number_of_pairs_and_atoms(dtype: torch.dtype, backend: 
         targets = {str(node.target) for node in program.graph.nodes}
         assert "d3torch.coordination_number.default" in targets
         assert "d3torch.dispersion_energy.default" in targets
+
+
+class _OfNumbers(torch.nn.Module):
+    """A model that is given atomic numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.d3 = D3(["H", "O"], xc="pbe", cutoff=9.0, cn_cutoff=8.0)
+
+    def forward(self, x: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return self.d3.lattice(self.d3.systems(x, self.d3.species(numbers)))
+
+
+def test_a_model_of_atomic_numbers_is_exported_and_compiled() -> None:
+    """What is unknown is refused by the op, when values are there."""
+    x = torch.tensor([[0, 0, 0], [0, 0, 1.0], [0, 1.0, 0]], dtype=torch.float64)
+    numbers, model = torch.tensor([8, 1, 1]), _OfNumbers()
+    expected = model(x, numbers)
+    exported = torch.export.export(model, (x, numbers)).module()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for made in (exported, compiled, torch.jit.script(model)):
+        torch.testing.assert_close(made(x, numbers), expected, rtol=1e-14, atol=0.0)
+    with pytest.raises(IndexError, match="expected species indices in"):
+        exported(x, torch.tensor([8, 1, 7]))

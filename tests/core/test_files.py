@@ -77,6 +77,22 @@ def test_an_output_is_refused_before_it_is_computed(tmp_path: Path) -> None:
         check_output(tmp_path / "none" / "file.txt", overwrite=False)
 
 
+def test_a_link_stays_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "file.txt", tmp_path / "link.txt"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    with pytest.raises(FileExistsError, match="expected no file at"):
+        check_output(link, overwrite=False)  # although it leads nowhere yet
+    for text in ("one", "two"):
+        with written_aside(link) as partial:
+            partial.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+        target.chmod(0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [*target.parent.iterdir()] == [target]
+
+
 HOMES = {"d3torch/files.py", "studies/glass/d3torch_glass/files.py"}
 """Where it is written; the study runs without d3torch."""
 

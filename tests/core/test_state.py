@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d3torch import D3BJ, DispersionWarning
+from d3torch import D3, D3BJ, DispersionWarning, Settings
 from d3torch.evaluate import evaluate
 from d3torch.state import EXTRA, unpacked
 
@@ -293,3 +293,39 @@ def test_what_is_no_state_of_ours_is_refused() -> None:
     state = {**_model().state_dict(), EXTRA: torch.zeros(3, dtype=torch.uint8)}
     with pytest.raises(ValueError, match=r"^expected settings of d3torch in a state, got"):
         _model().load_state_dict(state)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_state_of_few_digits_fits_a_module_of_as_few(dtype: torch.dtype) -> None:
+    """And none of more, nor one of other elements."""
+    model = D3(["H", "O"], xc="pbe").to(dtype)
+    D3(["H", "O"], xc="pbe").to(dtype).load_state_dict(model.state_dict())
+    for other in (D3(["H", "O"], xc="pbe"), D3(["H", "C"], xc="pbe").to(dtype)):
+        with pytest.raises(ValueError, match="expected a state with"):
+            other.load_state_dict(model.state_dict())
+
+
+def test_a_damping_that_diverged_can_be_copied_and_saved() -> None:
+    model = D3(["H", "O"], xc="pbe", learnable=True)
+    model.s8.data.fill_(float("nan"))
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.isnan(copied.s8)
+        copied.s8.data.fill_(0.7)
+        assert copied.settings.damping.s8 == pytest.approx(0.7)
+
+
+def test_a_module_on_meta_can_be_copied() -> None:
+    copied = copy.deepcopy(D3(["H", "O"], xc="pbe").to("meta"))
+    assert copied.numbers.is_meta
+    assert [*copied.elements] == [1, 8]
+
+
+def test_settings_that_went_through_bohr_are_the_same() -> None:
+    """12 A comes back as 12.000000000000002."""
+    settings = Settings(xc="pbe", cutoff=12.0, cn_cutoff=12.0)
+    back = settings.module(["H"], units="hartree/bohr").settings
+    back.module(["H"]).load_state_dict(settings.module(["H"]).state_dict())
+    with pytest.raises(ValueError, match=r"expected a state with cutoff 12\.001"):
+        settings.replace(cutoff=12.001).module(["H"]).load_state_dict(
+            settings.module(["H"]).state_dict()
+        )
