@@ -18,6 +18,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.vibrations import Vibrations
 
 pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
@@ -27,12 +28,12 @@ from glass_crystals import analytic_stiffness, argon, lattice_constant, modes
 
 from d3torch.cli import main
 from d3torch_glass.elasticity import static_stiffness
-from d3torch_glass.files import at_work
+from d3torch_glass.files import at_work, read_arrays, write_arrays
 from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, read_relaxed, relax
 from d3torch_glass.report import as_plain
-from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate, begin_at
-from d3torch_glass.static_analysis import compression, describe_vibrations, hill
+from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate, begin_at, run_static
+from d3torch_glass.static_analysis import analyse_static, compression, describe_vibrations, hill
 from d3torch_glass.tables import error_table, shifts
 
 ROOT = checkout()
@@ -132,6 +133,29 @@ def test_moduli_of_a_glass_are_those_of_its_invariants() -> None:
     assert found.bulk == pytest.approx(k, rel=1e-12)
     assert found.youngs == pytest.approx(9.0 * k * g / (3.0 * k + g), rel=1e-12)
     assert found.poisson == pytest.approx(0.5 - found.youngs / (6.0 * k), rel=1e-12)
+
+
+def test_no_stiffness_is_told_of_a_glass_that_changed_under_strain(tmp_path: Path) -> None:
+    """Argon, by another name, of which one atom is 0.5 A off in one strained structure."""
+    protocol = StaticProtocol(force=0.002, pressures=(0.0,), displacement=0.0)
+    job = StaticJob("SiO2", 1, "argon", "none", 36, protocol)
+    place = tmp_path / "initial" / "SiO2_108_s1_300_3500_200_10.extxyz"
+    place.parent.mkdir()
+    atoms = Atoms(argon(3))
+    atoms.symbols[:] = ["Si", "O", "O"] * 36
+    ase.io.write(place, atoms, format="extxyz")
+    folder = run_static(job, tmp_path, argon(3).calc)
+    found = analyse_static(folder)
+    *_, c44 = analytic_stiffness(lattice_constant())
+    assert found["stiffness"]["C44"]["value"] == pytest.approx(c44, rel=0.02)
+    assert found["missing"] == []
+    path = folder / "strain_05.npz"
+    arrays = read_arrays(path)
+    arrays["positions"][7] += 0.5 * 108 / 107 / np.sqrt(3.0)  # less the drift of all
+    write_arrays(path, arrays)
+    found = analyse_static(folder)
+    assert found["missing"] == ["stiffness (under strain an atom moved by 0.50 A)"]
+    assert "youngs" not in found["stiffness"]
 
 
 def test_vibrations_at_rest_are_those_of_the_dynamical_matrix(tmp_path: Path) -> None:

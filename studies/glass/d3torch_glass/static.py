@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -184,16 +184,33 @@ def _tell(bar: Bar, name: str, steps: int) -> None:
     bar(steps, name)
 
 
+STRAINED = tuple(f"strain_{number:02d}" for number in range(1, 13))
+"""Names of the strained structures."""
+
+LEFT = 0.3
+"""Displacement of an atom, A, beyond which a strained structure counts as out of its minimum."""
+
+
+def farthest_move(rest: Relaxed, strained: Iterable[Relaxed]) -> float:
+    """How far an atom is from where a strain alone would have put it, A, at most; 0 of none."""
+    before = rest.positions @ np.linalg.inv(rest.cell)
+    farthest = 0.0
+    for state in strained:
+        moved = state.positions @ np.linalg.inv(state.cell) - before
+        moved -= np.round(moved)
+        moved -= moved.mean(axis=0)
+        farthest = max(farthest, float(np.linalg.norm(moved @ rest.cell, axis=1).max()))
+    return farthest
+
+
 def _strain(job: StaticJob, rest: Atoms, folder: Path, bar: Bar) -> None:
     """C_ij, from twelve strained structures."""
     if (folder / STIFFNESS).exists():
         return
-    number = 0
+    names = iter(STRAINED)
 
     def rested(strained: Atoms) -> None:
-        nonlocal number
-        number += 1
-        name = f"strain_{number:02d}"
+        name = next(names)
         path = folder / f"{name}.npz"
         relax(strained, path, job.protocol.tolerance, None, partial(_tell, bar, name))
 

@@ -19,9 +19,12 @@ from .protocol import level_name
 from .relaxing import Relaxed
 from .static import (
     HESSIAN,
+    LEFT,
     REST,
     STIFFNESS,
+    STRAINED,
     StaticJob,
+    farthest_move,
     initial,
     read_matrix,
     read_static,
@@ -124,6 +127,8 @@ def _planned(job: StaticJob) -> list[str]:
 def analyse_static(folder: Path) -> dict[str, Any]:
     """All results of a job, also written to ``results.json``: keys as of ``analyse_job``.
 
+    C_ij and what follows from them are missing where a strained structure left its minimum.
+
     Raises:
         ValueError: for a folder of no job of this route, or one that is not at rest yet.
     """
@@ -135,6 +140,7 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     atoms = initial(job, folder.parent)
     glass = rest.structure(atoms)
     matrix = read_matrix(folder / STIFFNESS, "matrix")
+    moved = farthest_move(rest, read_static(folder, [*STRAINED]).values())
     hessian = read_matrix(folder / HESSIAN, "hessian")
     ended = [REST, *levels]
     ended += ["stiffness"] if matrix is not None else []
@@ -144,11 +150,14 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = identity(job, begun, atoms, ended, _planned(job)) | {
         "density": as_mean(Mean(density, UNKNOWN)),
         "structure": describe_structure([glass]),
-        "stiffness": describe_stiffness(every, matrix),
+        "stiffness": describe_stiffness(every, matrix if moved <= LEFT else None),
         "timing": {
             "seconds_per_step": sum(r.seconds for r in every) / max(1, sum(r.steps for r in every))
         },
     }
+    if moved > LEFT:  # then the difference of two stresses is no stiffness
+        words = f"stiffness (under strain an atom moved by {moved:.2f} A)"
+        found["missing"].append(words)
     if hessian is not None:
         found["vibrations"] = describe_vibrations(glass, hessian)
     write_json(folder / RESULTS, found)
