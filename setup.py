@@ -222,24 +222,25 @@ def find_cmake() -> str:
     raise SystemExit("d3torch: expected CMake of 3.24 or later (pip install cmake).")
 
 
+ASKED = "d3torch_asked.txt"
+"""File beside the cache of CMake: of which checkout, and with what it was configured."""
+
+
 def forget_other_build(work: Path) -> None:
     """Delete what CMake keeps of another checkout, compiler or options: it would go on with them.
 
     Args:
         work: the folder of CMake.
     """
-    asked_for, kept = (
-        {name: os.environ.get(name, "") for name in ("CXX", "CMAKE_ARGS")},
-        work / ASKED,
-    )
+    kept, names = work / ASKED, ("CXX", "CMAKE_ARGS")
+    # pip's isolation brings a ninja of its own each time, of which CMake keeps the place
+    asked_for = [*(os.environ.get(name, "") for name in names), shutil.which("ninja")]
     told = f"{HERE}\n{asked_for}\n"
-    if work.is_dir() and not (kept.is_file() and kept.read_text(encoding="utf-8") == told):
+    configured = (work / "CMakeCache.txt").is_file()  # else it is no folder of CMake
+    if configured and not (kept.is_file() and kept.read_text(encoding="utf-8") == told):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     kept.write_text(told, encoding="utf-8")
-
-
-ASKED = "d3torch_asked.txt"
 
 
 class Build(build_ext):

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -35,7 +35,8 @@ def written_aside(path: str | Path) -> Iterator[Path]:
         if partial.stat().st_size > 0:
             target = os.path.realpath(path)
             if os.path.exists(target):
-                shutil.copymode(target, partial)
+                with suppress(OSError):  # of a file system without permissions
+                    shutil.copymode(target, partial)
             partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

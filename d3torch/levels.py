@@ -151,8 +151,8 @@ def check_task(model: str, task: str | None) -> None:
     rows = find_levels(name)
     if wanted and rows and not any(row.task for row in find_levels(name, (wanted,))):
         names = ", ".join(row.task for row in rows if row.task)
-        told = f"a task of {name}, one of {names}" if names else f"no task of {name}, which has one"
-        raise ValueError(f"expected {told}, got {wanted}")
+        if names:
+            raise ValueError(f"expected a task of {name}, one of {names}, got {wanted}")
 
 
 def known_levels(family: str, file: str, name: str = "", tasks: Sequence[str] = ()) -> list[Level]:

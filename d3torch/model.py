@@ -605,8 +605,9 @@ class D3(CheckedState):
         index = lookup[numbers.clamp(0, self.last)]
         known = True
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            known = not (torch.compiler.is_compiling() or torch._C._is_tracing())
-        if known and bool((index < 0).any()):  # else the op refuses -1
+            unknown = torch.compiler.is_compiling() or torch._C._is_tracing()
+            known = self.backend != "kernel" or not unknown  # the op refuses -1
+        if known and bool((index < 0).any()):
             missing = int(numbers[index < 0][0])
             expected: list[int] = self.numbers.tolist()
             raise ValueError(f"expected atomic numbers among {expected}, got {missing}")

@@ -289,8 +289,9 @@ def require_batch(
     Args:
         positions: of all atoms.
         species: the same.
-        cell: nine values for all systems or for each; None for molecules.
-        pbc: three values for all systems or for each; or None.
+        cell: (3, 3) for all systems, or (n_systems, 3, 3), or these one below the other; None for
+            molecules.
+        pbc: (3,) for all systems, or (n_systems, 3), or these in a row; or None.
         offsets: first atom of every system, then n_atoms; None for one system.
 
     Raises:
@@ -309,7 +310,7 @@ def require_batch(
         if value is None:
             continue
         got = tuple(require_tensor(name, value).shape)
-        flat = (n * one[0], *one[1:])  # as MACE has the cells
-        if got not in (one, (n, *one), flat):
+        flat = (n * one[0], *one[1:])  # as MACE has cells
+        if got not in (one, (1, *one), (n, *one), flat):
             each = ", ".join(map(str, (n, *one)))
             raise ValueError(f"expected {name} of shape {one} or ({each}), got {got}")

@@ -17,7 +17,10 @@ CMAKE = (3, 24)
 
 def cmake_is_new_enough(program: str) -> bool:
     """Whether a CMake runs, and is of :data:`CMAKE` or later."""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    except OSError:  # a script whose interpreter is gone
+        return False
     found = re.search(r"cmake version (\d+)\.(\d+)", said.stdout)
     return found is not None and (int(found[1]), int(found[2])) >= CMAKE
 

@@ -115,9 +115,11 @@ def _run_file(
     def warn(words: str) -> None:
         complain(f"warning: {words}", name)
 
+    begun = False
     try:
         frames = read_frames(name, args.format, args.elements, warn)
         for number, atoms, problem in progress(frames, name):
+            begun = True
             if problem is not None:
                 fail(ValueError(problem), name, f"frame {number}")
                 if output is not None:
@@ -133,7 +135,7 @@ def _run_file(
                 output.write(atoms, results)
     except Exception as error:  # a reader of ASE may raise anything on a broken file
         fail(error, name)
-        if output is not None:
+        if output is not None and begun:  # a file that is not there at all costs none of the others
             output.spoil()
 
 

@@ -92,7 +92,7 @@ def examine_file(path: str, task: str | None) -> Finding:
         with contextlib.suppress(ValueError):
             inside = dispersion_in_file(path)
     tasks = tuple(dict.fromkeys(each for model in models for each in model.tasks))
-    if task and tasks and task not in tasks:
+    if task and tasks and task.casefold() not in map(str.casefold, tasks):
         raise ValueError(f"expected a head of {path}, one of {', '.join(tasks)}, got {task}")
     wanted = (task,) if task else tasks
     found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
@@ -192,8 +193,9 @@ class TextFrame:
         """Remove what :meth:`tag` has appended."""
         for key in keys:
             found = next(x for x in FIELD.finditer(self.comment) if x[1].strip('"') == key)
-            before = self.comment[: max(found.start() - 1, 0)]
-            self.comment = before + self.comment[found.end() + (not before) :]
+            before, behind = self.comment[: found.start()], self.comment[found.end() :]
+            # the space of tag(), or that behind a key which another program put first
+            self.comment = before[:-1] + behind if before else behind.removeprefix(" ")
 
 
 def open_text(name: str) -> TextIO:
@@ -234,7 +236,8 @@ def _read_frame(count: str, file: TextIO) -> tuple[TextFrame, str]:
         raise ValueError("expected text, got a binary file")
     if not count.strip().isdecimal():
         raise ValueError(f"expected a number of atoms, got {count.strip()[:40]!r}")
-    lines = [*itertools.islice(iter(file.readline, ""), int(count) + 1)]
+    wanted = min(int(count), sys.maxsize - 1)  # more are in no file
+    lines = [*itertools.islice(iter(file.readline, ""), wanted + 1)]
     if len(lines) <= int(count):
         raise ValueError(f"expected {int(count)} atoms, got the end of the file")
     behind = file.readline()

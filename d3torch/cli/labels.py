@@ -23,7 +23,7 @@ from .extxyz import TextFrame
 from .frames import Output
 from .options import add_settings, difference
 from .reading import add_reading, check_reading, frame_problem, label_frames
-from .records import PREFIX, chosen_settings, record_of_frame, record_of_frame_keys, tags_of
+from .records import PREFIX, chosen_settings, record_of_frame, setting_keys_of, tags_of
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,10 @@ ISOLATED = "IsolatedAtom"
 """The ``config_type`` by which MACE knows the reference energies of elements."""
 
 LABEL = re.compile(r"energy|force|stress|virial", re.IGNORECASE)
-KINDS = {kind: re.compile(rf"(?:^|_){kind}$", re.IGNORECASE) for kind in ("energy", "forces")}
+KINDS = {
+    kind: re.compile(rf"(?:(?:REF|DFT|QM|dft_total|free|total)_)?{kind}", re.IGNORECASE)
+    for kind in ("energy", "forces")
+}
 """What a label of a kind may be called besides the names that are given."""
 
 
@@ -124,7 +127,7 @@ class Labels:
         was = frame.get("d3_labels")
         if self.action == "subtract" and was is not None:
             raise ValueError(f"expected labels with their dispersion, got d3_labels={was}")
-        ours = record_of_frame_keys(frame) if self.action == "subtract" else []
+        ours = setting_keys_of(frame) if self.action == "subtract" else []
         if ours:
             raise ValueError(
                 f"expected no keys that begin with {PREFIX}, in which the settings are told, got "
@@ -179,7 +182,7 @@ class Labels:
         }
         self.others |= others
         for kind in {*KINDS} - {kind for kind, _ in present} if not isolated else ():
-            for name in sorted(name for name in others if KINDS[kind].search(name)):
+            for name in sorted(name for name in others if KINDS[kind].fullmatch(name)):
                 self.unlike.setdefault(kind, (self.counts["frames"] - 1, name))
 
     def check_all(self) -> None:

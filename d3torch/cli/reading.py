@@ -109,7 +109,7 @@ def _text_frames(source: Source, elements: Sequence[str] | None) -> Iterator[Fra
     check_elements(elements or ())
     for number, text in choose(lambda: read_text_frames(str(source.path)), source.index):
         if elements is not None:
-            text.name_types(elements)
+            text.name_types(elements)  # wrong for one frame, wrong for all
         try:
             atoms = text.atoms()
         except Exception as error:  # a reader of ASE may raise anything on a broken file

@@ -101,7 +101,7 @@ def _text(value: object) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def record_of_frame_keys(frame: TextFrame) -> list[str]:
+def setting_keys_of(frame: TextFrame) -> list[str]:
     """Keys of a comment in which settings are told."""
     there = fields_of(frame.comment)
     return [key for key in there if key.startswith(PREFIX) and key not in OTHER_TAGS]
@@ -113,7 +113,7 @@ def record_of_frame(frame: TextFrame) -> dict[str, Any]:
     Raises:
         ValueError: for a value that is none.
     """
-    names = record_of_frame_keys(frame)
+    names = setting_keys_of(frame)
     return {name.removeprefix(PREFIX): _value(name, frame.get(name)) for name in names}
 
 

@@ -91,8 +91,9 @@ KNOWN = ("Properties", "Lattice", "pbc")
 """Keys of a comment that ASE heeds in this spelling only."""
 
 IN_BOHR = (
-    r"\b(?:length_?)?units?\s*[=:]\s*[\"']?(?:bohr|atomic|au\b|a\.u\.)"
-    r"|\b(?:coord\w*|positions?|lengths?|geometry)\b[^=\n]{0,20}\bin\s+(?:bohr|atomic units|a\.u\.)"
+    r"\b(?:length|coord\w*|pos\w*)[_ ]?units?\s*[=:]\s*[\"']?(?:bohr|au|a\.u\.|atomic)\b"
+    r"|^\s*units?\s*[=:]\s*[\"']?(?:bohr|au|a\.u\.|atomic)[\"']?\s*$"
+    r"|\b(?:coord\w*|positions?|lengths?|geometry)\W{1,3}in\s+(?:bohr|atomic units|a\.u\.)"
 )
 """Positions in another unit than the one of an xyz file, as comments say it."""
 

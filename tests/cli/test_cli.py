@@ -632,6 +632,12 @@ def test_a_frame_that_cannot_be_read_costs_no_other(tmp_path, monkeypatch, capsy
     assert [*tmp_path.iterdir()] == [tmp_path / "a.xyz"]
 
 
+def test_a_file_that_is_not_there_costs_none_of_the_others(folder, capsys):
+    code, _, err = run(capsys, "energy", "none.xyz", "two.extxyz", *CUTOFFS, "--output", "o.xyz")
+    assert (code, len(err)) == (1, 1)
+    assert len(ase.io.read("o.xyz", ":")) == 2
+
+
 def test_a_large_first_number_is_told_at_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("a.xyz").write_text("1700000000\nsince 1970\nH 0 0 0\n")
@@ -657,6 +663,7 @@ def test_names_that_settings_take_are_found_in_the_table(capsys, name):
         ("{d3torch} energy a.xyz --xc pbe 2>&-", 0),
         ("{d3torch} energy - <&-", 1),
         ("{d3torch} --version >/dev/full", 1),
+        ("PYTHONUNBUFFERED=1 {d3torch} --version >/dev/full", 1),
         ("set -o pipefail; {d3torch} info | true", 1),
         ("PYTHONIOENCODING=ascii {d3torch} energy \u00e9.xyz --xc pbe", 0),
     ],
@@ -666,9 +673,8 @@ def test_no_stream_ends_in_a_traceback(tmp_path, command, expected):
         (tmp_path / name).write_text(WHOLE)
     command = command.format(d3torch=f"{sys.executable} -m d3torch")
     out = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in out.stderr + out.stdout
     assert "Exception ignored" not in out.stderr
     assert out.returncode == expected

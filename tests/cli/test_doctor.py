@@ -141,7 +141,7 @@ def test_files_tell_what_they_are(
     ("model", "task", "words"),
     [
         ("mine.pth", "omat_pbe", "expected a head of {}, one of R2SCAN, got omat_pbe"),
-        ("chgnet-r2scan", "omol", "expected no task of chgnet-r2scan, which has one, got omol"),
+        ("uma-s-1", "r2scan", "expected a task of uma-s-1, one of omol, "),
     ],
 )
 def test_a_task_that_a_model_lacks_is_refused(
@@ -152,6 +152,9 @@ def test_a_task_that_a_model_lacks_is_refused(
     code, out, err = _run(capsys, name, "--task", task)
     assert (code, out) == (1, "")
     assert words.format(name) in err
+    if model == "mine.pth":  # in any case
+        assert _run(capsys, name, "--task", "r2scan")[0] == 0
+    assert _run(capsys, "mace-mp-0", "--task", "Default")[0] == 0  # the head of most of MACE
 
 
 def test_files_that_tell_nothing_are_a_sentence(

@@ -530,3 +530,18 @@ def test_tags_are_found_however_another_program_wrote_them(folder, capsys):
     assert (folder / "d.xyz").read_text().count("Properties") == 1
     assert "d3_" not in (folder / "d.xyz").read_text()
     assert read("d.xyz")[0].info["REF_energy"] == pytest.approx(-1.0, abs=1e-12)
+
+
+def test_tags_leave_an_empty_comment(folder, capsys):
+    text = _frame("REF_energy=-1") + "2\n\nH 0 0 0\nH 0 0 0.74\n"
+    (folder / "a.xyz").write_text(text)
+    subtract(capsys, "a.xyz", "b.xyz")
+    assert run(capsys, "add", "b.xyz", "c.xyz", *CUTOFFS)[0] == 0
+    frames = [*read_text_frames("c.xyz")]
+    assert [len(frame.rows) for frame in frames] == [2, 2]
+    assert frames[1].text() == "2\n\nH 0 0 0\nH 0 0 0.74\n"
+
+
+def test_energies_that_are_no_labels_are_left(folder, capsys):
+    (folder / "a.xyz").write_text(_frame("REF_energy=-1") + _frame("kinetic_energy=0.1"))
+    assert "left as they are: kinetic_energy" in subtract(capsys, "a.xyz", "b.xyz")

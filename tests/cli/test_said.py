@@ -295,11 +295,18 @@ ORDINARY = (
     'frequencies="1 2 3 4 5 6 7 8 9" eigenvalues="1 2 3 4 5 6 7 8 9"',
     f'whatever="{"0.5 " * 120}" hessian="{"0.5 " * 99}"',
     "units of 12 bohr were converted, box in no unit",
+    'coordinates in A, energy in a.u. E=-1.17 magmom_note="unit: Bohr magneton"',
+    "energy unit: a.u. energy-units=au unit=Bohr_magneton",
+    "coordinates not in bohr, geometry from PBE, energy in a.u.",
 )
 
 
 @pytest.mark.parametrize(
-    "comment", ["units=bohr", 'unit: "Bohr"', "coordinates in bohr", "Positions (in atomic units)"]
+    "comment",
+    [
+        *("units=bohr", 'unit: "Bohr"', "coordinates in bohr", "Positions (in atomic units)"),
+        *("water, length_unit=bohr energy=-1.0", "the geometry in a.u., energy in eV"),
+    ],
 )
 def test_positions_in_bohr_are_refused(tmp_path, comment):
     (frame,) = problems(tmp_path, "a.xyz", SALT.format(comment), "extxyz")

@@ -300,9 +300,9 @@ def test_export_with_any_number_of_pairs_and_atoms(dtype: torch.dtype, backend: 
 class _OfNumbers(torch.nn.Module):
     """A model that is given atomic numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str = "kernel") -> None:
         super().__init__()
-        self.d3 = D3(["H", "O"], xc="pbe", cutoff=9.0, cn_cutoff=8.0)
+        self.d3 = D3(["H", "O"], xc="pbe", cutoff=9.0, cn_cutoff=8.0, backend=backend)
 
     def forward(self, x: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         return self.d3.lattice(self.d3.systems(x, self.d3.species(numbers)))
@@ -319,3 +319,7 @@ def test_a_model_of_atomic_numbers_is_exported_and_compiled() -> None:
         torch.testing.assert_close(made(x, numbers), expected, rtol=1e-14, atol=0.0)
     with pytest.raises(IndexError, match="expected species indices in"):
         exported(x, torch.tensor([8, 1, 7]))
+    compiled = torch.compile(_OfNumbers("eager"), backend="aot_eager")  # whose op refuses nothing
+    torch.testing.assert_close(compiled(x, numbers), expected, rtol=1e-12, atol=0.0)
+    with pytest.raises(ValueError, match="expected atomic numbers among"):
+        compiled(x, torch.tensor([8, 1, 7]))

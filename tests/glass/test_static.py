@@ -306,6 +306,7 @@ def _result(start: float, density: float) -> dict[str, Any]:
     settings = {"composition": "SiO2", "model": "x", "d3": "none", "route": "static"}
     return {
         "settings": settings | ({"start": start} if start else {}),
+        "atoms": 1500,
         "density": {"value": density},
         "stiffness": {},
     }

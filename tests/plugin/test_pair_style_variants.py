@@ -174,9 +174,8 @@ def test_in_a_hybrid_no_word_is_the_name_of_another_style(
     words, coefficients = alone.splitlines()
     hybrid = words.replace("d3torch", "hybrid/overlay zero 5.0 d3torch") + "\npair_coeff * * zero\n"
     hybrid += coefficients.replace("* *", "* * d3torch") + "\n"
-    found = evaluate(
-        atoms, hybrid, tmp_path
-    ).energy  # its bins, and so the order of its atoms, differ
+    # its bins, and so the order of its atoms, differ
+    found = evaluate(atoms, hybrid, tmp_path).energy
     assert found == pytest.approx(evaluate(atoms, alone, tmp_path).energy, rel=1e-14)
 
 

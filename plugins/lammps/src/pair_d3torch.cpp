@@ -80,11 +80,13 @@ void PairD3Torch::init_style() {
 
 // Commands that strain atoms and ghosts in a box that stays, or ask for the energy of one pair.
 void PairD3Torch::refuse_what_asks_for_ghosts() const {
-  for (const char* style : {"born/matrix", "group/group"})
-    if (!modify->get_compute_by_style(style).empty())
-      refuse(std::string("expected no compute ") + style + ", which would leave D3 out, got one");
+  constexpr char moves[] = ", which moves ghosts that D3 does not use, got one";
+  if (!modify->get_compute_by_style("group/group").empty())
+    refuse("expected no compute group/group, which would leave D3 out, got one");
+  if (!modify->get_compute_by_style("born/matrix").empty())
+    refuse(std::string("expected no compute born/matrix") + moves);
   if (!modify->get_fix_by_style("numdiff/virial").empty())
-    refuse("expected no fix numdiff/virial, which moves ghosts that D3 does not use, got one");
+    refuse(std::string("expected no fix numdiff/virial") + moves);
 }
 
 // special_bonds weighs no pairs of a many-body style, says its documentation.

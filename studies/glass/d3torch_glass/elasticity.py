@@ -102,7 +102,7 @@ def bulk_at_zero(pressures: Sequence[float], volumes: Sequence[Mean]) -> Mean | 
 
     Args:
         pressures: GPa.
-        volumes: A^3; an error that is not finite counts as none.
+        volumes: A^3; with an error that is not known that of K is not either.
     """
     if len({*pressures}) < 3:
         return None

@@ -142,6 +142,7 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     matrix = read_matrix(folder / STIFFNESS, "matrix")
     moved = farthest_move(rest, read_static(folder, [*STRAINED]).values())
     hessian = read_matrix(folder / HESSIAN, "hessian")
+    matrix = matrix if moved <= LEFT else None  # else a difference of two stresses is no stiffness
     ended = [REST, *levels]
     ended += ["stiffness"] if matrix is not None else []
     ended += ["vibrations"] if hessian is not None else []
@@ -150,14 +151,16 @@ def analyse_static(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = identity(job, begun, atoms, ended, _planned(job)) | {
         "density": as_mean(Mean(density, UNKNOWN)),
         "structure": describe_structure([glass]),
-        "stiffness": describe_stiffness(every, matrix if moved <= LEFT else None),
+        "stiffness": describe_stiffness(every, matrix),
         "timing": {
             "seconds_per_step": sum(r.seconds for r in every) / max(1, sum(r.steps for r in every))
         },
     }
-    if moved > LEFT:  # then the difference of two stresses is no stiffness
-        words = f"stiffness (under strain an atom moved by {moved:.2f} A)"
-        found["missing"].append(words)
+    if moved > LEFT:
+        why = f"under strain an atom moved by {moved:.2f} A"
+        found["missing"] = [
+            f"{name} ({why})" if name == "stiffness" else name for name in found["missing"]
+        ]
     if hessian is not None:
         found["vibrations"] = describe_vibrations(glass, hessian)
     write_json(folder / RESULTS, found)
