@@ -148,11 +148,9 @@ def check_task(model: str, task: str | None) -> None:
     """
     before, at, behind = model.rpartition("@")
     name, wanted = (before, behind) if at and find_levels(before) else (model, task)
-    rows = find_levels(name)
-    if wanted and rows and not any(row.task for row in find_levels(name, (wanted,))):
-        names = ", ".join(row.task for row in rows if row.task)
-        if names:
-            raise ValueError(f"expected a task of {name}, one of {names}, got {wanted}")
+    names = ", ".join(row.task for row in find_levels(name) if row.task)
+    if wanted and names and not any(row.task for row in find_levels(name, (wanted,))):
+        raise ValueError(f"expected a task of {name}, one of {names}, got {wanted}")
 
 
 def known_levels(family: str, file: str, name: str = "", tasks: Sequence[str] = ()) -> list[Level]:

@@ -81,6 +81,15 @@ def composition(name: str) -> Composition:
     raise ValueError(f"expected a composition, one of {known}, got {name!r}")
 
 
+def real_composition(name: str, atoms: int) -> Composition:
+    """That of a glass of so many atoms, which in a small one is rounded.
+
+    Raises:
+        ValueError: for a name of none.
+    """
+    return composition(name).of_units(atoms // 3)
+
+
 def box_length(counts: Mapping[str, int], density: float) -> float:
     """Edge of the cube, A, in which these atoms have that density, g/cm^3."""
     mass = sum(n * float(atomic_masses[atomic_numbers[s]]) for s, n in counts.items())

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .averages import Mean, over_seeds
-from .facts import Composition, composition, facts, measured_moduli
+from .facts import Composition, facts, measured_moduli, real_composition
 
 PAPER = "doi:10.1021/acs.jctc.5c00218"
 BLS = "Brillouin scattering, Jabraoui 2025, interpolated"
@@ -100,14 +100,14 @@ def _band_rows(result: Result) -> list[Row]:
     return rows
 
 
-def real_composition(result: Result) -> Composition:
-    """That of the atoms of a job, which in a small glass is rounded."""
-    return composition(result["settings"]["composition"]).of_units(result["atoms"] // 3)
+def composition_of(result: Result) -> Composition:
+    """The real composition of a job."""
+    return real_composition(result["settings"]["composition"], result["atoms"])
 
 
 def rows_of(result: Result) -> list[Row]:
     """All comparisons of one job."""
-    c, name = real_composition(result), result["name"]
+    c, name = composition_of(result), result["name"]
     d, net = result["density"], result["structure"]["network"]
     rows = [
         Row(name, "density / (g/cm^3)", d["value"], d["error"], c.density, f"{PAPER}, Table 1"),
@@ -133,7 +133,7 @@ QUANTITIES = (
 
 def _errors(result: Result) -> dict[str, float]:
     """Absolute errors of one job against experiment, by quantity."""
-    c = real_composition(result)
+    c = composition_of(result)
     found = {"density_pctMAE": abs(result["density"]["value"] / c.density - 1.0) * 100.0}
     measured = measured_moduli(c.na2o)
     keys = ("bulk", "youngs", "poisson")
@@ -205,7 +205,7 @@ def effects(results: Sequence[Result]) -> list[Effect]:
         base = plain.get(_key(r))
         if r["settings"]["d3"] == "none" or base is None:
             continue
-        name, measured = glass_name(r), real_composition(r).density
+        name, measured = glass_name(r), composition_of(r).density
         given = [("density / (g/cm^3)", base["density"], r["density"])]
         for key, label in MODULI:
             a, b = base["stiffness"].get(key), r["stiffness"].get(key)

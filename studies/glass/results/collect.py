@@ -62,6 +62,12 @@ def ended_levels(folder: Path) -> dict[str, Relaxed]:
     return read_static(folder, [REST, *map(level_name, pressures)])
 
 
+def ended_parts(folder: Path) -> list[str]:
+    """What a job has run to its end, whether its elastic constants are told or not."""
+    stiffness = ["stiffness"] if (folder / STIFFNESS).exists() else []
+    return [*ended_levels(folder), *stiffness]
+
+
 def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
     """Numbers of a job that is at rest, and its structure."""
     found, job, levels = analyse_static(folder), read_static_job(folder), ended_levels(folder)
@@ -79,7 +85,7 @@ def job_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         "mean_qn": structure["network"]["mean_qn"],
         "qn": structure["network"]["qn"],
         "steps": sum(r.steps for r in levels.values()),
-        "ended": [*levels, *({"stiffness"} & {*found["ended"]})],
+        "ended": ended_parts(folder),
         **pulls(glass),
     }
     compressed = all(level_name(pressure) in levels for pressure in job.protocol.pressures[1:])
@@ -94,9 +100,8 @@ def add_static(folder: Path, data: dict[str, Any], structures: dict[str, Atoms])
 
     Of two that came as far, that with the smaller forces stays.
     """
-    job, ended = read_static_job(folder), [*ended_levels(folder)]
+    job, ended = read_static_job(folder), ended_parts(folder)
     name = f"{job.name}_{3 * job.units}"
-    ended += ["stiffness"] if (folder / STIFFNESS).exists() else []
     there = data["jobs"].get(name)
     known = (len(there["ended"]), -there["force"]) if there else (0, 0.0)
     if REST in ended and (len(ended), -job.protocol.force) > known:

@@ -77,6 +77,12 @@ def with_error(name: str, mean: dict[str, float | None]) -> dict[str, float | No
     return {name: mean["value"], f"{name}_error": mean["error"]}
 
 
+def told_protocol(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Settings of melting and cooling that the page tells."""
+    protocol = manifest["settings"]["protocol"]
+    return {name: protocol[name] for name in PROTOCOL if name in protocol}
+
+
 def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
     """Numbers of a job whose quench ended, and its glass in a cube of the mean volume."""
     found, job, begun = analyse_job(folder), read_job(folder), read_manifest(folder)
@@ -89,7 +95,7 @@ def dynamics_record(folder: Path) -> tuple[dict[str, Any], Atoms]:
         "model_file": begun.get(MODEL_FILE),
         "begun": begun["begun"],
         "ended": found["ended"],
-        "protocol": {k: settings["protocol"][k] for k in PROTOCOL if k in settings["protocol"]},
+        "protocol": told_protocol(begun),
         "settings": settings.get(IN_REPORTS),
         **with_error("density", found["density"]),
         "peaks": {name: r for name, r in structure["peaks"].items() if name in PAIRS},
@@ -116,15 +122,14 @@ def add_dynamics(folder: Path, data: dict[str, Any], structures: dict[str, Atoms
         ValueError: for a job that is in the data with another protocol.
     """
     name, ended = data_name(folder), {*ended_chains(folder)}
-    known = data["dynamics"].get(name, {})
-    same = known.get("begun") == read_manifest(folder)["begun"]
+    known, manifest = data["dynamics"].get(name, {}), read_manifest(folder)
+    same = known.get("begun") == manifest["begun"]
     if "quench" not in ended or (same and ended <= {*known["ended"]}):
         return
-    print(name, flush=True)
-    record, glass_of_job = dynamics_record(folder)
-    if known and known["protocol"] != record["protocol"]:
+    if known and known["protocol"] != told_protocol(manifest):
         raise ValueError(
             f"expected the protocol that {name} has in the data, got that of {folder}: only the "
             "rate and the number of atoms are in the name"
         )
-    data["dynamics"][name], structures[name] = record, glass_of_job
+    print(name, flush=True)
+    data["dynamics"][name], structures[name] = dynamics_record(folder)

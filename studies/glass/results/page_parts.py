@@ -9,7 +9,7 @@ import numpy as np
 
 from d3torch_glass.analyse import BULK_AT_ZERO
 from d3torch_glass.averages import over_seeds
-from d3torch_glass.facts import Composition, composition, compositions, measured_moduli
+from d3torch_glass.facts import compositions, measured_moduli, real_composition
 
 Job = dict[str, Any]
 Pair = tuple[Job, Job]
@@ -42,19 +42,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def real_composition(job: Job) -> Composition:
-    """That of the atoms of a job, with its density by experiment."""
-    return composition(job["composition"]).of_units(job["atoms"] // 3)
-
-
 def off(job: Job) -> float:
     """Error of the density, %."""
-    return 100.0 * (float(job["density"]) / real_composition(job).density - 1.0)
+    return 100.0 * (
+        float(job["density"]) / real_composition(job["composition"], job["atoms"]).density - 1.0
+    )
 
 
 def measured_modulus(job: Job, key: str) -> float | None:
     """A modulus of the glass by experiment, GPa, or ``poisson``; None where not measured."""
-    found = measured_moduli(real_composition(job).na2o)
+    found = measured_moduli(real_composition(job["composition"], job["atoms"]).na2o)
     return None if found is None else float(getattr(found, MEASURED.get(key, key)))
 
 
@@ -202,11 +199,17 @@ def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> 
     for k, name in enumerate(("", " + D3")):
         cells = []
         for key in ("bulk", BULK_AT_ZERO, "youngs"):
-            errors = [np.mean(found) for each in glasses if (found := _off(each, k, key))]
-            mean, signed = (np.mean(np.abs(errors)), np.mean(errors)) if errors else (0.0, 0.0)
-            cells.append(f"{mean:.1f} ({signed:+.1f}), {len(errors)}" if errors else "-")
+            cells.append(_error_cell([_off(each, k, key) for each in glasses]))
         rows.append([called(model) + name, what, *cells])
     return rows if any(cell != "-" for cell in rows[0][2:]) else []
+
+
+def _error_cell(errors: Sequence[Sequence[float]]) -> str:
+    """Mean absolute and mean error over compositions that have any, and their number."""
+    means = [np.mean(each) for each in errors if each]
+    if not means:
+        return "-"
+    return f"{np.mean(np.abs(means)):.1f} ({np.mean(means):+.1f}), {len(means)}"
 
 
 def _off(each: Sequence[Pair], k: int, key: str) -> list[float]:
