@@ -18,7 +18,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.vibrations import Vibrations
 
 pytest.importorskip("vitrum", reason="needs vitrum: pip install vitrum")
@@ -32,7 +32,15 @@ from d3torch_glass.files import at_work, read_arrays, write_arrays
 from d3torch_glass.protocol import Protocol
 from d3torch_glass.relaxing import Tolerance, read_relaxed, relax
 from d3torch_glass.report import as_plain
-from d3torch_glass.static import StaticJob, StaticProtocol, _vibrate, begin_at, run_static
+from d3torch_glass.static import (
+    StaticJob,
+    StaticProtocol,
+    _strain,
+    _vibrate,
+    begin_at,
+    initial,
+    run_static,
+)
 from d3torch_glass.static_analysis import analyse_static, compression, describe_vibrations, hill
 from d3torch_glass.tables import error_table, shifts
 
@@ -68,8 +76,9 @@ def test_a_relaxation_comes_to_the_minimum_and_goes_on_after_a_stop(tmp_path: Pa
     for _ in range(2):
         with pytest.raises(_Killed):
             relax(_shaken(), tmp_path / "parts.npz", TIGHT, tell=tell)
-    again = relax(_shaken(), tmp_path / "parts.npz", TIGHT)
+    again = relax(_shaken(), tmp_path / "parts.npz", TIGHT, tell=tell)
     assert again.steps == rest.steps
+    assert told == rest.steps + 3 + 4  # from the checkpoints at 10 and 20, not from the start
     assert np.array_equal(again.positions, rest.positions)
     assert np.array_equal(again.cell, rest.cell)
 
@@ -133,6 +142,47 @@ def test_moduli_of_a_glass_are_those_of_its_invariants() -> None:
     assert found.bulk == pytest.approx(k, rel=1e-12)
     assert found.youngs == pytest.approx(9.0 * k * g / (3.0 * k + g), rel=1e-12)
     assert found.poisson == pytest.approx(0.5 - found.youngs / (6.0 * k), rel=1e-12)
+
+
+def test_atoms_of_a_strained_structure_are_relaxed(tmp_path: Path) -> None:
+    r"""With holes in a crystal, :math:`C = C_\text{clamped} - \Lambda^T H^{-1} \Lambda / V`.
+
+    :math:`\Lambda` are the derivatives of forces by strain, :math:`H` is the Hessian.
+    """
+    atoms = argon()
+    del atoms[[1, 2, 3, 9, 14]]
+    protocol = StaticProtocol(force=1e-6, strain=2e-4, pressures=(), displacement=0.0)
+    job = StaticJob("SiO2", 1, "argon", "none", 36, protocol)
+    relax(atoms, tmp_path / "rest.npz", protocol.tolerance, None)
+    _strain(job, Atoms(atoms, calculator=atoms.calc), tmp_path, lambda steps, name: None)
+    found = read_arrays(tmp_path / "stiffness.npz")["matrix"]
+    clamped = static_stiffness(atoms, step=2e-4)
+    by_strain = np.zeros((3 * len(atoms), 6))
+    for k, (i, j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+        for sign in (1.0, -1.0):
+            strain = np.zeros((3, 3))
+            strain[[i, j], [j, i]] = sign * 1e-4 * (1.0 if i == j else 0.5)
+            moved = Atoms(atoms, calculator=atoms.calc)
+            moved.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+            by_strain[:, k] += sign * moved.get_forces().ravel() / 2e-4
+    moved = Vibrations(atoms, name=str(tmp_path / "moved"), delta=1e-3)
+    moved.run()
+    inverse = np.linalg.pinv(moved.get_vibrations().get_hessian_2d(), rcond=1e-6)
+    softer = by_strain.T @ inverse @ by_strain / atoms.get_volume() / units.GPa
+    assert softer[3, 3] > 0.05 * clamped[3, 3]
+    assert found == pytest.approx(clamped - softer, abs=0.02 * softer[3, 3])
+
+
+def test_a_start_is_as_much_denser_as_it_says(tmp_path: Path) -> None:
+    place = tmp_path / "initial" / "SiO2_108_s1_300_3500_200_10.extxyz"
+    place.parent.mkdir()
+    atoms = argon(3)
+    atoms.symbols[:] = ["Si", "O", "O"] * 36
+    ase.io.write(place, Atoms(atoms), format="extxyz")
+    for start in (-5.0, 0.0, 5.0):
+        job = StaticJob("SiO2", 1, "argon", "none", 36, StaticProtocol(), start)
+        denser = atoms.get_volume() / initial(job, tmp_path).get_volume()
+        assert denser == pytest.approx(1.0 + start / 100.0, rel=1e-9)
 
 
 def test_no_stiffness_is_told_of_a_glass_that_changed_under_strain(tmp_path: Path) -> None:

@@ -95,11 +95,11 @@ def _add_timing(commands: Any) -> None:
     add.set_defaults(run=run_timing)
     add.add_argument("structure", help="a file of ASE")
     add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
-    add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first is 1")
+    add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="times are relative to the first")
     add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME")
-    add.add_argument("--steps", type=int, default=20, metavar="N")
-    add.add_argument("--dt", type=float, default=1.0, metavar="FS")
+    add.add_argument("--steps", type=int, default=20, metavar="N", help="of each (default: 20)")
+    add.add_argument("--dt", type=float, default=1.0, metavar="FS", help="(default: 1)")
     add.add_argument("--output", type=Path, metavar="FILE", help="JSON; timing.json is reported")
 
 

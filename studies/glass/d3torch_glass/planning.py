@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,17 +26,26 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def add_protocol(add: argparse.ArgumentParser, static: bool = True) -> None:
     """One option for each setting of the protocol."""
-    group = add.add_argument_group("protocol (see docs/glass.md; default: --preset)")
-    group.add_argument("--preset", choices=PRESETS, default="paper")
+    group = add.add_argument_group("protocol, of --preset where nothing is given")
+    of_preset = "(default: paper)"
+    group.add_argument("--preset", choices=PRESETS, default="paper", help=of_preset)
     shared = {field.name for field in dataclasses.fields(Protocol)}
-    _add_settings(group, dataclasses.fields(Protocol))
+    _add_settings(group, Protocol, dataclasses.fields(Protocol))
     if static:
         beside = add.add_argument_group("protocol of --route static, beside pressures, initial-*")
         own = [field for field in dataclasses.fields(StaticProtocol) if field.name not in shared]
-        _add_settings(beside, own)
+        _add_settings(beside, StaticProtocol, own)
 
 
-def _add_settings(group: Any, fields: Sequence[dataclasses.Field[Any]]) -> None:
+def _described(kind: type) -> dict[str, str]:
+    """What the docstring of a dataclass says of each attribute."""
+    told = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", told, re.M)
+    return {name: " ".join(text.replace("``", "").split()).rstrip(".") for name, text in entries}
+
+
+def _add_settings(group: Any, kind: type, fields: Sequence[dataclasses.Field[Any]]) -> None:
+    described = _described(kind)
     for field in fields:
         value: Any = field.default
         many = isinstance(value, tuple)
@@ -42,7 +53,7 @@ def _add_settings(group: Any, fields: Sequence[dataclasses.Field[Any]]) -> None:
             "--" + field.name.replace("_", "-"),
             type=_numbers if many else type(value),
             metavar="X,X" if many else "X",
-            help=f"paper: {','.join(map(str, value)) if many else value}",
+            help=f"{described[field.name]} (paper: {','.join(map(str, value)) if many else value})",
         )
 
 

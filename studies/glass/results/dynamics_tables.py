@@ -196,16 +196,22 @@ def at_rest_table(data: Any) -> str:
 
 
 def warm_table(data: Any) -> str:
-    """What 300 K does to the density of glasses at rest."""
+    """Densities of glasses of 102 atoms that were at rest, at 300 K, and what that changes."""
     rows = []
     for model, glasses in (*data.get("warmed", {}).items(), *data.get("at_rest", {}).items()):
         for glass, seeds in glasses.items():
             known = [m for m in seeds.values() if all("warm" in m.get(d3, {}) for d3 in D3)]
-            if known:
-                cells = [told([100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m in known], 2, "+")
-                         for d3 in D3]  # fmt: skip
-                rows.append([called(model), glass, str(len(known)), *(f"{c} %" for c in cells)])
-    head = ("potential", "glass", "seeds", "without D3", "with D3")
+            cells = []
+            for d3 in D3 if known else ():
+                warm = [m[d3]["warm"] for m in known]
+                job = {"composition": glass, "atoms": 102}
+                change = [100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m in known]
+                cells += [told(warm, 3), told([off(job | {"density": w}) for w in warm], 1, "+")
+                          + " %", told(change, 2, "+") + " %"]  # fmt: skip
+            if cells:
+                rows.append([called(model), glass, str(len(known)), *cells])
+    head = ("potential", "glass", "seeds", "without D3, g/cm^3", "error", "against rest",
+            "with D3, g/cm^3", "error", "against rest")  # fmt: skip
     return table(head, rows) if rows else NOT_RUN
 
 

@@ -191,25 +191,30 @@ SUMMARY = (
 
 
 def modulus_errors(model: str, glasses: Sequence[Sequence[Pair]], what: str) -> list[list[str]]:
-    """Mean absolute and mean error of K, K at zero pressure and E, GPa, without and with D3.
+    """Mean absolute and mean error of :data:`MODULI` without and with D3.
 
     Over compositions, of those that were measured, and of pairs whose jobs both have the modulus.
     """
     rows = []
     for k, name in enumerate(("", " + D3")):
         cells = []
-        for key in ("bulk", BULK_AT_ZERO, "youngs"):
-            cells.append(_error_cell([_off(each, k, key) for each in glasses]))
+        for key, digits in MODULI.items():
+            cells.append(_error_cell([_off(each, k, key) for each in glasses], digits))
         rows.append([called(model) + name, what, *cells])
     return rows if any(cell != "-" for cell in rows[0][2:]) else []
 
 
-def _error_cell(errors: Sequence[Sequence[float]]) -> str:
+MODULI = {"bulk": 1, BULK_AT_ZERO: 1, "youngs": 1, "poisson": 3}
+"""What :func:`modulus_errors` tells, and in how many digits: GPa, Poisson's ratio without unit."""
+
+
+def _error_cell(errors: Sequence[Sequence[float]], digits: int) -> str:
     """Mean absolute and mean error over compositions that have any, and their number."""
     means = [np.mean(each) for each in errors if each]
     if not means:
         return "-"
-    return f"{np.mean(np.abs(means)):.1f} ({np.mean(means):+.1f}), {len(means)}"
+    absolute, signed = np.mean(np.abs(means)), np.mean(means)
+    return f"{absolute:.{digits}f} ({signed:+.{digits}f}), {len(means)}"
 
 
 def _off(each: Sequence[Pair], k: int, key: str) -> list[float]:

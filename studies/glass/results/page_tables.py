@@ -94,8 +94,9 @@ def modulus_table(data: Any) -> str:
     rows += melt_modulus_rows(data)
     bulk, youngs = (paper[f"{name}_modulus_MAE_GPa"] for name in ("bulk", "youngs"))
     rows += [[f"{m.replace('-D3', ' + D3')} (study)", "melt-quench, 1500 atoms, 300 K",
-              str(bulk[m]), "-", str(youngs[m])] for m in bulk]  # fmt: skip
-    return table(("potential", "what", "K, GPa", "K at P = 0, GPa", "E, GPa"), rows)
+              str(bulk[m]), "-", str(youngs[m]), str(paper["poisson_MAE"][m])]
+             for m in bulk]  # fmt: skip
+    return table(("potential", "what", "K, GPa", "K at P = 0, GPa", "E, GPa", "nu"), rows)
 
 
 KEPT = ("potential", "glass", "seeds", "from -5 %", "from 0", "from +5 %", "kept of the 10 %")
