@@ -78,6 +78,10 @@ class Evaluator:
 
     def __init__(self, model: D3, tolerance: float | None = None) -> None:
         self.model, self.tolerance = model, tolerance
+        with torch.inference_mode(False):  # what is kept may be differentiated by later
+            self._begin(model)
+
+    def _begin(self, model: D3) -> None:
         self._numbers = np.zeros(0, dtype=np.int64)
         self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)
@@ -172,8 +176,9 @@ class Evaluator:
         if np.array_equal(numbers, self._numbers):
             return
         device = self.species.device
-        self.species = self.model.species(torch.from_numpy(numbers).to(device))
-        self._offsets = torch.tensor([0, len(numbers)], device=device)
+        with torch.inference_mode(False):
+            self.species = self.model.species(torch.from_numpy(numbers).to(device))
+            self._offsets = torch.tensor([0, len(numbers)], device=device)
         self._numbers = numbers
 
     def _leave_out(self, atoms: NDArray[np.bool_] | None) -> None:
@@ -266,19 +271,20 @@ def hessian(
 
     Arguments and errors are those of a call of the evaluator, whose module has the kernel backend.
     """
-    structure, _ = evaluator._take(positions, cell, pbc, numbers, exclude)
-    systems = evaluator.systems(structure)
-    rows = second_derivatives(evaluator.model, systems, evaluator.left_out)
+    with eager.differentiable():
+        structure, _ = evaluator._take(positions, cell, pbc, numbers, exclude)
+        systems = evaluator.systems(structure)
+        rows = second_derivatives(evaluator.model, systems, evaluator.left_out)
     return rows.reshape(len(rows), -1).double().cpu()
 
 
 def second_derivatives(model: D3, systems: Systems, exclude: Tensor | None = None) -> Tensor:
     """dE/dx_a dx_b, a row by one sweep of double backward, (3 n, n, 3), energy / length^2."""
-    with torch.enable_grad():
+    with eager.differentiable():
         x = systems.positions.detach().requires_grad_()
         energy = model.lattice(systems._replace(positions=x), exclude=exclude).sum()
         (slope,) = torch.autograd.grad(energy, x, create_graph=True)
-    rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
+        rows = [torch.autograd.grad(one, x, retain_graph=True)[0] for one in slope.view(-1)]
     return torch.stack(rows).detach() if rows else x.new_zeros(0, 0, 3)
 
 
@@ -295,11 +301,11 @@ def virials_of_atoms(
     """
     from .neighbors import neighbor_pairs
 
-    structure, reach = evaluator._take(positions, cell, pbc, numbers, exclude)
     model, like = evaluator.model, evaluator.model.rcov
-    near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
-    pairs = near.pairs.to(like.device)
-    with torch.enable_grad():
+    with eager.differentiable():
+        structure, reach = evaluator._take(positions, cell, pbc, numbers, exclude)
+        near = neighbor_pairs(*structure, max(reach.cutoff, reach.cn_cutoff))
+        pairs = near.pairs.to(like.device)
         vectors = near.vectors.to(like).requires_grad_()
         energy = model(vectors, pairs, evaluator.species, evaluator.left_out).sum()
         (slope,) = torch.autograd.grad(energy, vectors, materialize_grads=True)

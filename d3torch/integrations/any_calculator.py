@@ -32,6 +32,7 @@ from d3torch.integrations.calculator_results import (
     implemented,
     stress_refusal,
     voigt,
+    without_none,
 )
 from d3torch.levels import check_level
 from d3torch.structure import has_volume
@@ -40,6 +41,9 @@ Floats = NDArray[np.float64]
 
 OWN = ("dispersion_energy", "dispersion_forces", "dispersion_stress")
 """Results of D3 alone."""
+
+COSTLY = ("stresses", "hessian")
+"""Results to which D3 is added only where they are asked for: that takes long."""
 
 
 class DispersionCalculator(Calculator):
@@ -188,7 +192,7 @@ class DispersionCalculator(Calculator):
         asked = [name for name in properties if name not in OWN]
         kept = self._kept(asked, x) if asked else {}
         alone = {f"dispersion_{name}": copied(value) for name, value in own.items()}
-        self.results = {**self.results, **self._added(kept, own, x), **alone}
+        self.results = {**self.results, **self._added(kept, own, x, asked), **alone}
 
     def _held(self, instead: Any) -> Any:
         """The dict of results of the calculator, which it replaces when it computes anew."""
@@ -200,10 +204,16 @@ class DispersionCalculator(Calculator):
         held = getattr(self.calculator, "results", None)
         self._source = self._held(values)
         kept = held if isinstance(held, Mapping) else {}
-        return {**{name: copied(value) for name, value in kept.items()}, **values}
+        return without_none({**{name: copied(value) for name, value in kept.items()}, **values})
 
-    def _added(self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms) -> dict[str, Any]:
-        """Results of the calculator with those of D3 added where there are any."""
+    def _added(
+        self, kept: dict[str, Any], own: dict[str, Any], atoms: Atoms, asked: Sequence[str]
+    ) -> dict[str, Any]:
+        """Results of the calculator with those of D3 added where there are any.
+
+        What takes D3 long is left out where it is not asked for.
+        """
+        kept = {name: v for name, v in kept.items() if name not in COSTLY or name in asked}
         found = {**kept, **added(kept, {**self.dispersion.results, **own}, len(atoms))}
         stresses = {"stress", "stresses"} & found.keys()
         why = stress_refusal(self.calculator, atoms) if stresses else None

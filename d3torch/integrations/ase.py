@@ -193,7 +193,8 @@ class D3Calculator(Calculator):
         self._numbers: NDArray[np.int64] | None = None
         super().__init__(**given)  # type: ignore[no-untyped-call]
         self._ready = ready is not None
-        self._evaluator = None if ready is None else Evaluator(copied(ready))
+        with torch.inference_mode(False):
+            self._evaluator = None if ready is None else Evaluator(copied(ready))
 
     @staticmethod
     def _keywords(settings: Settings | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +265,8 @@ class D3Calculator(Calculator):
         found: Sequence[int | str] = (settings.exclude or ["H"]) if elements is None else elements
         if settings.cutoff == AUTO:  # the evaluator chooses
             settings = settings.replace(cutoff=None)
-        with torch.device(resolve_device(p["device"], p["backend"])):
+        device = resolve_device(p["device"], p["backend"])
+        with torch.inference_mode(False), torch.device(device):
             return settings.module(found, dtype=DTYPES[p["dtype"]], backend=p["backend"])
 
     @property
@@ -282,6 +284,7 @@ class D3Calculator(Calculator):
         found = self._evaluator
         if found is None or not (self._ready or found.model.numbers.tolist() == list(elements)):
             found = self._evaluator = self._evaluator_by(self._build(elements, self.parameters))
+            self._numbers = None
         return found.model
 
     def _evaluator_of(self, atoms: Atoms) -> Evaluator:
@@ -301,7 +304,9 @@ class D3Calculator(Calculator):
     ) -> None:
         """Compute all results at once; see :class:`d3torch.evaluate.Evaluator` for the errors."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        x = cast(Atoms, self.atoms)
+        x, self.results = cast(Atoms | None, self.atoms), {}
+        if x is None:
+            raise ValueError("expected a structure, got none and no calculation before")
         given = x.positions, x.cell.array, x.pbc, x.numbers, self.parameters["exclude_atoms"]
         found = self._evaluator_of(x)(*given)
         self.results = self._translate(found, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,11 @@ def ask(calculator: Any, name: str, atoms: Atoms) -> Any:
 def copied(value: Any) -> Any:
     """A result that nobody else changes."""
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def without_none(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of results that are there: some calculators keep None for what a run did not give."""
+    return {name: value for name, value in results.items() if value is not None}
 
 
 def _plus(value: Any, change: Any) -> Any:

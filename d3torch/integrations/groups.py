@@ -12,7 +12,8 @@ from d3torch.extras import not_installed
 
 try:
     from ase import Atoms
-    from ase.neighborlist import natural_cutoffs, neighbor_list
+    from ase.geometry import complete_cell
+    from ase.neighborlist import natural_cutoffs, primitive_neighbor_list
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 except ModuleNotFoundError as error:
@@ -76,9 +77,12 @@ def fragments(atoms: Atoms) -> Groups:
     Two atoms are bonded within ``BOND`` times the sum of ASE's covalent radii, images included.
     """
     cutoffs = natural_cutoffs(atoms, mult=BOND)  # type: ignore[no-untyped-call]
-    near = neighbor_list("ij", atoms, cutoffs)  # type: ignore[no-untyped-call]
+    # vectors without periodicity may lie in the plane of the others
+    cell = complete_cell(atoms.cell.array * atoms.pbc[:, None])  # type: ignore[no-untyped-call]
+    where = atoms.pbc, cell, atoms.positions, cutoffs
+    near = primitive_neighbor_list("ij", *where)  # type: ignore[no-untyped-call]
     bonds = coo_matrix((np.ones(len(near[0])), near), shape=(len(atoms), len(atoms)))
     n, labels = connected_components(bonds, directed=False)
-    formulas = [atoms[labels == k].get_chemical_formula() for k in range(n)]
+    formulas = [atoms.symbols[labels == k].get_chemical_formula() for k in range(n)]
     names = tuple(f"{formula} {k}" for k, formula in enumerate(formulas))
     return Groups(labels.astype(np.int64), names)

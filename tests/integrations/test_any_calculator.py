@@ -12,6 +12,7 @@ from typing import Any
 import ase.db
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
@@ -434,6 +435,53 @@ def test_stresses_of_atoms_add_up_to_the_stress() -> None:
     own = stresses - inner.results["stresses"]
     assert (np.abs(own) > 1e-6).any(axis=1).all()
     np.testing.assert_allclose(own.sum(axis=0), calc.results["dispersion_stress"], atol=1e-12)
+
+
+def test_nothing_of_no_value_is_a_result() -> None:
+    """ASE's Vasp keeps None for a stress that a run did not give."""
+
+    class Run(EMT):
+        def calculate(self, atoms: Any = None, *args: Any) -> None:
+            super().calculate(atoms, *args)
+            self.results["stress"] = None
+
+    atoms = crystal()
+    atoms.calc = calc = with_dispersion(Run(), **NEAR)
+    assert atoms.get_potential_energy() < 0.0
+    assert "stress" not in calc.results
+    with pytest.raises(PropertyNotImplementedError, match="stress not present"):
+        atoms.get_stress()
+
+
+def test_what_takes_long_is_computed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LennardJones always has stresses of atoms, for which D3 needs all pairs."""
+    pytest.importorskip("vesin")
+    atoms = crystal()
+    atoms.calc = calc = with_dispersion(LennardJones(sigma=2.2, rc=6.0, smooth=True), **NEAR)
+    with monkeypatch.context() as context:
+        context.setattr(d3torch.integrations.any_calculator, "virials_of_atoms", None)
+        assert atoms.get_stress().any()
+        assert "stresses" in calc.calculator.results
+        assert "stresses" not in calc.results
+    stresses = atoms.get_stresses()
+    np.testing.assert_allclose(stresses.sum(axis=0), atoms.get_stress(), atol=1e-12)
+    assert {"energy", "forces", "stress", "stresses"} <= calc.results.keys()
+
+
+def test_second_derivatives_do_not_ask_how_the_caller_computes() -> None:
+    """The same where no graph is wanted, and of a calculator that was made there."""
+    pytest.importorskip("vesin")
+    atoms = crystal()
+    expected = with_dispersion(Second(), **NEAR).get_hessian(atoms)
+    stresses = with_dispersion(LennardJones(), **NEAR).get_property("stresses", atoms)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            inner = with_dispersion(LennardJones(), **NEAR)
+            made = with_dispersion(Second(), **NEAR)
+            made.get_property("energy", atoms)
+            assert np.array_equal(made.get_hessian(atoms), expected)
+            assert np.array_equal(inner.get_property("stresses", atoms), stresses)
+        assert np.array_equal(made.get_hessian(atoms), expected)
 
 
 def test_stresses_that_d3_cannot_share_are_not_there() -> None:

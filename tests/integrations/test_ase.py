@@ -315,3 +315,23 @@ def test_automatic_cutoff_is_refused_where_it_means_nothing():
         D3Calculator("pbe", cutoff="auto").get_potential_energy(slab())
     with pytest.raises(TypeError, match="expected tolerance to be a number, got '1e-3'"):
         D3Calculator("pbe", cutoff="auto", tolerance="1e-3")
+
+
+def test_a_module_that_was_asked_for_is_not_that_of_the_structure():
+    calc, atoms = D3Calculator("pbe", **CUTOFFS), molecule("H2O")
+    expected = calc.get_property("energy", atoms)
+    assert calc.model([6]).numbers.tolist() == [6]
+    atoms.rattle(1e-9)
+    assert calc.get_property("energy", atoms) == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_a_structure_that_is_refused_there_are_no_results():
+    calc, atoms = D3Calculator("pbe", **CUTOFFS), molecule("H2O")
+    calc.calculate(atoms)
+    wrong = atoms.copy()
+    wrong.positions[1] = wrong.positions[0]
+    for ask in (calc.calculate, lambda atoms: calc.get_property("energy", atoms)):
+        with pytest.raises(ValueError, match="on one spot"):
+            ask(wrong)
+    with pytest.raises(ValueError, match=r"^expected a structure, got none and no calculation"):
+        D3Calculator("pbe").get_property("energy")

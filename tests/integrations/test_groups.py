@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.constraints import FixSymmetry
 
 from d3torch import D3Calculator
 from d3torch.integrations.ase import Pairwise
@@ -38,6 +39,18 @@ def test_fragments_are_what_bonds_hold_together() -> None:
     assert found.names == ("H2O 0", "H2O 1")
     assert fragments(bulk("Si") * 2).names == ("Si16 0",)
     assert fragments(Atoms("He2", [[0, 0, 0], [0, 0, 3.0]])).names == ("He 0", "He 1")
+
+
+def test_fragments_of_a_slab_do_not_ask_for_its_third_vector() -> None:
+    """Where it lies in the plane of the others; and constraints of all atoms are no hindrance."""
+    atoms = _two_waters()
+    atoms.pbc = (True, True, False)
+    atoms.cell[2] = atoms.cell[0]
+    atoms.set_constraint(FixSymmetry(bulk("Si")))
+    atoms.positions[:, 2] = (atoms.positions[:, 2] + 4.0) % 9.0
+    assert fragments(atoms).names == ("H2O 0", "H2O 1")
+    atoms.pbc = False  # which leaves both cut in two
+    assert len(fragments(atoms).names) == 4
 
 
 def test_groups() -> None:

@@ -126,6 +126,16 @@ def test_batch_has_the_numbers_of_each(dtype: torch.dtype) -> None:
     assert calc.batch_calculate([]) == []
 
 
+def test_a_batch_refuses_what_is_of_one_structure() -> None:
+    calc = TorchDFTD3Calculator(damping="bj")
+    calc.set(exclude_atoms=[0])
+    with pytest.raises(ValueError, match=r"^expected no exclude_atoms for a batch, got \[0\]"):
+        calc.batch_calculate([_molecule()])
+    calc.set(exclude_atoms=None, cutoff="auto", tolerance=1e-2)
+    with pytest.raises(ValueError, match=r"^expected a cutoff in A for a batch, got 'auto'"):
+        calc.batch_calculate([_molecule()])
+
+
 # ---- with another calculator ----
 
 
@@ -189,6 +199,18 @@ class Committee(EMT):
     def calculate(self, atoms: Any = None, *args: Any) -> None:
         super().calculate(atoms, *args)
         self.results["energies"] = np.full(self.members, self.results["energy"])
+
+
+def test_of_nothing_that_dft_keeps_there_is_no_sum() -> None:
+    class Run(EMT):
+        def calculate(self, atoms: Any = None, *args: Any) -> None:
+            super().calculate(atoms, *args)
+            self.results["stress"] = None
+
+    calc = TorchDFTD3Calculator(dft=Run(), damping="bj", **SHORT)
+    assert calc.get_property("energy", _crystal()) < 0.0
+    with pytest.raises(PropertyNotImplementedError):
+        calc.get_property("stress", _crystal())
 
 
 @pytest.mark.parametrize("members", [1, 3, 4])

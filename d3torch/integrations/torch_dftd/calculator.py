@@ -11,7 +11,14 @@ import torch
 
 from d3torch.checks import require_bool, require_choice, require_number
 from d3torch.integrations.ase import DTYPES, PROPERTIES, D3Calculator
-from d3torch.integrations.calculator_results import SUMMED, added, ask, implemented, stress_refusal
+from d3torch.integrations.calculator_results import (
+    SUMMED,
+    added,
+    ask,
+    implemented,
+    stress_refusal,
+    without_none,
+)
 from d3torch.integrations.torch_dftd.batch import evaluate_all
 from d3torch.levels import check_level
 from d3torch.parameters import DispersionWarning
@@ -205,7 +212,7 @@ class TorchDFTD3Calculator(D3Calculator):
         found = {name: ask(dft, name, atoms) for name in wanted}
         if wanted:  # else results of other atoms, perhaps
             found = {**(getattr(dft, "results", None) or {}), **found}
-        assert atoms is not None
+        found = without_none(found)
         apart = "stress" in found and stress_refusal(dft, atoms) is not None
         left_out = (*UNKNOWN, "stress") if apart else UNKNOWN
         theirs = {name: value for name, value in found.items() if name not in left_out}
@@ -228,7 +235,12 @@ class TorchDFTD3Calculator(D3Calculator):
 
         Raises:
             TypeError: for something else than several structures.
+            ValueError: for ``cutoff="auto"`` and for ``exclude_atoms``, which are of one structure.
         """
+        self.settings.fixed("a batch")
+        if self.parameters["exclude_atoms"] is not None:
+            left_out = self.parameters["exclude_atoms"]
+            raise ValueError(f"expected no exclude_atoms for a batch, got {left_out}")
         if isinstance(atoms_list, Atoms) or not isinstance(atoms_list, Iterable):
             raise TypeError(f"expected a list of structures, got {type(atoms_list).__name__}")
         structures = list(atoms_list)
