@@ -56,4 +56,6 @@ def stress(virial: Tensor, cell: Tensor) -> Tensor:
     # a flat cell has as much volume, by that of a box of its edges, as rounding leaves of zero
     rounding = 1e-6 if cell.dtype == torch.float32 else 1e-12
     flat = rounding * torch.linalg.vector_norm(cell, dim=-1).prod(-1).view(-1, 1, 1)
-    return torch.where(volume > flat, virial / volume, torch.zeros_like(virial))
+    solid = volume > flat
+    of_solid = virial / torch.where(solid, volume, torch.ones_like(volume))  # whose slope is finite
+    return torch.where(solid, of_solid, torch.zeros_like(virial))

@@ -11,6 +11,7 @@ from torch import Tensor
 from d3torch.extras import not_installed
 
 try:
+    from torch_sim import SimState
     from torch_sim.models.interface import ModelInterface
 except ModuleNotFoundError as error:
     raise not_installed(error, "torchsim") from None
@@ -63,7 +64,6 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         made = {"dtype": dtype, "device": device}
         d3 = module_of("torch-sim", settings, keywords, elements, made, tail=True)
         self.d3 = d3
-        self._device, self._dtype = d3.rcov.device, d3.rcov.dtype
         self._compute_forces = require_bool("compute_forces", compute_forces)
         self._compute_stress = require_bool("compute_stress", compute_stress)
         self._memory_scales_with = "n_atoms"
@@ -79,19 +79,32 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         self._compute_stress = require_bool("compute_stress", wanted)
 
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
-        """Energy, forces and stress of a SimState.
+        """Energy, forces and stress of a SimState, or of a dict of its tensors.
 
         Raises:
             ValueError, TypeError: an element that ``d3`` lacks, another dtype or device, and as
                 :func:`d3torch.ops.dispersion`.
         """
-        found = self.d3.evaluate(self._systems(state), self.compute_forces or self.compute_stress)
+        if isinstance(state, dict):
+            state = SimState(**{"masses": torch.ones_like(state["atomic_numbers"]), **state})
+        systems = self._systems(state)
+        found = self.d3.evaluate(systems, self.compute_forces or self.compute_stress)
         results = {"energy": found.energy}
         if self.compute_forces:
             results["forces"] = -found.gradient
         if self.compute_stress:
-            results["stress"] = stress(found.virial, state.row_vector_cell)
+            results["stress"] = stress(found.virial, systems.cell.detach())
         return results
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed, after ``to`` as well."""
+        return self.d3.rcov.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of positions and results."""
+        return self.d3.rcov.dtype
 
     @property
     def settings(self) -> Settings:

@@ -51,6 +51,15 @@ def test_a_flat_cell_has_no_stress_and_a_needle_has(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found[1] * torch.linalg.det(needle).abs(), torch.ones_like(cell[0]))
 
 
+def test_a_molecule_beside_a_crystal_has_a_slope_of_its_stress() -> None:
+    """By its cell and by its virial: 0."""
+    cell = torch.zeros(1, 3, 3, dtype=torch.float64, requires_grad=True)
+    virial = torch.ones(1, 3, 3, dtype=torch.float64, requires_grad=True)
+    for slope in torch.autograd.grad(stress(virial, cell).sum(), (cell, virial)):
+        assert not slope.any()
+        assert slope.isfinite().all()
+
+
 def test_symmetric_is_the_mean_with_the_transpose() -> None:
     virial = torch.randn(2, 3, 3, dtype=torch.float64)
     assert torch.equal(symmetric(virial), (virial + virial.mT) / 2)

@@ -221,6 +221,23 @@ def test_lengths_that_are_not_angstrom_are_refused() -> None:
         _run(atoms, 1)
 
 
+def test_atoms_of_type_null_are_not_looked_at_for_lengths() -> None:
+    """Shells of a core-shell model lie 0.05 A from their cores."""
+    atoms = STRUCTURES["molecule"]()
+    shells = atoms.copy()
+    shells.positions[:, 0] += 0.05
+    x = torch.from_numpy(np.concatenate([atoms.positions, shells.positions]))
+    i, j = (~torch.eye(len(x), dtype=torch.bool)).nonzero().T
+    pairs = sums.Pairs(x[j] - x[i], i, j)
+    species = torch.tensor([0] * len(atoms) + [-1] * len(shells))
+    for kinds, checked in ((species, True), (torch.full_like(species, -1), False)):
+        dispersion = D3MLIAP(["H"], "pbe", **REACH)
+        dispersion.check_units(kinds, pairs)
+        assert dispersion.checked == checked
+    with pytest.raises(RuntimeError, match="expected units metal"):
+        dispersion.check_units(torch.zeros_like(species), pairs)
+
+
 def test_a_saved_object_loads_in_a_fresh_process(tmp_path: Path) -> None:
     path = tmp_path / "d3.pt"
     D3MLIAP(["O", "Si"], "pbe", **REACH).save(path)

@@ -124,6 +124,26 @@ def test_what_is_not_wanted_is_not_returned() -> None:
 # ---- with MACE ----
 
 
+def test_results_are_numbers_and_a_dict_will_do() -> None:
+    """Without a graph, of a cell that is differentiated by as well."""
+    state, model = _state(_crystals()), _d3()
+    expected = model(state)
+    state.cell.requires_grad_()
+    found = model(state)
+    assert not any(values.requires_grad for values in found.values())
+    names = ("positions", "cell", "pbc", "atomic_numbers", "system_idx")
+    _assert_equal(model({name: getattr(state, name) for name in names}), expected)
+
+
+def test_a_model_that_was_moved_says_where_it_is() -> None:
+    model = _d3().float()
+    assert model.dtype == torch.float32
+    found = model(ts.io.atoms_to_state(_crystals(), CPU, model.dtype))["energy"]
+    assert found.dtype == torch.float32
+    assert found == pytest.approx(_d3()(_state(_crystals()))["energy"].numpy(), rel=1e-6)
+    assert _d3().to("meta").device.type == "meta"
+
+
 def test_sum_with_mace_equals_the_fused_model() -> None:
     state, model = _state(_crystals()), models.build()
     alone, fused = _mace(model)(state), _mace(MACED3(models.build(), "pbe", **RANGE))(state)

@@ -89,16 +89,20 @@ class Unified:
             torch.cuda.synchronize()  # LAMMPS writes r_ij on another stream
         pairs = Pairs(*map(torch.as_tensor, (data.rij, data.pair_i, data.pair_j)))
         if not self.checked:
-            self.check_units(pairs)
+            self.check_units(species, pairs)
         return species, pairs
 
-    def check_units(self, pairs: Pairs) -> None:
+    def check_units(self, species: Tensor, pairs: Pairs) -> None:
         """Once: are these distances in A? Half of the atoms have a neighbour no closer than a bond.
 
         Raises:
             RuntimeError: if not.
         """
-        vectors, indices = pairs.vectors[:FIRST_PAIRS], pairs.centres[:FIRST_PAIRS]
+        first = [each[:FIRST_PAIRS] for each in pairs]
+        real = (species[first[1]] >= 0) & (species[first[2]] >= 0)
+        if not bool(real.any()):
+            return
+        vectors, indices = first[0][real], first[1][real]
         centres = torch.unique(indices, return_inverse=True)[1]
         nearest = vectors.new_full((int(centres.max()) + 1,), torch.inf)
         nearest.scatter_reduce_(0, centres, torch.linalg.vector_norm(vectors, dim=1), "amin")

@@ -95,7 +95,9 @@ def _add_timing(commands: Any) -> None:
     add.set_defaults(run=run_timing)
     add.add_argument("structure", help="a file of ASE")
     add.add_argument("--model", required=True, metavar="MODEL", help="as of run")
-    add.add_argument("--d3", choices=D3, nargs="+", default=list(D3[:2]), help="times are relative to the first")
+    add.add_argument(
+        "--d3", choices=D3, nargs="+", default=list(D3[:2]), help="the first counts as 1"
+    )
     add_dispersion(add)
     add.add_argument("--device", default="cpu", metavar="NAME")
     add.add_argument("--steps", type=int, default=20, metavar="N", help="of each (default: 20)")
