@@ -342,7 +342,10 @@ def _share_out(args: argparse.Namespace, descriptor: int) -> int:
         claim.unlink()
     until = time.time() + args.seconds
     processes = []
+    planned = lists(args.folder, args.device)
     for role, count in (word.split(":") for word in args.plan):
+        jobs = sum(len(of_model) for _, of_model in planned[role])
+        print(f"{role}: {jobs} jobs, as far as {args.seconds:g} s go", flush=True)
         number_of, threads = count.split("x")
         for number in range(int(number_of)):
             words = [__file__, str(args.folder), "0", "--device", args.device]

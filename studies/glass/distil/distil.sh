@@ -68,6 +68,8 @@ visit() { # visit MODEL STARTS NAME WORDS...: where the potential goes by itself
 }
 
 main() { # a function is read whole: a change of this file does not reach a run that is under way
+    echo "some 2600 structures to label, 3 visits, $((2 * ${FIRST:-20000} + ${STEPS:-80000})) steps" \
+        "of training: with sevenn:7net-0 and no other settings about an hour on two cores"
     local glasses=$here/../results/structures.extxyz.xz
     [ -e melts.extxyz ] || "$TEACHER" "$here/structures.py" melts.extxyz --glasses "$glasses"
     [ -e near.extxyz ] || "$TEACHER" "$here/structures.py" near.extxyz --near "$glasses"
