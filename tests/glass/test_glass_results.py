@@ -98,6 +98,26 @@ def test_jobs_of_one_glass_are_of_one_tolerance(
 EMPTY = {"composition": "SiO2", "seed": 1, "model": "chgnet:0.3.0", "start": 0.0, "atoms": 102}
 
 
+def test_the_share_of_sodium_is_what_the_page_says(scripts: Any) -> None:
+    """Of D3's pressure, in the glasses that trained potentials made without D3."""
+    collect = scripts("collect")
+    data = collect.read_json(collect.DATA)
+    jobs = data["jobs"] | data["dynamics"]
+    full, less = (
+        D3Calculator("pbe", preset="converged", exclude=exclude) for exclude in ((), ["Na"])
+    )
+    shares: dict[str, list[float]] = {"NS10": [], "NS33": [], "NS50": []}
+    for name, atoms in collect.read_structures().items():
+        job = jobs[name]
+        if job["d3"] == "none" and job["model"] != "pmmcs" and job["composition"] in shares:
+            pressures = [d3.get_property("stress", atoms)[:3].mean() for d3 in (full, less)]
+            shares[job["composition"]].append(100.0 * (1.0 - pressures[1] / pressures[0]))
+    ends = [f"{min(s):.0f} to {max(s):.0f} % of D3's pressure in NS10" for s in shares.values()][:1]
+    ends += [f"{min(s):.0f} to {max(s):.0f} % in {name}" for name, s in shares.items()][1:]
+    page = scripts("remake").PAGE.read_text(encoding="utf-8")
+    assert [words for words in ends if words not in page] == []
+
+
 def test_a_density_under_pressure_is_on_a_parabola_of_the_logarithm(scripts: Any) -> None:
     """Half way to the second of three pressures, by Lagrange's weights."""
     volumes = {"0.000": 1000.0, "2.500": 950.0, "5.000": 910.0}
