@@ -33,6 +33,7 @@ from d3torch_glass.files import AtWork, alone
 from d3torch_glass.jobs import Job, run_job
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
+from d3torch_glass.relaxing import read_relaxed
 from d3torch_glass.static import REST, StaticJob, begin_at, run_static
 
 SEVENNET, CHGNET, WIDE = "sevenn:7net-0", "chgnet:0.3.0", "sevenn:7net-l3i5"
@@ -262,6 +263,9 @@ class Worker:
 
     def _do(self, task: Task, calculator: Any) -> None:
         parent = task.args.folder
+        rest = read_relaxed(parent / task.job.name / f"{REST}.npz")
+        if task.kind == "rest" and rest is not None and rest.done:
+            raise NextTask  # before the potential takes a step of what comes next
         extra = {**recorded(task.job, task.args), **recorded_device(task.args.device)}
 
         def tell(steps: int, name: str) -> None:

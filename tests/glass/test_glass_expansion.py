@@ -200,6 +200,14 @@ def test_folders_of_other_processes_are_left_alone(
     log = (tmp_path / "many.log").read_text()
     assert (worker.failed, log.count("left to another"), log.count("at rest")) == (0, 1, 1)
     assert list(tmp_path.glob("claims/*_rest"))
+    for claim in tmp_path.glob("claims/*"):
+        claim.unlink()
+    lists = {"chgnet": [("argon", planned[1:])]}
+    monkeypatch.setattr(many, "lists", lambda folder, device: lists)
+    again = many.Worker("chgnet", 1, 1, tmp_path, "cpu", time.time() + 600.0)
+    again.run()
+    told = json.loads((tmp_path / "many_chgnet1_argon.json").read_text())
+    assert (again.failed, told["calls"]) == (0, 0)  # it is at rest
 
 
 def test_processes_keep_the_folder_when_their_parent_is_killed(tmp_path: Path) -> None:
