@@ -78,7 +78,7 @@ class Evaluator:
 
     def __init__(self, model: D3, tolerance: float | None = None) -> None:
         self.model, self.tolerance = model, tolerance
-        with torch.inference_mode(False):  # what is kept may be differentiated by later
+        with torch.inference_mode(False):  # an ordinary module may be differentiated later
             self._begin(model)
 
     def _begin(self, model: D3) -> None:

@@ -317,9 +317,10 @@ def with_dispersion(
     """An ASE calculator that adds D3 to another one, and keeps all its results.
 
     D3 is added to ``energy``, ``free_energy``, ``energies`` of atoms, ``forces``, ``stress``,
-    ``stresses`` and ``hessian``, each where the calculator gives it; its own part is
-    ``dispersion_energy``, ``dispersion_forces`` and ``dispersion_stress``. Everything else is what
-    the calculator gives: magnetic moments, charges, dipoles, uncertainties, ``node_energy``.
+    ``stresses`` and ``hessian``, each where the calculator gives it; the last two only once they
+    are asked for, since D3 takes long for them. Its own part is ``dispersion_energy``,
+    ``dispersion_forces`` and ``dispersion_stress``. Everything else is what the calculator gives:
+    magnetic moments, charges, dipoles, uncertainties, ``node_energy``.
 
     Args:
         calculator: anything that ASE takes: with ``get_property``, or, older, with

@@ -71,15 +71,29 @@ def groups_of(atoms: Atoms, by: str | Sequence[Any] | NDArray[Any]) -> Groups:
     return Groups(labels, tuple(str(each) for each in found))
 
 
+def _boxed(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cell and positions, with a box around the atoms where they are not periodic.
+
+    There the vectors of a structure may be 0 or lie in the plane of the others, and ASE's search
+    takes time and memory with the square of the atoms unless the box holds them.
+    """
+    cell = complete_cell(atoms.cell.array * atoms.pbc[:, None])  # type: ignore[no-untyped-call]
+    along = np.linalg.solve(cell.T, atoms.positions.T).T
+    free = ~atoms.pbc
+    positions = atoms.positions - np.matmul(along.min(axis=0) * free, cell)
+    cell[free] *= np.maximum(np.ptp(along, axis=0), 1.0)[free, None]
+    return cell, positions
+
+
 def fragments(atoms: Atoms) -> Groups:
     """Molecules, ions and frameworks: atoms that a chain of covalent bonds connects.
 
     Two atoms are bonded within ``BOND`` times the sum of ASE's covalent radii, images included.
     """
+    if len(atoms) == 0:
+        return Groups(np.zeros(0, dtype=np.int64), ())
     cutoffs = natural_cutoffs(atoms, mult=BOND)  # type: ignore[no-untyped-call]
-    # vectors without periodicity may lie in the plane of the others
-    cell = complete_cell(atoms.cell.array * atoms.pbc[:, None])  # type: ignore[no-untyped-call]
-    where = atoms.pbc, cell, atoms.positions, cutoffs
+    where = atoms.pbc, *_boxed(atoms), cutoffs
     near = primitive_neighbor_list("ij", *where)  # type: ignore[no-untyped-call]
     bonds = coo_matrix((np.ones(len(near[0])), near), shape=(len(atoms), len(atoms)))
     n, labels = connected_components(bonds, directed=False)

@@ -78,8 +78,21 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         """Whether to return the stress; a SumModel sets it for its parts."""
         self._compute_stress = require_bool("compute_stress", wanted)
 
+    @ModelInterface.device.getter  # type: ignore[untyped-decorator]
+    def device(self) -> torch.device:
+        """Where it is computed, after ``to`` as well."""
+        return self.d3.rcov.device
+
+    @ModelInterface.dtype.getter  # type: ignore[untyped-decorator]
+    def dtype(self) -> torch.dtype:
+        """Of positions and results."""
+        return self.d3.rcov.dtype
+
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
         """Energy, forces and stress of a SimState, or of a dict of its tensors.
+
+        A dict has ``positions``, ``cell``, ``pbc``, ``atomic_numbers``, and ``system_idx`` where
+        there is more than one system.
 
         Raises:
             ValueError, TypeError: an element that ``d3`` lacks, another dtype or device, and as
@@ -95,16 +108,6 @@ class D3Model(ModelInterface):  # type: ignore[misc]
         if self.compute_stress:
             results["stress"] = stress(found.virial, systems.cell.detach())
         return results
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is computed, after ``to`` as well."""
-        return self.d3.rcov.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of positions and results."""
-        return self.d3.rcov.dtype
 
     @property
     def settings(self) -> Settings:

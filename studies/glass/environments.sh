@@ -8,7 +8,7 @@
 # TORCH is what pip takes first (default: torch), PYTHON the interpreter. Called again, it makes what
 # is missing.
 set -euo pipefail
-folder=$1
+folder=${1:?expected a folder: environments.sh FOLDER [sevenn] [mace] [deepmd]}
 shift
 root=$(cd "$(dirname "$0")/../.." && pwd)
 names=("$@")

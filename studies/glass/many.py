@@ -30,7 +30,7 @@ from d3torch_glass.dispersion import recorded, recorded_device, settle_dispersio
 from d3torch_glass.expansion import run_expansion
 from d3torch_glass.facts import compositions
 from d3torch_glass.files import AtWork, alone
-from d3torch_glass.jobs import Job, run_job
+from d3torch_glass.jobs import Job, run_job, write_manifest
 from d3torch_glass.planning import planned_jobs
 from d3torch_glass.potentials import settings_for
 from d3torch_glass.relaxing import read_relaxed
@@ -263,10 +263,11 @@ class Worker:
 
     def _do(self, task: Task, calculator: Any) -> None:
         parent = task.args.folder
+        extra = {**recorded(task.job, task.args), **recorded_device(task.args.device)}
         rest = read_relaxed(parent / task.job.name / f"{REST}.npz")
         if task.kind == "rest" and rest is not None and rest.done:
+            write_manifest(task.job, parent / task.job.name, extra)  # which refuses other settings
             raise NextTask  # before the potential takes a step of what comes next
-        extra = {**recorded(task.job, task.args), **recorded_device(task.args.device)}
 
         def tell(steps: int, name: str) -> None:
             if task.kind != "levels" and name != REST:

@@ -208,6 +208,14 @@ def test_folders_of_other_processes_are_left_alone(
     again.run()
     told = json.loads((tmp_path / "many_chgnet1_argon.json").read_text())
     assert (again.failed, told["calls"]) == (0, 0)  # it is at rest
+    manifest = tmp_path / planned[1].job.name / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"force": 0.03', '"force": 0.5'))
+    for claim in tmp_path.glob("claims/*"):
+        claim.unlink()
+    other = many.Worker("chgnet", 2, 1, tmp_path, "cpu", time.time() + 600.0)
+    other.run()
+    assert other.failed == 1
+    assert "got others for protocol.force" in (tmp_path / "many.log").read_text()
 
 
 def test_processes_keep_the_folder_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import ase.build
@@ -51,6 +52,23 @@ def test_fragments_of_a_slab_do_not_ask_for_its_third_vector() -> None:
     assert fragments(atoms).names == ("H2O 0", "H2O 1")
     atoms.pbc = False  # which leaves both cut in two
     assert len(fragments(atoms).names) == 4
+
+
+@pytest.mark.parametrize("size", [0.0, 60.0])
+def test_fragments_of_many_molecules_take_no_time_of_all_pairs(size: float) -> None:
+    """Without periodicity, with a cell or without: 9 million pairs took seconds and gigabytes."""
+    water = molecule("H2O")
+    water.set_cell([4.0, 4.0, 4.0])
+    atoms = water.repeat((10, 10, 10))
+    atoms.set_cell([size] * 3)
+    tracemalloc.start()
+    found = fragments(atoms)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.names) == 1000
+    assert np.ptp(found.labels.reshape(1000, 3), axis=1).max() == 0
+    assert peak < 5e7
+    assert fragments(Atoms()).names == ()
 
 
 def test_groups() -> None:

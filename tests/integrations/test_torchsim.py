@@ -121,9 +121,6 @@ def test_what_is_not_wanted_is_not_returned() -> None:
     assert set(_d3(compute_stress=False, compute_forces=False)(state)) == {"energy"}
 
 
-# ---- with MACE ----
-
-
 def test_results_are_numbers_and_a_dict_will_do() -> None:
     """Without a graph, of a cell that is differentiated by as well."""
     state, model = _state(_crystals()), _d3()
@@ -142,6 +139,9 @@ def test_a_model_that_was_moved_says_where_it_is() -> None:
     assert found.dtype == torch.float32
     assert found == pytest.approx(_d3()(_state(_crystals()))["energy"].numpy(), rel=1e-6)
     assert _d3().to("meta").device.type == "meta"
+
+
+# ---- with MACE ----
 
 
 def test_sum_with_mace_equals_the_fused_model() -> None:
