@@ -17,6 +17,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.mixing import SumCalculator
 from checkout import checkout
 from glass_crystals import argon
 
@@ -35,6 +36,7 @@ from d3torch_glass.protocol import PRESETS, Protocol, chains
 from d3torch_glass.report import number
 from d3torch_glass.runner import follow, load, read_state, start_state
 from d3torch_glass.static import StaticJob, StaticProtocol, read_static_job
+from d3torch_glass.timing import rates
 
 ROOT = checkout()
 TOY = Protocol(**PRESETS["toy"])
@@ -293,6 +295,19 @@ def test_a_timing_that_makes_no_sense_is_refused(
     ase.io.write(file, [argon(1), argon(1)], format="extxyz")
     assert main(["glass", "timing", file, "--model", "pmmcs", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_timing_tells_what_d3_takes_alone() -> None:
+    atoms = argon(2)
+    calculators = {
+        "none": atoms.calc,
+        "d3torch": SumCalculator([argon(2).calc, D3Calculator("pbe", cutoff=8.0, cn_cutoff=8.0)]),
+    }
+    found = rates(atoms, calculators, 2, 1.0, "here")["backends"]
+    assert [*found] == ["none", "d3torch"]
+    assert "dispersion_cpu_ms" not in found["none"]
+    assert found["d3torch"]["dispersion_cpu_ms"] > 0.0
+    assert found["none"]["relative"] == 1.0
 
 
 SCRIPTS = [
