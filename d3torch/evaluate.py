@@ -78,10 +78,11 @@ class Evaluator:
 
     def __init__(self, model: D3, tolerance: float | None = None) -> None:
         self.model, self.tolerance = model, tolerance
-        with torch.inference_mode(False):  # an ordinary module may be differentiated later
+        with torch.inference_mode(False):  # autograd takes no tensors that were made inside it
             self._begin(model)
 
     def _begin(self, model: D3) -> None:
+        """Take from the module what does not depend on a structure."""
         self._numbers = np.zeros(0, dtype=np.int64)
         self.species = torch.zeros(0, dtype=torch.int64, device=model.rcov.device)
         self._offsets = torch.zeros(2, dtype=torch.int64, device=model.rcov.device)

@@ -27,8 +27,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def add_protocol(add: argparse.ArgumentParser, static: bool = True) -> None:
     """One option for each setting of the protocol."""
     group = add.add_argument_group("protocol, of --preset where nothing is given")
-    of_preset = "(default: paper)"
-    group.add_argument("--preset", choices=PRESETS, default="paper", help=of_preset)
+    group.add_argument("--preset", choices=PRESETS, default="paper", help="(default: paper)")
     shared = {field.name for field in dataclasses.fields(Protocol)}
     _add_settings(group, Protocol, dataclasses.fields(Protocol))
     if static:

@@ -201,15 +201,16 @@ def warm_table(data: Any) -> str:
     for model, glasses in (*data.get("warmed", {}).items(), *data.get("at_rest", {}).items()):
         for glass, seeds in glasses.items():
             known = [m for m in seeds.values() if all("warm" in m.get(d3, {}) for d3 in D3)]
+            if not known:
+                continue
             cells = []
-            for d3 in D3 if known else ():
+            for d3 in D3:
                 warm = [m[d3]["warm"] for m in known]
                 job = {"composition": glass, "atoms": 102}
                 change = [100 * (m[d3]["warm"] / m[d3]["rest"] - 1) for m in known]
                 cells += [told(warm, 3), told([off(job | {"density": w}) for w in warm], 1, "+")
                           + " %", told(change, 2, "+") + " %"]  # fmt: skip
-            if cells:
-                rows.append([called(model), glass, str(len(known)), *cells])
+            rows.append([called(model), glass, str(len(known)), *cells])
     head = ("potential", "glass", "seeds", "without D3, g/cm^3", "error", "against rest",
             "with D3, g/cm^3", "error", "against rest")  # fmt: skip
     return table(head, rows) if rows else NOT_RUN
